@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#include "chapters/chapters.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace attn::chapters {
+
+std::span<const Chapter* const> all() {
+  static const std::array list{
+      &ch01_naive_cpu(),
+#if ATTN_HAS_DEVICE
+      &ch02_naive_gpu(),
+#endif
+  };
+  return list;
+}
+
+const Chapter& find(std::string_view id_or_number) {
+  const std::string number = fmt::format("{:0>2}_", id_or_number);
+  std::string known;
+  for (const Chapter* chapter : all()) {
+    if (chapter->id == id_or_number || chapter->id.starts_with(number)) return *chapter;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", chapter->id);
+  }
+  throw Error(ErrorKind::kBadArgument,
+              fmt::format("CHAPTER = {}: allowed: {}, or a number", id_or_number, known));
+}
+
+}  // namespace attn::chapters

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+//
+// The list of all chapters, in reading order. A new chapter adds its record here and in
+// chapters.cpp; nothing registers itself.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "common/attention.hpp"
+
+namespace attn::chapters {
+
+const Chapter& ch01_naive_cpu();
+const Chapter& ch02_naive_gpu();
+
+/// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
+std::span<const Chapter* const> all();
+
+/// The chapter with this id ("02_naive_gpu") or number ("2", "02"). Throws Error(kBadArgument).
+const Chapter& find(std::string_view id_or_number);
+
+}  // namespace attn::chapters

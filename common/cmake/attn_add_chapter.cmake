@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+#
+# attn_add_chapter(<id>                     for example 02_naive_gpu
+#   [CPP <file>...]                         plain C++ sources
+#   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
+#   [EXERCISE <file>])                      exercises/<file>, solved in exercises/solution/<file>
+#
+# Makes, for chapter 02:
+#   ch02           the chapter's library                       ch02_cuda       the same by nvcc
+#   ch02_demo      runs it once and shows the result           ch02_demo_cuda
+#   ch02_test      its tests; ctest -L ch02                    ch02_test_cuda
+#   ch02_exercise  checks what you wrote in exercises/
+#   ch02_hunt_*, mutant_*   broken copies of the kernels (tests/mutants/<id>/*.patch)
+
+# The tracer's hooks sit where g++ would call ThreadSanitizer: every memory access of a kernel that
+# is not a register. The other flags keep one access in the source one access in the program.
+set(ATTN_KERNEL_OPTIONS -g -O1 -Wno-tsan)
+if(NOT ATTN_SANITIZE)
+  list(APPEND ATTN_KERNEL_OPTIONS -fno-tree-sra -fno-thread-jumps -fno-reorder-blocks
+    -fsanitize=thread --param tsan-instrument-func-entry-exit=0)
+endif()
+
+# Adds a kernel file to a target as C++ for the CPU machine. (CMake keeps one language per file and
+# folder, so the .cu itself is nvcc's, and g++ compiles a one-line file that includes it.)
+function(attn_add_cpu_kernel target kernel)
+  get_filename_component(name ${kernel} NAME_WE)
+  cmake_path(ABSOLUTE_PATH kernel OUTPUT_VARIABLE path)
+  set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}/${name}.cpu.cpp)
+  file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"@path@\"\n" @ONLY)
+  set_source_files_properties(${wrapper} PROPERTIES OBJECT_DEPENDS ${path})
+  set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS}")
+  target_sources(${target} PRIVATE ${wrapper})
+endfunction()
+
+# A program that checks one Chapter record and exits with 1 if it is wrong.
+function(attn_add_checker target record)
+  add_executable(${target} EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/common/verify/check_main.cpp)
+  target_compile_definitions(${target} PRIVATE ATTN_CHAPTER=${record})
+endfunction()
+
+function(attn_add_chapter id)
+  cmake_parse_arguments(ARG "" "EXERCISE" "CPP;KERNELS" ${ARGN})
+  string(SUBSTRING ${id} 0 2 number)
+  set(ch ch${number})
+  set(record ch${id})
+  set(backend attn_common)
+  if(ARG_KERNELS)
+    set(backend attn_simt)
+  endif()
+  if(ARG_KERNELS AND NOT ATTN_HAS_SIMT)
+    set(on_cpu OFF)
+  else()
+    set(on_cpu ON)
+  endif()
+
+  if(on_cpu)
+    add_library(${ch} STATIC chapter.cpp ${ARG_CPP})
+    target_link_libraries(${ch} PUBLIC ${backend})
+    foreach(kernel IN LISTS ARG_KERNELS)
+      attn_add_cpu_kernel(${ch} ${kernel})
+    endforeach()
+
+    add_executable(${ch}_demo ${PROJECT_SOURCE_DIR}/common/verify/demo_main.cpp)
+    target_compile_definitions(${ch}_demo PRIVATE ATTN_CHAPTER=${record})
+    target_link_libraries(${ch}_demo PRIVATE ${ch})
+    set_target_properties(${ch}_demo PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+
+    if(ARG_EXERCISE)
+      foreach(variant exercise solution)
+        set(target ${ch}_${variant})
+        set(source exercises/${ARG_EXERCISE})
+        if(variant STREQUAL solution)
+          set(source exercises/solution/${ARG_EXERCISE})
+        endif()
+        attn_add_checker(${target} ${ch}_exercise)
+        target_link_libraries(${target} PRIVATE ${backend})
+        if(ARG_EXERCISE MATCHES "\\.cu$")
+          attn_add_cpu_kernel(${target} ${source})
+        else()
+          target_sources(${target} PRIVATE ${source})
+        endif()
+        set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+      endforeach()
+    endif()
+  endif()
+
+  if(ATTN_CUDA_FOUND)
+    add_library(${ch}_cuda STATIC chapter.cpp ${ARG_CPP} ${ARG_KERNELS})
+    target_link_libraries(${ch}_cuda PUBLIC attn_device_cuda)
+    if(ARG_KERNELS)
+      add_executable(${ch}_demo_cuda ${PROJECT_SOURCE_DIR}/common/verify/demo_main.cpp)
+      target_compile_definitions(${ch}_demo_cuda PRIVATE ATTN_CHAPTER=${record})
+      target_link_libraries(${ch}_demo_cuda PRIVATE ${ch}_cuda)
+      set_target_properties(${ch}_demo_cuda PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+    endif()
+    if(ARG_EXERCISE MATCHES "\\.cu$")
+      # nvcc must accept the exercise too: compiled, never linked here.
+      add_library(${ch}_exercise_cuda OBJECT exercises/${ARG_EXERCISE}
+        exercises/solution/${ARG_EXERCISE})
+      target_link_libraries(${ch}_exercise_cuda PRIVATE attn_device_cuda)
+    endif()
+  endif()
+endfunction()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+#
+# CUDA is optional. Where nvcc is found, every kernel is compiled for sm_80 and sm_90a, with
+# warnings, register spills and local memory as errors. Sets ATTN_CUDA_FOUND.
+set(ATTN_CUDA_FOUND OFF)
+if(ATTN_CUDA)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES "80;90a" CACHE STRING "Compute capabilities nvcc compiles for")
+    endif()
+    enable_language(CUDA)
+    # CMake 3.25.1 does not know nvcc's C++20 switch; 3.25.2 does.
+    if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    endif()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    find_package(CUDAToolkit QUIET)
+    if(CUDAToolkit_FOUND)
+      set(ATTN_CUDA_FOUND ON)
+    endif()
+  endif()
+endif()

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// Where a chapter's arrays live. Tests, the `attn` program and benchmarks allocate and copy through
+// this interface, so that they are the same for plain C++, for the CPU machine and for a GPU.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace attn {
+
+/// A bug that a detector saw while a kernel ran: what compute-sanitizer reports on a GPU.
+struct Detection {
+  std::string kind;    // "race", "out of bounds", "uninitialised read", "divergent barrier", ...
+  std::string kernel;  // "scores_kernel"
+  std::string block;   // "(0,3,1)"
+  std::string thread;  // "(17,0,0)"
+  std::string file;    // source file of the access, empty if unknown
+  int line = 0;
+  std::string what;    // the access, and the other party where there is one
+  std::string advice;  // one sentence: what to look for
+};
+
+/// All of it in a few lines, for people.
+std::string to_string(const Detection& detection);
+
+/// One kind of memory. Sizes in bytes. Every member may throw attn::Error(kDeviceFailure).
+class Memory {
+ public:
+  virtual ~Memory() = default;
+
+  /// "host", "CPU machine", or the GPU's name.
+  virtual std::string name() const = 0;
+
+  /// At least 256-byte aligned; contents undefined. `label` names the buffer in reports ("q").
+  virtual void* allocate(std::size_t bytes, std::string_view label) = 0;
+  virtual void release(void* pointer) noexcept = 0;
+
+  virtual void write(void* to, const void* host_from, std::size_t bytes) = 0;
+  virtual void read(void* host_to, const void* from, std::size_t bytes) = 0;
+
+  /// Fills with a byte pattern that still counts as uninitialised: where a detector watches,
+  /// reading it is reported.
+  virtual void fill_undefined(void* to, unsigned char pattern, std::size_t bytes) = 0;
+
+  /// Waits for everything launched so far; throws what it failed with.
+  virtual void synchronize() = 0;
+
+  /// Switches the detectors on or off, where there are any (the CPU machine has them).
+  virtual void watch(bool /*on*/) {}
+  /// What they saw since the last call.
+  virtual std::vector<Detection> take_detections() { return {}; }
+
+  /// Bytes allocated now through this interface or, on a device, by anyone.
+  virtual std::size_t allocated_bytes() const = 0;
+};
+
+/// Plain host memory.
+Memory& host_memory();
+
+/// The device's memory: the CPU machine's, or a GPU's in programs built with nvcc. Defined in
+/// common/device/device_memory.cpp.
+Memory& device_memory();
+
+}  // namespace attn

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// The battery: runs one step of a chapter over the whole case table and compares every result with
+// the float64 oracle. The tests, `attn check`, the exercises and the mutants all use this one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/attention.hpp"
+
+namespace attn::verify {
+
+/// One attention problem with its inputs in host memory.
+struct Problem {
+  Shape shape;
+  Mask mask = Mask::kFull;
+  float scale = 0.0f;
+  std::vector<float> q, k, v;   // [B,H,Nq,d], [B,Hkv,Nk,d], [B,Hkv,Nk,d]
+  std::vector<float> grad_o;    // [B,H,Nq,d]; empty for a forward pass
+};
+
+/// What a step computed, copied back to host memory; the arrays of the pass that did not run are
+/// empty.
+struct Outputs {
+  std::vector<float> o, lse;
+  std::vector<float> grad_q, grad_k, grad_v;
+  std::vector<std::string> damage;    // guard bands that were overwritten, inputs that changed, ...
+  std::vector<Detection> detections;  // what the detectors saw
+};
+
+/// Runs a step once in the memory it computes in: outputs poisoned, buffers between guard bands,
+/// workspace dirty. Throws Error as attn::forward and attn::backward do. A backward pass takes O
+/// and LSE from `o` and `lse` (host).
+Outputs run_forward(const Chapter& chapter, const Step& step, const Problem& problem);
+Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& problem,
+                     const std::vector<float>& o, const std::vector<float>& lse);
+
+struct CheckOptions {
+  bool full_product = false;     // every combination instead of a covering array (ATTN_FULL=1)
+  bool detectors = true;
+  int max_failures = 3;          // stop after so many failing cases
+  std::uint64_t seed = 20260101;
+  std::function<void(int done, int total)> progress;
+};
+
+/// One failing case: which, and why, ready to print (several lines: seed, case, first ten wrong
+/// elements with indices, expected, got, tolerance; or the detections).
+struct Failure {
+  std::string name;
+  std::string text;
+};
+
+struct CheckReport {
+  int cases = 0;                // run
+  double worst = 0;             // largest error / tolerance seen over all passing comparisons
+  std::vector<Failure> failures;
+  bool passed() const { return cases > 0 && failures.empty(); }
+};
+
+/// The whole battery on one step and one pass: case table, input distributions, bad arguments,
+/// properties, reproducibility.
+CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
+                  const CheckOptions& options = {});
+
+}  // namespace attn::verify
