@@ -42,11 +42,8 @@ std::size_t checked_bytes(const char* name, std::initializer_list<std::int64_t> 
 }
 
 void validate_shape(const Shape& shape, const Support& support) {
-  const std::array<std::pair<const char*, std::int64_t>, 5> sizes{{{"B", shape.B},
-                                                                   {"H", shape.H},
-                                                                   {"Hkv", shape.Hkv},
-                                                                   {"Nq", shape.Nq},
-                                                                   {"Nk", shape.Nk}}};
+  const std::array<std::pair<const char*, std::int64_t>, 5> sizes{
+      {{"B", shape.B}, {"H", shape.H}, {"Hkv", shape.Hkv}, {"Nq", shape.Nq}, {"Nk", shape.Nk}}};
   for (const auto& [name, size] : sizes) {
     if (size < 0) bad(fmt::format("{} = {}: allowed: 0 or more", name, size));
   }
@@ -58,7 +55,8 @@ void validate_shape(const Shape& shape, const Support& support) {
     unsupported(fmt::format("d = {}: this chapter supports 1 <= d <= {}", shape.d, support.max_d));
   }
   if (shape.Hkv != shape.H && !support.grouped_heads) {
-    unsupported(fmt::format("Hkv = {}: this chapter supports Hkv = H = {} only", shape.Hkv, shape.H));
+    unsupported(
+        fmt::format("Hkv = {}: this chapter supports Hkv = H = {} only", shape.Hkv, shape.H));
   }
 }
 
@@ -88,7 +86,8 @@ void validate_arrays(std::span<const Array> arrays) {
     if (!output.written || output.bytes == 0) continue;
     for (const Array& other : arrays) {
       if (&other == &output || other.bytes == 0) continue;
-      if (begin(output) < begin(other) + other.bytes && begin(other) < begin(output) + output.bytes) {
+      if (begin(output) < begin(other) + other.bytes &&
+          begin(other) < begin(output) + output.bytes) {
         bad(fmt::format("{} = {}: it overlaps {}; allowed: an output apart from all other arrays",
                         output.name, fmt::ptr(output.pointer), other.name));
       }
@@ -117,9 +116,7 @@ std::string to_string(const Shape& s) {
              : fmt::format("B={} H={} Hkv={} Nq={} Nk={} d={}", s.B, s.H, s.Hkv, s.Nq, s.Nk, s.d);
 }
 
-std::string_view to_string(Pass pass) {
-  return pass == Pass::kForward ? "forward" : "backward";
-}
+std::string_view to_string(Pass pass) { return pass == Pass::kForward ? "forward" : "backward"; }
 
 std::string_view to_string(Mask mask) {
   switch (mask) {

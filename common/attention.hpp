@@ -42,8 +42,8 @@ struct Shape {
   std::int64_t d = 0;
 
   std::int64_t heads() const { return B * H; }
-  std::int64_t rows() const { return B * H * Nq; }             ///< elements of LSE
-  std::int64_t q_elements() const { return B * H * Nq * d; }   ///< elements of Q, O, dO, dQ
+  std::int64_t rows() const { return B * H * Nq; }               ///< elements of LSE
+  std::int64_t q_elements() const { return B * H * Nq * d; }     ///< elements of Q, O, dO, dQ
   std::int64_t kv_elements() const { return B * Hkv * Nk * d; }  ///< elements of K, V, dK, dV
   bool operator==(const Shape&) const = default;
 };
@@ -104,12 +104,12 @@ struct ForwardArgs {
   Shape shape;
   Mask mask = Mask::kFull;
   float scale = 0.0f;
-  const float* q = nullptr;    // [B, H, Nq, d]
-  const float* k = nullptr;    // [B, Hkv, Nk, d]
-  const float* v = nullptr;    // [B, Hkv, Nk, d]
-  float* o = nullptr;          // [B, H, Nq, d], overwritten
-  float* lse = nullptr;        // [B, H, Nq], overwritten; -inf for a row that sees no key
-  void* workspace = nullptr;   // at least the step's forward_workspace_bytes(shape); any contents
+  const float* q = nullptr;   // [B, H, Nq, d]
+  const float* k = nullptr;   // [B, Hkv, Nk, d]
+  const float* v = nullptr;   // [B, Hkv, Nk, d]
+  float* o = nullptr;         // [B, H, Nq, d], overwritten
+  float* lse = nullptr;       // [B, H, Nq], overwritten; -inf for a row that sees no key
+  void* workspace = nullptr;  // at least the step's forward_workspace_bytes(shape); any contents
   std::size_t workspace_bytes = 0;
 };
 
@@ -118,16 +118,16 @@ struct BackwardArgs {
   Shape shape;
   Mask mask = Mask::kFull;
   float scale = 0.0f;
-  const float* q = nullptr;        // [B, H, Nq, d]
-  const float* k = nullptr;        // [B, Hkv, Nk, d]
-  const float* v = nullptr;        // [B, Hkv, Nk, d]
-  const float* o = nullptr;        // [B, H, Nq, d]
-  const float* lse = nullptr;      // [B, H, Nq]
-  const float* grad_o = nullptr;   // dO [B, H, Nq, d]
-  float* grad_q = nullptr;         // dQ [B, H, Nq, d], overwritten
-  float* grad_k = nullptr;         // dK [B, Hkv, Nk, d], overwritten
-  float* grad_v = nullptr;         // dV [B, Hkv, Nk, d], overwritten
-  void* workspace = nullptr;       // at least the step's backward_workspace_bytes(shape)
+  const float* q = nullptr;       // [B, H, Nq, d]
+  const float* k = nullptr;       // [B, Hkv, Nk, d]
+  const float* v = nullptr;       // [B, Hkv, Nk, d]
+  const float* o = nullptr;       // [B, H, Nq, d]
+  const float* lse = nullptr;     // [B, H, Nq]
+  const float* grad_o = nullptr;  // dO [B, H, Nq, d]
+  float* grad_q = nullptr;        // dQ [B, H, Nq, d], overwritten
+  float* grad_k = nullptr;        // dK [B, Hkv, Nk, d], overwritten
+  float* grad_v = nullptr;        // dV [B, Hkv, Nk, d], overwritten
+  void* workspace = nullptr;      // at least the step's backward_workspace_bytes(shape)
   std::size_t workspace_bytes = 0;
 };
 
@@ -139,10 +139,10 @@ struct Step {
   std::string_view id;    // "step2_tiled"; a chapter with one step calls it by its kernel file
   std::string_view idea;  // one line for tables
   void (*forward)(const ForwardArgs&) = nullptr;
-  WorkspaceBytes forward_workspace_bytes = nullptr;    // set where forward is
+  WorkspaceBytes forward_workspace_bytes = nullptr;  // set where forward is
   void (*backward)(const BackwardArgs&) = nullptr;
-  WorkspaceBytes backward_workspace_bytes = nullptr;   // set where backward is
-  bool deterministic_backward = true;  // bitwise equal from run to run
+  WorkspaceBytes backward_workspace_bytes = nullptr;  // set where backward is
+  bool deterministic_backward = true;                 // bitwise equal from run to run
 };
 
 /// What a chapter accepts beyond the contract's own rules.
@@ -153,13 +153,13 @@ struct Support {
 
 /// What a chapter exports; chapters/chapters.hpp lists them all.
 struct Chapter {
-  std::string_view id;     // "02_naive_gpu"
-  std::string_view title;  // "Naive GPU"
-  std::string_view idea;   // one line for tables
-  Memory& (*memory)() = nullptr;       // where its pointers live
-  std::span<const Step> steps;         // the last one is the default
-  const Step* twin = nullptr;          // the same algorithm as plain C++ loops, on host memory
-  std::string_view forward_of = {};    // id of the chapter whose forward this one borrows
+  std::string_view id;                   // "02_naive_gpu"
+  std::string_view title;                // "Naive GPU"
+  std::string_view idea;                 // one line for tables
+  Memory& (*memory)() = nullptr;         // where its pointers live
+  std::span<const Step> steps;           // the last one is the default
+  const Step* twin = nullptr;            // the same algorithm as plain C++ loops, on host memory
+  std::string_view forward_of = {};      // id of the chapter whose forward this one borrows
   std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
   Support support = {};
 };

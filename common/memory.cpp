@@ -17,7 +17,7 @@ class HostMemory final : public Memory {
   std::string name() const override { return "host"; }
 
   void* allocate(std::size_t bytes, std::string_view) override {
-    void* pointer = ::operator new(bytes == 0 ? 1 : bytes, std::align_val_t{256});
+    void* pointer = ::operator new (bytes == 0 ? 1 : bytes, std::align_val_t{256});
     const std::lock_guard lock(mutex_);
     sizes_[pointer] = bytes;
     allocated_ += bytes;
@@ -32,7 +32,7 @@ class HostMemory final : public Memory {
       allocated_ -= entry->second;
       sizes_.erase(entry);
     }
-    ::operator delete(pointer, std::align_val_t{256});
+    ::operator delete (pointer, std::align_val_t{256});
   }
 
   void write(void* to, const void* from, std::size_t bytes) override { copy(to, from, bytes); }
@@ -61,8 +61,8 @@ class HostMemory final : public Memory {
 
 std::string to_string(const Detection& d) {
   const std::string where = d.file.empty() ? "" : fmt::format("\n  at    {}:{}", d.file, d.line);
-  return fmt::format("{}: kernel {}, block {}, thread {}{}\n  what  {}\n  try   {}", d.kind, d.kernel,
-                     d.block, d.thread, where, d.what, d.advice);
+  return fmt::format("{}: kernel {}, block {}, thread {}{}\n  what  {}\n  try   {}", d.kind,
+                     d.kernel, d.block, d.thread, where, d.what, d.advice);
 }
 
 Memory& host_memory() {

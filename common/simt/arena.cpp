@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#include "common/simt/arena.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "common/simt/stacks.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes) (static_cast<void>(0))
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) (static_cast<void>(0))
+#endif
+
+namespace attn::simt {
+namespace {
+
+constexpr std::size_t kGap = 256;
+
+/// Calls visit(word index, mask) for each 64-bit word that holds a bit of [first, first + count).
+template <class Visit>
+void for_each_word(std::size_t first, std::size_t count, Visit&& visit) {
+  while (count > 0) {
+    const std::size_t offset = first % 64;
+    const std::size_t here = std::min<std::size_t>(count, 64 - offset);
+    const std::uint64_t mask = (here == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << here) - 1)
+                               << offset;
+    visit(first / 64, mask);
+    first += here;
+    count -= here;
+  }
+}
+
+}  // namespace
+
+ByteBits::ByteBits(std::uintptr_t begin, std::size_t bytes)
+    : begin_(begin),
+      words_((bytes + 63) / 64),
+      bits_(static_cast<std::uint64_t*>(map_memory(words_ * 8))) {}
+
+ByteBits::~ByteBits() { unmap_memory(bits_, words_ * 8); }
+
+void ByteBits::set(std::uintptr_t address, std::size_t bytes) {
+  for_each_word(address - begin_, bytes,
+                [this](std::size_t word, std::uint64_t mask) { bits_[word] |= mask; });
+}
+
+void ByteBits::clear(std::uintptr_t address, std::size_t bytes) {
+  for_each_word(address - begin_, bytes, [this](std::size_t word, std::uint64_t mask) {
+    if (bits_[word] != 0) bits_[word] &= ~mask;
+  });
+}
+
+bool ByteBits::all_set(std::uintptr_t address, std::size_t bytes) const {
+  bool all = true;
+  for_each_word(address - begin_, bytes, [&](std::size_t word, std::uint64_t mask) {
+    all = all && (bits_[word] & mask) == mask;
+  });
+  return all;
+}
+
+unsigned ByteBits::set_new(std::uintptr_t address, std::size_t bytes) {
+  unsigned fresh = 0;
+  for_each_word(address - begin_, bytes, [&](std::size_t word, std::uint64_t mask) {
+    fresh += static_cast<unsigned>(std::popcount(mask & ~bits_[word]));
+    bits_[word] |= mask;
+  });
+  return fresh;
+}
+
+Arena::Arena()
+    : begin_(reinterpret_cast<std::uintptr_t>(map_memory(kBytes))),
+      allocated_(begin_, kBytes),
+      initialised_(begin_, kBytes),
+      read_(begin_, kBytes),
+      written_(begin_, kBytes),
+      next_(begin_ + kGap) {
+  // Only what is allocated may be touched.
+  ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(begin_), std::size_t{1} << 20);
+}
+
+Arena& Arena::get() {
+  static Arena arena;
+  return arena;
+}
+
+void* Arena::allocate(std::size_t bytes, std::string_view label) {
+  const std::lock_guard lock(mutex_);
+  const std::size_t room = (std::max<std::size_t>(bytes, 1) + kGap - 1) / kGap * kGap;
+  // First fit from where the last search ended, twice: to the end, then from the beginning.
+  std::uintptr_t at = next_;
+  for (int round = 0; round < 2; ++round) {
+    auto above = live_.lower_bound(at);
+    if (above != live_.begin()) {
+      const auto below = std::prev(above);
+      at = std::max(at, below->first + (below->second.bytes + kGap) / kGap * kGap + kGap);
+    }
+    while (at + room + kGap <= begin_ + kBytes) {
+      above = live_.lower_bound(at);
+      if (above == live_.end() || at + room + kGap <= above->first) {
+        next_ = at + room + kGap;
+        freed_.erase(freed_.lower_bound(at), freed_.lower_bound(next_));
+        live_[at] = {bytes, std::string(label)};
+        allocated_bytes_ += bytes;
+        allocated_.set(at, bytes);
+        ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(at + bytes), room - bytes + kGap);
+        ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void*>(at), bytes);
+        return reinterpret_cast<void*>(at);
+      }
+      at = above->first + (above->second.bytes + kGap) / kGap * kGap + kGap;
+    }
+    at = begin_ + kGap;
+  }
+  return nullptr;
+}
+
+bool Arena::release(void* pointer) {
+  const std::lock_guard lock(mutex_);
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  const auto entry = live_.find(address);
+  if (entry == live_.end()) return false;
+  const std::size_t bytes = entry->second.bytes;
+  allocated_.clear(address, bytes);
+  initialised_.clear(address, bytes);
+  allocated_bytes_ -= bytes;
+  freed_[address] = std::move(entry->second);
+  live_.erase(entry);
+  ASAN_POISON_MEMORY_REGION(pointer, bytes);
+  release_pages(pointer, bytes);  // the addresses stay reserved
+  if (on_release) on_release(address, bytes);
+  return true;
+}
+
+std::string Arena::describe(std::uintptr_t address) const {
+  const std::lock_guard lock(mutex_);
+  const auto inside = [address](const auto& map) {
+    auto entry = map.upper_bound(address);
+    return entry != map.begin() && (--entry, address < entry->first + entry->second.bytes)
+               ? entry
+               : map.end();
+  };
+  if (const auto entry = inside(freed_); entry != freed_.end()) {
+    return fmt::format("byte {} of {} ({} bytes), which has been freed", address - entry->first,
+                       entry->second.label, entry->second.bytes);
+  }
+  std::string text = "no allocation is near";
+  std::size_t nearest = ~std::size_t{0};
+  for (const auto& [begin, allocation] : live_) {
+    if (address < begin && begin - address < nearest) {
+      nearest = begin - address;
+      text = fmt::format("{} bytes before the start of {} ({} bytes)", nearest, allocation.label,
+                         allocation.bytes);
+    } else if (address >= begin && address - begin - allocation.bytes < nearest) {
+      nearest = address - begin - allocation.bytes;
+      text = fmt::format("{} bytes past the end of {} ({} bytes)", nearest, allocation.label,
+                         allocation.bytes);
+    }
+  }
+  return text;
+}
+
+std::string Arena::name_of(std::uintptr_t address) const {
+  const std::lock_guard lock(mutex_);
+  auto entry = live_.upper_bound(address);
+  if (entry == live_.begin()) return "global memory";
+  --entry;
+  return fmt::format("{} at byte {}", entry->second.label, address - entry->first);
+}
+
+std::size_t Arena::allocated_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return allocated_bytes_;
+}
+
+void Arena::clear_touched() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [begin, allocation] : live_) {
+    read_.clear(begin, allocation.bytes);
+    written_.clear(begin, allocation.bytes);
+  }
+}
+
+}  // namespace attn::simt

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//
+// The machine's global memory: one large reserved range of addresses. That makes "is this global
+// memory?" one comparison, and lets every byte have shadow bits at a fixed place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+namespace attn::simt {
+
+/// One bit per byte of a range of addresses, in untouched pages until set.
+class ByteBits {
+ public:
+  ByteBits(std::uintptr_t begin, std::size_t bytes);
+  ~ByteBits();
+  ByteBits(const ByteBits&) = delete;
+  ByteBits& operator=(const ByteBits&) = delete;
+
+  void set(std::uintptr_t address, std::size_t bytes);
+  void clear(std::uintptr_t address, std::size_t bytes);
+  bool all_set(std::uintptr_t address, std::size_t bytes) const;
+  /// Sets the bits of at most 64 bytes and returns how many of them were new.
+  unsigned set_new(std::uintptr_t address, std::size_t bytes);
+
+ private:
+  std::uintptr_t begin_;
+  std::size_t words_;
+  std::uint64_t* bits_;
+};
+
+class Arena {
+ public:
+  struct Allocation {
+    std::size_t bytes = 0;
+    std::string label;
+  };
+
+  static Arena& get();
+
+  /// 256-byte aligned, with at least 256 unused bytes before and after; null when full. Addresses
+  /// are not used again until the arena has been gone through once, so that a use after free is
+  /// seen.
+  void* allocate(std::size_t bytes, std::string_view label);
+  /// False if the pointer is not the start of a live allocation.
+  bool release(void* pointer);
+
+  bool contains(std::uintptr_t address) const { return address - begin_ < kBytes; }
+  bool is_allocated(std::uintptr_t address, std::size_t bytes) const {
+    return allocated_.all_set(address, bytes);
+  }
+  /// "12 bytes past the end of s (4096 bytes)", for an address that is not allocated.
+  std::string describe(std::uintptr_t address) const;
+  /// "s at byte 128", for an address that is allocated.
+  std::string name_of(std::uintptr_t address) const;
+  /// Called with each range that is released.
+  std::function<void(std::uintptr_t begin, std::size_t bytes)> on_release;
+
+  std::size_t allocated_bytes() const;
+  std::uintptr_t begin() const { return begin_; }
+
+  /// A byte that was written, by a kernel or by a copy, since it was allocated.
+  ByteBits& initialised() { return initialised_; }
+  /// Bytes that the running launch has read, and written.
+  ByteBits& touched_by_reads() { return read_; }
+  ByteBits& touched_by_writes() { return written_; }
+  /// Forgets which bytes a launch has touched.
+  void clear_touched();
+
+  static constexpr std::size_t kBytes = std::size_t{16} << 30;
+
+ private:
+  Arena();
+  mutable std::mutex mutex_;
+  std::uintptr_t begin_;
+  ByteBits allocated_, initialised_, read_, written_;
+  std::map<std::uintptr_t, Allocation> live_;
+  std::map<std::uintptr_t, Allocation> freed_;  // until their addresses are used again
+  std::uintptr_t next_;
+  std::size_t allocated_bytes_ = 0;
+};
+
+}  // namespace attn::simt

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT
+#include "common/simt/detectors.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <memory>
+
+#include "common/simt/device.hpp"
+#include "common/simt/stacks.hpp"
+
+namespace attn::simt {
+
+Histories::Histories(AddressRange range)
+    : range_(range),
+      words_(static_cast<WordHistory*>(map_memory((range.size() / 4 + 1) * sizeof(WordHistory)))) {}
+
+void Histories::forget(std::uintptr_t begin, std::size_t bytes) {
+  release_pages(&of(begin), bytes / 4 * sizeof(WordHistory));
+}
+
+Histories::~Histories() { unmap_memory(words_, (range_.size() / 4 + 1) * sizeof(WordHistory)); }
+
+namespace {
+
+// Numbers are never used twice, so that no shadow has to be cleared between blocks or launches.
+std::uint32_t last_interval = 0;
+
+const char* access_name(Access access) {
+  return access == Access::kLoad ? "read" : access == Access::kStore ? "write" : "atomic";
+}
+
+/// Shadows of one OS thread's shared memory, static or dynamic.
+struct RangeShadow {
+  explicit RangeShadow(AddressRange range)
+      : histories(range), initialised(range.begin, range.size()) {}
+  Histories histories;
+  ByteBits initialised;
+};
+
+RangeShadow& shadow_of(AddressRange range) {
+  thread_local std::map<std::uintptr_t, std::unique_ptr<RangeShadow>> shadows;
+  std::unique_ptr<RangeShadow>& shadow = shadows[range.begin];
+  if (!shadow) shadow = std::make_unique<RangeShadow>(range);
+  return *shadow;
+}
+
+}  // namespace
+
+Detectors::Detectors(const Recorder& recorder)
+    : recorder_(recorder), launch_start_(last_interval + 1) {}
+
+Detectors::~Detectors() = default;
+
+Histories& Detectors::histories(Space space, std::uintptr_t address) {
+  if (space == Space::kShared) {
+    return shadow_of(shared_range(address)).histories;
+  }
+  static Histories global({Arena::get().begin(), Arena::get().begin() + Arena::kBytes});
+  static const bool connected = [] {
+    Arena::get().on_release = [](std::uintptr_t begin, std::size_t bytes) {
+      global.forget(begin, bytes);
+    };
+    return true;
+  }();
+  static_cast<void>(connected);
+  return global;
+}
+
+ByteBits& Detectors::initialised(Space space, std::uintptr_t address) {
+  return space == Space::kGlobal ? Arena::get().initialised()
+                                 : shadow_of(shared_range(address)).initialised;
+}
+
+AddressRange Detectors::shared_range(std::uintptr_t address) const {
+  const AddressRange dynamic = recorder_.dynamic_shared();
+  if (!dynamic.contains(address)) return recorder_.static_shared();
+  return {dynamic.begin, dynamic.begin + current_device().shared_bytes_per_block};
+}
+
+void Detectors::begin_block() {
+  interval_ = block_start_ = ++last_interval;
+  block_starts_.emplace_back(block_start_, recorder_.worker().block());
+  clocks_ = {};
+  // What an earlier block left in shared memory counts as never written.
+  for (const AddressRange range : {recorder_.static_shared(), recorder_.dynamic_shared()}) {
+    if (range.size() > 0)
+      shadow_of(shared_range(range.begin)).initialised.clear(range.begin, range.size());
+  }
+}
+
+void Detectors::end_interval() {
+  interval_ = ++last_interval;
+  clocks_ = {};
+}
+
+void Detectors::sync_warp(unsigned lanes) {
+  WarpClock& clock = clocks_[static_cast<std::size_t>(recorder_.warp())];
+  // Everyone in the group learns what anyone in it knew, and what each has done until now.
+  std::array<std::uint16_t, kWarpSize> joint{};
+  for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
+    if ((lanes >> lane & 1u) == 0) continue;
+    for (std::size_t other = 0; other < kWarpSize; ++other) {
+      joint[other] = std::max(joint[other], clock.known[lane][other]);
+    }
+    joint[lane] = clock.now;
+  }
+  for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
+    if ((lanes >> lane & 1u) != 0) clock.known[lane] = joint;
+  }
+  ++clock.now;
+}
+
+void Detectors::request(const Request& request) {
+  check_initialised(request);
+  check_races(request);
+}
+
+bool Detectors::first_time(const char* kind, std::uint32_t site, std::uint32_t other_site) {
+  return reported_.emplace(kind, site, other_site).second;
+}
+
+void Detectors::check_initialised(const Request& request) {
+  std::uintptr_t last = 0;
+  ByteBits& bits = initialised(request.space, request.addresses[std::countr_zero(request.lanes)]);
+  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    const std::uintptr_t address = request.addresses[lane];
+    if (address == last) continue;
+    last = address;
+    if (request.access != Access::kStore && !bits.all_set(address, request.bytes) &&
+        first_time("uninitialised", request.site, 0)) {
+      Detection found = recorder_.detection("uninitialised read", lane, request.site);
+      found.what =
+          fmt::format("{} bytes of {} that nothing has written{}", request.bytes,
+                      request.space == Space::kGlobal ? "global memory" : "shared memory",
+                      request.space == Space::kGlobal ? ": " + Arena::get().name_of(address) : "");
+      found.advice =
+          request.space == Space::kGlobal
+              ? "Which kernel should have written it, and does its loop reach this index?"
+              : "Does every element of the tile get a value before the barrier, also at "
+                "the ragged edge?";
+      report(std::move(found));
+    }
+    if (request.access != Access::kLoad) bits.set(address, request.bytes);
+  }
+}
+
+void Detectors::check_races(const Request& request) {
+  Histories& words = histories(request.space, request.addresses[std::countr_zero(request.lanes)]);
+  for (unsigned rest = request.lanes; rest != 0;) {
+    const int lane = std::countr_zero(rest);
+    const std::uintptr_t address = request.addresses[lane];
+    unsigned group = 1u << lane;
+    const unsigned others = rest & ~group;
+    if (others != 0 && request.addresses[std::countr_zero(others)] == address) {
+      for (unsigned more = others; more != 0; more &= more - 1) {
+        const int next = std::countr_zero(more);
+        if (request.addresses[next] == address) group |= 1u << next;
+      }
+    }
+    rest &= ~group;
+    const std::uintptr_t end = address + request.bytes;
+    for (std::uintptr_t word = address / 4 * 4; word < end; word += 4) {
+      const std::uintptr_t from = std::max(word, address) - word;
+      const std::uintptr_t to = std::min(word + 4, end) - word;
+      const auto bytes = static_cast<std::uint8_t>((1u << to) - (1u << from));
+      check_word(request, words.of(word), group, bytes);
+    }
+  }
+}
+
+/// Whether each of `lanes`, now, comes after each of the earlier accesses.
+bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
+  if (earlier.interval != interval_) return true;  // an earlier barrier interval of this block
+  if (earlier.warps != 0 || earlier.warp != recorder_.warp()) return false;
+  if (earlier.lanes == lanes && std::has_single_bit(lanes)) return true;  // the same thread
+  const WarpClock& clock = clocks_[earlier.warp];
+  for (unsigned now = lanes; now != 0; now &= now - 1) {
+    const auto a = static_cast<std::size_t>(std::countr_zero(now));
+    for (unsigned then = earlier.lanes; then != 0; then &= then - 1) {
+      const auto b = static_cast<std::size_t>(std::countr_zero(then));
+      if (a != b && clock.known[a][b] < earlier.clock) return false;
+    }
+  }
+  return true;
+}
+
+void Detectors::check_word(const Request& request, WordHistory& word, unsigned lanes,
+                           std::uint8_t bytes) {
+  const auto overlaps = [bytes](const LastAccess& access) { return (access.bytes & bytes) != 0; };
+  const auto in_other_block = [this](std::uint32_t interval) {
+    return interval >= launch_start_ && interval < block_start_;
+  };
+  const bool store = request.access == Access::kStore;
+  const bool load = request.access == Access::kLoad;
+
+  if (store && !std::has_single_bit(lanes)) {
+    LastAccess same = {};
+    remember(same, request, lanes & (lanes - 1), bytes);
+    report_race(request, lanes & ~(lanes - 1), same, "write", false);
+  }
+  if (overlaps(word.write)) {
+    if (in_other_block(word.write.interval)) {
+      report_race(request, lanes, word.write, "write", true);
+    } else if (!ordered(word.write, lanes)) {
+      report_race(request, lanes, word.write, "write", false);
+    }
+  }
+  if (!load && overlaps(word.read) && !in_other_block(word.read.interval) &&
+      word.read.interval >= launch_start_ && !ordered(word.read, lanes)) {
+    report_race(request, lanes, word.read, "read", false);
+  }
+  if (request.access != Access::kAtomic && overlaps(word.atomic) &&
+      !in_other_block(word.atomic.interval) && word.atomic.interval >= launch_start_ &&
+      !ordered(word.atomic, lanes)) {
+    report_race(request, lanes, word.atomic, "atomic", false);
+  }
+  if (store) {
+    // A read or an atomic of another block: the last one, or one before it.
+    for (const auto& [last, foreign, foreign_site, name] :
+         {std::tuple{&word.read, word.foreign_read, word.foreign_read_site, "read"},
+          std::tuple{&word.atomic, word.foreign_atomic, word.foreign_atomic_site, "atomic"}}) {
+      if (overlaps(*last) && in_other_block(last->interval)) {
+        report_race(request, lanes, *last, name, true);
+      } else if (in_other_block(foreign)) {
+        LastAccess other = {};
+        other.interval = foreign;
+        other.site = foreign_site;
+        report_race(request, lanes, other, name, true);
+      }
+    }
+  }
+
+  const auto keep_foreign = [&](const LastAccess& last, std::uint32_t& foreign,
+                                std::uint32_t& site) {
+    if (in_other_block(last.interval) && last.bytes == 0xF) {
+      foreign = last.interval;
+      site = last.site;
+    }
+  };
+  if (load) {
+    keep_foreign(word.read, word.foreign_read, word.foreign_read_site);
+    remember(word.read, request, lanes, bytes);
+  } else if (store) {
+    remember(word.write, request, lanes, bytes);
+  } else {
+    keep_foreign(word.atomic, word.foreign_atomic, word.foreign_atomic_site);
+    remember(word.atomic, request, lanes, bytes);
+  }
+}
+
+/// Adds an access to the record of the same kind. Earlier accesses stay in it while nothing orders
+/// them before this one: a later write must come after all of them.
+void Detectors::remember(LastAccess& last, const Request& request, unsigned lanes,
+                         std::uint8_t bytes) const {
+  const auto warp = static_cast<std::uint8_t>(recorder_.warp());
+  const std::uint16_t now = clocks_[warp].now;
+  LastAccess merged{.interval = interval_,
+                    .lanes = lanes,
+                    .site = request.site,
+                    .clock = now,
+                    .warp = warp,
+                    .bytes = static_cast<std::uint8_t>(bytes & 0xF),
+                    .warps = 0};
+  if (request.access != Access::kStore && last.interval == interval_ && last.bytes == bytes) {
+    if (last.warp != warp) {
+      merged.warps = 1;
+    } else {
+      merged.warps = last.warps;
+      if (last.clock == now || !ordered(last, lanes)) merged.lanes |= last.lanes;
+    }
+  }
+  last = merged;
+}
+
+void Detectors::report_race(const Request& request, unsigned lanes, const LastAccess& other,
+                            const char* other_access, bool other_block) {
+  if (!first_time(other_block ? "blocks" : "threads", request.site, other.site)) return;
+  const int lane = std::countr_zero(lanes);
+  Detection found =
+      recorder_.detection(other_block ? "race between blocks" : "race", lane, request.site);
+  const SourceLine there = source_line(recorder_.image_base() + other.site);
+  std::string party;
+  if (other_block) {
+    const auto after = std::upper_bound(
+        block_starts_.begin(), block_starts_.end(), other.interval,
+        [](std::uint32_t interval, const auto& entry) { return interval < entry.first; });
+    party = "block " + to_string(std::prev(after)->second);
+  } else {
+    const unsigned apart = other.lanes & ~lanes;
+    const int other_lane = std::countr_zero(apart != 0 ? apart : other.lanes);
+    party =
+        "thread " + to_string(recorder_.worker().thread(other.warp * kWarpSize + other_lane).index);
+  }
+  const std::uintptr_t address = request.addresses[lane];
+  found.what =
+      fmt::format("{} of {}; {} has a {} of it at {}:{}, and nothing orders the two",
+                  access_name(request.access),
+                  request.space == Space::kGlobal ? Arena::get().name_of(address) : "shared memory",
+                  party, other_access, there.file, there.line);
+  found.advice =
+      other_block
+          ? "Blocks run in any order: give each address one writing block, use atomics, or split "
+            "the kernel into two launches."
+          : "Put a __syncthreads between the two (within one warp, a __syncwarp), or an atomic.";
+  report(std::move(found));
+}
+
+}  // namespace attn::simt

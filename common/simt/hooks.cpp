@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+//
+// g++ -fsanitize=thread puts a call before every memory access that is not a register. Kernel files
+// are compiled that way and linked with these functions instead of ThreadSanitizer's library: each
+// call is one access of the source, and its return address says which.
+#include <cstddef>
+#include <cstdint>
+
+#include "common/simt/recorder.hpp"
+
+namespace {
+
+using attn::simt::Access;
+
+[[gnu::always_inline]] inline void hook(void* address, std::size_t bytes, Access kind,
+                                        void* return_address) {
+  attn::simt::Recorder* recorder = attn::simt::active_recorder;
+  if (recorder == nullptr) [[likely]] {
+    return;
+  }
+  recorder->access(reinterpret_cast<std::uintptr_t>(address), bytes, kind,
+                   reinterpret_cast<std::uintptr_t>(return_address));
+}
+
+}  // namespace
+
+#define ATTN_HOOKS(bytes)                                              \
+  void __tsan_read##bytes(void* address) {                             \
+    hook(address, bytes, Access::kLoad, __builtin_return_address(0));  \
+  }                                                                    \
+  void __tsan_write##bytes(void* address) {                            \
+    hook(address, bytes, Access::kStore, __builtin_return_address(0)); \
+  }                                                                    \
+  void __tsan_unaligned_read##bytes(void* address) {                   \
+    hook(address, bytes, Access::kLoad, __builtin_return_address(0));  \
+  }                                                                    \
+  void __tsan_unaligned_write##bytes(void* address) {                  \
+    hook(address, bytes, Access::kStore, __builtin_return_address(0)); \
+  }                                                                    \
+  void __tsan_volatile_read##bytes(void* address) {                    \
+    hook(address, bytes, Access::kLoad, __builtin_return_address(0));  \
+  }                                                                    \
+  void __tsan_volatile_write##bytes(void* address) {                   \
+    hook(address, bytes, Access::kStore, __builtin_return_address(0)); \
+  }
+
+extern "C" {
+ATTN_HOOKS(1)
+ATTN_HOOKS(2)
+ATTN_HOOKS(4)
+ATTN_HOOKS(8)
+ATTN_HOOKS(16)
+
+void __tsan_read_range(void* address, std::size_t bytes) {
+  hook(address, bytes, Access::kLoad, __builtin_return_address(0));
+}
+void __tsan_write_range(void* address, std::size_t bytes) {
+  hook(address, bytes, Access::kStore, __builtin_return_address(0));
+}
+void __tsan_vptr_read(void**) {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_init() {}
+}

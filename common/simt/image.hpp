@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+//
+// What the machine knows about the program it runs in: which addresses are static shared memory,
+// which are constants, and which source line a code address belongs to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace attn::simt {
+
+struct AddressRange {
+  std::uintptr_t begin = 0;
+  std::uintptr_t end = 0;
+  bool contains(std::uintptr_t address) const { return address - begin < end - begin; }
+  std::size_t size() const { return end - begin; }
+};
+
+/// The program's own load addresses: its code and its globals.
+AddressRange program_image();
+
+/// This OS thread's copy of the program's thread_local variables, where `__shared__` lives.
+AddressRange thread_locals();
+
+struct SourceLine {
+  std::string function;  // the function the line is written in
+  std::string file;      // empty if unknown
+  int line = 0;
+};
+
+/// The source line of the instruction before a return address, from the debug information (through
+/// addr2line; without that tool the file stays empty). Answers are remembered.
+SourceLine source_line(std::uintptr_t return_address);
+
+/// The kernel's name without namespaces and parameters: "scores_kernel". Template arguments stay.
+std::string function_name(const void* function);
+
+}  // namespace attn::simt

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+//
+// How the CPU machine runs: what it watches, in which order, on how many cores. Process-wide; set
+// it while no kernel runs.
+#pragma once
+
+#include <cstdint>
+
+namespace attn::simt {
+
+/// The order in which threads of a warp, warps of a block and blocks of a grid get their turn. A
+/// correct kernel gives the same result, and the same counters, under every order.
+enum class Order { kForward, kReversed, kShuffled };
+
+struct Options {
+  bool detectors = false;  // find out-of-bounds, uninitialised, racing accesses
+  bool tracer = false;     // count memory traffic; fetch it with take_launches()
+  Order order = Order::kForward;
+  std::uint64_t shuffle_seed = 1;
+  /// OS threads that run blocks; 0 means one per core, or ATTN_SIMT_THREADS where that is set. With
+  /// the tracer or the detectors on, blocks run one after the other on the calling thread.
+  unsigned workers = 0;
+};
+
+Options& options();
+
+}  // namespace attn::simt

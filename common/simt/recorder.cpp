@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+#include "common/simt/recorder.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "common/simt/arena.hpp"
+#include "common/simt/detectors.hpp"
+#include "common/simt/tracer.hpp"
+
+namespace attn::simt {
+
+constinit thread_local Recorder* active_recorder = nullptr;
+
+bool Recorder::wanted() { return options().detectors || options().tracer; }
+
+Recorder::Recorder(const GridRun& grid)
+    : grid_(grid), image_(program_image()), logs_(std::make_unique<std::array<Log, kWarpSize>>()) {
+  if (options().detectors) detectors_ = std::make_unique<Detectors>(*this);
+  if (options().tracer) tracer_ = std::make_unique<Tracer>(image_.begin);
+}
+
+Recorder::~Recorder() = default;
+
+void Recorder::begin_block(Worker& worker) {
+  worker_ = &worker;
+  static_shared_ = thread_locals();
+  dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
+  dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
+  if (detectors_) detectors_->begin_block();
+}
+
+void Recorder::end_block() { worker_ = nullptr; }
+
+void Recorder::abandon_block() {
+  active_recorder = nullptr;
+  for (Log& log : *logs_) log.head = log.size = 0;
+}
+
+void Recorder::end_interval() {
+  ++barriers_;
+  if (detectors_) detectors_->end_interval();
+}
+
+void Recorder::begin_warp(std::span<Thread> lanes) {
+  lanes_ = lanes;
+  warp_ = lanes.front().rank / kWarpSize;
+}
+
+void Recorder::end_warp() { drain(/*to_the_end=*/true); }
+
+void Recorder::enter(Thread& thread) {
+  current_lane_ = thread.rank % kWarpSize;
+  active_recorder = this;
+}
+
+void Recorder::leave() { active_recorder = nullptr; }
+
+void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
+                      std::uintptr_t return_address) {
+  Space space = Space::kGlobal;
+  const Arena& arena = Arena::get();
+  if (arena.contains(address)) {
+    if (detectors_ && !arena.is_allocated(address, bytes)) {
+      stop_at("out of bounds", return_address,
+              fmt::format("global {} of {} bytes, {}", kind == Access::kLoad ? "load" : "store",
+                          bytes, arena.describe(address)),
+              "Compare the index with the array's size, and look at ragged tiles and row strides.");
+    }
+  } else if (dynamic_shared_.contains(address) || static_shared_.contains(address)) {
+    space = Space::kShared;
+    if (dynamic_shared_.contains(address) && address + bytes > dynamic_shared_.end) {
+      stop_at(
+          "out of bounds", return_address,
+          fmt::format("shared access runs past the launch's {} bytes", grid_.config.shared_bytes),
+          "Compare the shared_bytes of the launch with what the kernel lays out.");
+    }
+  } else {
+    const Fiber& fiber = worker_->current().fiber;
+    const auto stack_begin = reinterpret_cast<std::uintptr_t>(fiber.stack_begin());
+    const auto stack_end = reinterpret_cast<std::uintptr_t>(fiber.stack_end());
+    if (address - stack_begin < stack_end - stack_begin) return;    // the thread's own locals
+    if (image_.contains(address) && kind == Access::kLoad) return;  // a constant
+    stop_at("out of bounds", return_address,
+            fmt::format("{} of {} bytes at an address that is neither global nor shared memory",
+                        kind == Access::kLoad ? "load" : "store", bytes),
+            "A kernel may use pointers from cudaMalloc only; is this one a host pointer, or null?");
+  }
+  if (bytes > 1 && bytes <= 16 && std::has_single_bit(bytes) && address % bytes != 0) {
+    stop_at(
+        "misaligned access", return_address,
+        fmt::format("{} bytes at an address that is {} modulo {}", bytes, address % bytes, bytes),
+        "A vector access needs an address that is a multiple of its size: is d, or the row "
+        "stride, a multiple of the vector's width?");
+  }
+  append({address, static_cast<std::uint32_t>(return_address - image_.begin),
+          static_cast<std::uint8_t>(bytes), kind, space});
+}
+
+void Recorder::collective(unsigned mask, bool orders_memory) {
+  append({mask, 0, 0, orders_memory ? Access::kSyncWarp : Access::kCollective, Space::kGlobal});
+}
+
+void Recorder::append(Entry entry) {
+  Log& own = log(static_cast<std::size_t>(current_lane_));
+  if (own.size == kLogEntries) worker_->suspend(State::kLogFull);
+  own.entries[static_cast<std::size_t>(own.size++)] = entry;
+}
+
+bool Recorder::make_room() {
+  const auto waits = [](const Thread& lane) { return lane.state == State::kLogFull; };
+  if (std::none_of(lanes_.begin(), lanes_.end(), waits)) return false;
+  bool any = false;
+  // Only a kernel in which lanes wait for others that never come needs the second round.
+  for (const bool to_the_end : {false, true}) {
+    drain(to_the_end);
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if (waits(lanes_[lane]) && log(lane).size < kLogEntries) {
+        lanes_[lane].state = State::kReady;
+        any = true;
+      }
+    }
+    if (any) break;
+  }
+  return any;
+}
+
+void Recorder::drain(bool to_the_end) {
+  constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
+  std::array<std::uint32_t, kWarpSize> heads;  // code address at the head of each lane's log
+  heads.fill(kNowhere);
+  unsigned at_collective = 0;
+  unsigned moved = ~0u;  // lanes whose head has changed
+  bool certain = true;
+  while (true) {
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if ((moved >> lane & 1u) == 0) continue;
+      at_collective &= ~(1u << lane);
+      heads[lane] = kNowhere;
+      if (log(lane).empty()) {
+        // A lane that will run on may write an access that comes before all others.
+        const State state = lanes_[lane].state;
+        certain = certain && (to_the_end || state == State::kDone || state == State::kAtBarrier);
+      } else if (log(lane).front().access >= Access::kCollective) {
+        at_collective |= 1u << lane;
+      } else {
+        heads[lane] = log(lane).front().site;
+      }
+    }
+    if (!certain) break;
+    const std::uint32_t smallest = *std::min_element(heads.begin(), heads.end());
+    if (smallest != kNowhere) {
+      moved = 0;
+      for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
+        moved |= (heads[lane] == smallest ? 1u : 0u) << lane;
+      }
+      serve(moved);
+    } else {
+      moved = pop_collective(at_collective, to_the_end);
+      if (moved == 0) break;
+    }
+  }
+  for (Log& l : *logs_) {
+    std::copy(l.entries.begin() + l.head, l.entries.begin() + l.size, l.entries.begin());
+    l.size -= l.head;
+    l.head = 0;
+  }
+}
+
+/// Lanes that stand at the same collective pass it together. Returns them; none if some lane that
+/// the mask names is not there yet and `force` is not set.
+unsigned Recorder::pop_collective(unsigned at_collective, bool force) {
+  for (std::size_t first = 0; first < lanes_.size(); ++first) {
+    if ((at_collective >> first & 1u) == 0) continue;
+    const Entry entry = log(first).front();
+    const auto mask = static_cast<unsigned>(entry.address);
+    unsigned group = 0;
+    bool complete = true;
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if ((mask >> lane & 1u) == 0) continue;
+      const bool here = (at_collective >> lane & 1u) != 0 && log(lane).front().address == mask &&
+                        log(lane).front().access == entry.access;
+      if (here) group |= 1u << lane;
+      complete = complete && (here || (log(lane).empty() && lanes_[lane].state == State::kDone));
+    }
+    if (!complete && !force) continue;
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if ((group >> lane & 1u) != 0) ++log(lane).head;
+    }
+    if (entry.access == Access::kSyncWarp && detectors_) detectors_->sync_warp(group);
+    return group;
+  }
+  return 0;
+}
+
+/// The accesses at the heads of these lanes' logs, all from one place in the code.
+void Recorder::serve(unsigned lanes) {
+  std::array<std::uintptr_t, kWarpSize> addresses;
+  while (lanes != 0) {  // more than once only where a pointer is shared for some, global for others
+    const Entry entry = log(static_cast<std::size_t>(std::countr_zero(lanes))).front();
+    Request request{.access = entry.access,
+                    .space = entry.space,
+                    .bytes = entry.bytes,
+                    .site = entry.site,
+                    .lanes = 0,
+                    .addresses = addresses.data()};
+    for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+      const auto lane = static_cast<std::size_t>(std::countr_zero(rest));
+      Log& own = log(lane);
+      if (own.front().space != entry.space) continue;
+      addresses[lane] = own.front().address;
+      request.lanes |= 1u << lane;
+      ++own.head;
+    }
+    lanes &= ~request.lanes;
+    if (tracer_) tracer_->request(request);
+    if (detectors_) detectors_->request(request);
+  }
+}
+
+Detection Recorder::detection(std::string kind, int lane, std::uint32_t site) const {
+  Detection detection =
+      detection_at(grid_, worker_->block(), worker_->thread(warp_ * kWarpSize + lane).index,
+                   std::move(kind), {});
+  const SourceLine source = source_line(image_.begin + site);
+  detection.file = source.file;
+  detection.line = source.line;
+  return detection;
+}
+
+void Recorder::stop_at(std::string kind, std::uintptr_t return_address, std::string what,
+                       std::string advice) {
+  Detection found = detection(std::move(kind), current_lane_,
+                              static_cast<std::uint32_t>(return_address - image_.begin));
+  found.what = std::move(what);
+  found.advice = std::move(advice);
+  worker_->stop(std::move(found));
+}
+
+void Recorder::finish() {
+  if (!tracer_) return;
+  LaunchRecord record = tracer_->finish();
+  record.kernel = function_name(grid_.config.kernel);
+  record.grid = grid_.config.grid;
+  record.block = grid_.config.block;
+  record.shared_bytes = grid_.config.shared_bytes;
+  record.traffic.barriers = barriers_;
+  record.traffic.special_functions = special_functions_;
+  publish(std::move(record));
+}
+
+}  // namespace attn::simt

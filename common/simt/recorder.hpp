@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+//
+// Turns what single threads do into what a warp does. While a thread runs, the hooks write each of
+// its memory accesses into its lane's log. The recorder reads the 32 logs of a warp side by side:
+// of the accesses at the heads of the logs it takes those at the smallest code address, and the
+// lanes that stand there form one request, as reconverging lanes of a GPU's warp do.
+//
+// Grouping by "the n-th time a lane runs this line" instead would be wrong as soon as lanes run a
+// loop a different number of times.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "common/simt/counters.hpp"
+#include "common/simt/image.hpp"
+#include "common/simt/worker.hpp"
+
+namespace attn::simt {
+
+enum class Access : std::uint8_t { kLoad, kStore, kAtomic, kCollective, kSyncWarp };
+enum class Space : std::uint8_t { kGlobal, kShared };
+
+/// One warp executing one access.
+struct Request {
+  Access access;
+  Space space;
+  std::uint8_t bytes;               // per lane
+  std::uint32_t site;               // code address, relative to the program's
+  unsigned lanes;                   // which lanes take part
+  const std::uintptr_t* addresses;  // by lane; only those of `lanes` are set
+};
+
+class Detectors;
+class Tracer;
+
+class Recorder {
+ public:
+  explicit Recorder(const GridRun& grid);
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  /// Whether the options ask for anything that needs a recorder.
+  static bool wanted();
+
+  // The scheduler's side.
+  void begin_block(Worker& worker);
+  void end_block();
+  void abandon_block();
+  void end_interval();  // the block's barrier opened
+  void begin_warp(std::span<Thread> lanes);
+  void end_warp();
+  void enter(Thread& thread);
+  void leave();
+  /// Reads the logs of lanes that wait for room in theirs; true if one may go on.
+  bool make_room();
+  /// Publishes the launch's counters.
+  void finish();
+
+  // The running thread's side.
+  void access(std::uintptr_t address, std::size_t bytes, Access kind,
+              std::uintptr_t return_address);
+  void collective(unsigned mask, bool orders_memory);
+  void special_function() { ++special_functions_; }
+
+  // For detectors.
+  const Worker& worker() const { return *worker_; }
+  int warp() const { return warp_; }
+  std::uintptr_t image_base() const { return image_.begin; }
+  AddressRange static_shared() const { return static_shared_; }
+  AddressRange dynamic_shared() const { return dynamic_shared_; }
+  Detection detection(std::string kind, int lane, std::uint32_t site) const;
+
+ private:
+  struct Entry {
+    std::uintptr_t address;  // for collectives: the mask
+    std::uint32_t site;
+    std::uint8_t bytes;
+    Access access;
+    Space space;
+  };
+  static constexpr int kLogEntries = 64;  // 32 logs of 1 KiB stay in the first-level cache
+  struct Log {
+    std::array<Entry, kLogEntries> entries;
+    int head = 0;
+    int size = 0;
+    bool empty() const { return head == size; }
+    const Entry& front() const { return entries[static_cast<std::size_t>(head)]; }
+  };
+
+  void append(Entry entry);
+  /// Reads as far as the order of requests is certain; all of it if `to_the_end`.
+  void drain(bool to_the_end);
+  void serve(unsigned lanes);
+  unsigned pop_collective(unsigned at_collective, bool force);
+  Log& log(std::size_t lane) { return (*logs_)[lane]; }
+  [[noreturn]] void stop_at(std::string kind, std::uintptr_t site, std::string what,
+                            std::string advice);
+
+  const GridRun& grid_;
+  Worker* worker_ = nullptr;
+  std::unique_ptr<Detectors> detectors_;  // null if not wanted
+  std::unique_ptr<Tracer> tracer_;        // null if not wanted
+  AddressRange image_, static_shared_, dynamic_shared_;
+  std::unique_ptr<std::array<Log, kWarpSize>> logs_;
+  std::span<Thread> lanes_;
+  int warp_ = 0;
+  int current_lane_ = 0;
+  std::uint64_t special_functions_ = 0;
+  std::uint64_t barriers_ = 0;
+};
+
+/// The recorder of the thread that runs now; null while none is recorded. Read by the hooks.
+extern constinit thread_local Recorder* active_recorder;
+
+}  // namespace attn::simt

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT
+//
+// One block: every thread is a fiber with a state; the scheduler below resumes those that are
+// ready, completes the collectives whose lanes have all arrived, and opens the barrier when every
+// thread that has not exited waits at it.
+#include "common/simt/worker.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "common/attention.hpp"
+#include "common/simt/device.hpp"
+#include "common/simt/recorder.hpp"
+#include "common/simt/stacks.hpp"
+
+namespace attn::simt {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+
+/// Thrown through the scheduler, never through a kernel, when a detector has stopped the launch.
+[[noreturn]] void throw_stopped(const Detection& detection) {
+  throw Error(ErrorKind::kDeviceFailure,
+              fmt::format("{}:{}: kernel {} was stopped: {}: {}", detection.file, detection.line,
+                          detection.kernel, detection.kind, detection.what));
+}
+
+}  // namespace
+
+Worker::Worker() : shared_memory_(map_memory(current_device().shared_bytes_per_block + kPage)) {}
+
+Worker::~Worker() {
+  for (void* stack : stacks_) unmap_memory(stack, kStackBytes);
+  unmap_memory(shared_memory_, current_device().shared_bytes_per_block + kPage);
+}
+
+constinit thread_local Worker* running_worker = nullptr;
+
+Worker& Worker::mine() {
+  thread_local Worker worker;
+  running_worker = &worker;
+  return worker;
+}
+
+void Worker::grow(int threads) {
+  while (std::ssize(stacks_) < threads) {
+    char* stack = static_cast<char*>(map_memory(kStackBytes));
+    forbid_access(stack, kPage);
+    // Staggered tops: equal offsets in many stacks would share a few cache sets.
+    const std::size_t stagger = stacks_.size() * 320 % 8192;
+    stacks_.push_back(stack);
+    threads_.emplace_back().fiber.set_stack(stack + kStackBytes - stagger,
+                                            kStackBytes - kPage - stagger);
+    fresh_fibers_needed_ = true;
+  }
+}
+
+void Worker::fiber_main(void* argument) {
+  Worker& worker = *static_cast<Worker*>(argument);
+  for (;;) {  // once per block that this fiber takes part in
+    try {
+      worker.grid_->body(worker.grid_->data);
+    } catch (...) {
+      if (!worker.thrown_) worker.thrown_ = std::current_exception();
+      worker.stopped_ = true;
+    }
+    worker.suspend(State::kDone);
+  }
+}
+
+void Worker::start_threads() {
+  const dim3 size = grid_->config.block;
+  thread_count_ = static_cast<int>(size.x * size.y * size.z);
+  grow(thread_count_);
+  uint3 index = {0, 0, 0};
+  for (int rank = 0; rank < std::ssize(threads_); ++rank) {
+    Thread& thread = threads_[static_cast<std::size_t>(rank)];
+    if (fresh_fibers_needed_) thread.fiber.start(&Worker::fiber_main, this);
+    thread.state = rank < thread_count_ ? State::kReady : State::kDone;
+    thread.rank = rank;
+    thread.index = index;
+    if (++index.x == size.x) {
+      index.x = 0;
+      if (++index.y == size.y) {
+        index.y = 0;
+        ++index.z;
+      }
+    }
+  }
+  fresh_fibers_needed_ = false;
+}
+
+void Worker::run_block(const GridRun& grid, uint3 block) {
+  grid_ = &grid;
+  block_ = block;
+  stopped_ = false;
+  thrown_ = nullptr;
+  start_threads();
+  if (grid.recorder != nullptr) grid.recorder->begin_block(*this);
+
+  const int warps = (thread_count_ + kWarpSize - 1) / kWarpSize;
+  const auto threads = std::span(threads_).first(static_cast<std::size_t>(thread_count_));
+  const auto all = [&](State state) {
+    return std::all_of(threads.begin(), threads.end(), [state](const Thread& thread) {
+      return thread.state == State::kDone || thread.state == state;
+    });
+  };
+  try {
+    for (;;) {
+      const std::vector<int> turn = order(warps, 0);
+      for (const int warp : turn) run_warp(warp);
+      if (all(State::kDone)) break;
+      if (!all(State::kAtBarrier)) report_stuck();
+      release_barrier();
+      if (grid.recorder != nullptr) grid.recorder->end_interval();
+    }
+  } catch (...) {
+    fresh_fibers_needed_ = true;  // the other threads stand in the middle of the kernel
+    if (grid.recorder != nullptr) grid.recorder->abandon_block();
+    if (thrown_) std::rethrow_exception(thrown_);
+    throw;
+  }
+  if (grid.recorder != nullptr) grid.recorder->end_block();
+}
+
+void Worker::suspend(State state) {
+  Thread& self = *current_;
+  self.state = state;
+  self.fiber.suspend();
+}
+
+void Worker::stop(Detection detection) {
+  thrown_ = nullptr;
+  try {
+    throw_stopped(detection);
+  } catch (...) {
+    thrown_ = std::current_exception();
+  }
+  report(std::move(detection));
+  stopped_ = true;
+  suspend(State::kDone);
+  std::abort();  // the scheduler never resumes a stopped launch
+}
+
+void Worker::resume(Thread& thread) {
+  current_ = &thread;
+  if (grid_->recorder != nullptr) grid_->recorder->enter(thread);
+  thread.fiber.resume();
+  if (grid_->recorder != nullptr) grid_->recorder->leave();
+  if (stopped_) std::rethrow_exception(thrown_);
+}
+
+std::span<Thread> Worker::warp_threads(int warp) {
+  const int first = warp * kWarpSize;
+  return std::span(threads_).subspan(
+      static_cast<std::size_t>(first),
+      static_cast<std::size_t>(std::min(kWarpSize, thread_count_ - first)));
+}
+
+/// 0..n-1 in the order that the options ask for.
+const std::vector<int>& Worker::order(int n, std::uint64_t salt) {
+  order_.resize(static_cast<std::size_t>(n));
+  std::iota(order_.begin(), order_.end(), 0);
+  if (options().order == Order::kReversed) std::reverse(order_.begin(), order_.end());
+  if (options().order == Order::kShuffled) {
+    std::mt19937_64 random(options().shuffle_seed * 1000003 + salt);
+    std::shuffle(order_.begin(), order_.end(), random);
+  }
+  return order_;
+}
+
+/// Runs the warp until each of its threads is done, at the block's barrier, or stuck.
+void Worker::run_warp(int warp) {
+  const std::span<Thread> lanes = warp_threads(warp);
+  if (grid_->recorder != nullptr) grid_->recorder->begin_warp(lanes);
+  const std::vector<int> turn =
+      order(static_cast<int>(lanes.size()), static_cast<std::uint64_t>(warp) + 1);
+  bool again = true;
+  while (again) {
+    for (const int lane : turn) {
+      Thread& thread = lanes[static_cast<std::size_t>(lane)];
+      if (thread.state == State::kReady) resume(thread);
+    }
+    again = grid_->recorder != nullptr && grid_->recorder->make_room();
+    again = resolve_collectives(warp) || again;
+  }
+  if (grid_->recorder != nullptr) grid_->recorder->end_warp();
+}
+
+/// The barrier opens: everyone who waited gets the reduction over those who waited.
+void Worker::release_barrier() {
+  const Thread* first = nullptr;
+  std::uint64_t count = 0;
+  std::uint64_t waiting = 0;
+  for (int rank = 0; rank < thread_count_; ++rank) {
+    const Thread& thread = threads_[static_cast<std::size_t>(rank)];
+    if (thread.state != State::kAtBarrier) continue;
+    if (first == nullptr) first = &thread;
+    const Posted& here = thread.posted;
+    const Posted& there = first->posted;
+    if (here.barrier_kind != there.barrier_kind || here.where.line() != there.where.line() ||
+        std::strcmp(here.where.file_name(), there.where.file_name()) != 0) {
+      Detection detection =
+          detection_at(*grid_, block_, thread.index, "divergent barrier", here.where);
+      detection.what =
+          fmt::format("this thread waits here, thread {} at {}:{}", to_string(first->index),
+                      there.where.file_name(), there.where.line());
+      detection.advice =
+          "Every thread of a block must reach the same __syncthreads: move it out of the branch.";
+      report(detection);
+      throw_stopped(detection);
+    }
+    ++waiting;
+    count += here.value;
+  }
+  for (int rank = 0; rank < thread_count_; ++rank) {
+    Thread& thread = threads_[static_cast<std::size_t>(rank)];
+    if (thread.state != State::kAtBarrier) continue;
+    switch (thread.posted.barrier_kind) {
+      case BarrierKind::kSync:
+      case BarrierKind::kCount:
+        thread.posted.value = count;
+        break;
+      case BarrierKind::kAnd:
+        thread.posted.value = count == waiting ? 1 : 0;
+        break;
+      case BarrierKind::kOr:
+        thread.posted.value = count > 0 ? 1 : 0;
+        break;
+    }
+    thread.state = State::kReady;
+  }
+}
+
+/// Nobody can run, and not everybody waits at the barrier: some lane waits for another that will
+/// never arrive. Reports the first such pair.
+void Worker::report_stuck() {
+  for (int rank = 0; rank < thread_count_; ++rank) {
+    const Thread& thread = threads_[static_cast<std::size_t>(rank)];
+    if (thread.state != State::kInCollective) continue;
+    const int warp = rank / kWarpSize;
+    for (const Thread& other : warp_threads(warp)) {
+      const int lane = other.rank % kWarpSize;
+      if ((thread.posted.mask >> lane & 1u) == 0 || other.state == State::kDone) continue;
+      const bool same = other.state == State::kInCollective &&
+                        other.posted.warp_kind == thread.posted.warp_kind &&
+                        other.posted.mask == thread.posted.mask;
+      if (same) continue;
+      Detection detection =
+          detection_at(*grid_, block_, thread.index, "incomplete warp mask", thread.posted.where);
+      detection.what = fmt::format(
+          "lane {} waits here for the lanes in mask {:#010x}; lane {} (thread {}) is at {}:{} "
+          "instead{}",
+          rank % kWarpSize, thread.posted.mask, lane, to_string(other.index),
+          other.posted.where.file_name(), other.posted.where.line(),
+          other.state == State::kInCollective
+              ? fmt::format(" with mask {:#010x}", other.posted.mask)
+              : std::string());
+      detection.advice =
+          "All lanes named in the mask must reach the same call with the same mask: move the call "
+          "out of the branch, or name only the lanes that take it.";
+      report(detection);
+      throw_stopped(detection);
+    }
+  }
+  throw Error(ErrorKind::kDeviceFailure, "CPU machine: a block made no progress");
+}
+
+unsigned Worker::active_mask() const {
+  unsigned mask = 0;
+  const int first = current_->rank / kWarpSize * kWarpSize;
+  for (int lane = 0; lane < kWarpSize && first + lane < thread_count_; ++lane) {
+    if (thread(first + lane).state != State::kDone) mask |= 1u << lane;
+  }
+  return mask;
+}
+
+}  // namespace attn::simt

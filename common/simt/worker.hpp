@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+//
+// Inside the machine: the state of one block while it runs, and of its threads. One Worker per OS
+// thread; it runs one block at a time and keeps its fibers from block to block.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/memory.hpp"
+#include "common/simt/fiber.hpp"
+#include "common/simt/launch.hpp"
+#include "common/simt/options.hpp"
+#include "common/simt/warp.hpp"
+
+namespace attn::simt {
+
+inline constexpr int kWarpSize = 32;
+
+class Recorder;
+
+enum class State : std::uint8_t {
+  kReady,         // can run
+  kAtBarrier,     // waits for the block
+  kInCollective,  // waits for lanes of its warp
+  kLogFull,       // waits until the recorder has read its log
+  kDone,
+};
+
+/// What a thread brings to a barrier or a warp collective, and what it gets back.
+struct Posted {
+  std::source_location where;
+  std::uint64_t value = 0;  // in: its contribution; out: its result
+  unsigned mask = 0;
+  int lane = 0;
+  int width = 0;
+  BarrierKind barrier_kind = BarrierKind::kSync;
+  WarpKind warp_kind = WarpKind::kSync;
+};
+
+/// One CUDA thread.
+struct Thread {
+  Fiber fiber;
+  uint3 index = {};  // threadIdx
+  State state = State::kDone;
+  int rank = 0;  // position in the block
+  Posted posted;
+};
+
+class Worker;
+extern constinit thread_local Worker* running_worker;
+
+/// A grid being run, shared by all workers.
+struct GridRun {
+  const LaunchConfig& config;
+  void (*body)(void*);
+  void* data;
+  Recorder* recorder = nullptr;  // null: nothing is watched
+};
+
+class Worker {
+ public:
+  Worker();
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  /// The worker of this OS thread, made on first use.
+  static Worker& mine();
+  /// The same from inside a kernel.
+  static Worker& running() { return *running_worker; }
+
+  /// Runs one block to its end. Throws what one of its threads threw, or Error(kDeviceFailure) if
+  /// a detector stopped it.
+  void run_block(const GridRun& grid, uint3 block);
+
+  // For the running fiber.
+  Thread& current() { return *current_; }
+  const GridRun& grid() const { return *grid_; }
+  uint3 block() const { return block_; }
+  void* shared_memory() { return shared_memory_; }
+  /// Back to the scheduler until `state` has been resolved.
+  void suspend(State state);
+  /// A detector found something that the kernel cannot continue after: records it, stops the
+  /// launch, and never returns to the kernel.
+  [[noreturn]] void stop(Detection detection);
+
+  /// Lanes of the current thread's warp that have not exited.
+  unsigned active_mask() const;
+
+  int thread_count() const { return thread_count_; }
+  const Thread& thread(int rank) const { return threads_[static_cast<std::size_t>(rank)]; }
+
+ private:
+  static void fiber_main(void* argument);
+  void grow(int threads);
+  void start_threads();
+  void resume(Thread& thread);
+  void run_warp(int warp);
+  bool resolve_collectives(int warp);
+  bool complete(const Thread& thread, int warp) const;
+  void finish_collective(int warp, unsigned mask);
+  void report_absent_lane(const Thread& thread, int source) const;
+  void release_barrier();
+  void report_stuck();
+  std::span<Thread> warp_threads(int warp);
+  const std::vector<int>& order(int n, std::uint64_t salt);
+
+  std::vector<Thread> threads_;
+  std::vector<void*> stacks_;  // mapped regions
+  void* shared_memory_ = nullptr;
+  std::vector<int> order_;
+
+  const GridRun* grid_ = nullptr;
+  uint3 block_ = {};
+  int thread_count_ = 0;
+  Thread* current_ = nullptr;
+  bool stopped_ = false;
+  bool fresh_fibers_needed_ = true;  // after a stop, stacks hold abandoned frames
+  std::exception_ptr thrown_;
+};
+
+/// "(17,0,0)"
+std::string to_string(uint3 index);
+
+/// A detection at `thread`, with kernel, block, thread and the source line filled in.
+Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::string kind,
+                       std::source_location where);
+
+/// Remembers a detection for take_detections().
+void report(Detection detection);
+/// All detections since the last call.
+std::vector<Detection> take_detections();
+
+}  // namespace attn::simt
