@@ -55,8 +55,12 @@ void ByteBits::clear(std::uintptr_t address, std::size_t bytes) {
 }
 
 bool ByteBits::all_set(std::uintptr_t address, std::size_t bytes) const {
+  const std::size_t first = address - begin_;
+  if (first % 64 + bytes <= 64 && bytes < 64) {  // one word, the common case
+    return (~bits_[first / 64] >> first % 64 & ((std::uint64_t{1} << bytes) - 1)) == 0;
+  }
   bool all = true;
-  for_each_word(address - begin_, bytes, [&](std::size_t word, std::uint64_t mask) {
+  for_each_word(first, bytes, [&](std::size_t word, std::uint64_t mask) {
     all = all && (bits_[word] & mask) == mask;
   });
   return all;
@@ -65,6 +69,7 @@ bool ByteBits::all_set(std::uintptr_t address, std::size_t bytes) const {
 unsigned ByteBits::set_new(std::uintptr_t address, std::size_t bytes) {
   unsigned fresh = 0;
   for_each_word(address - begin_, bytes, [&](std::size_t word, std::uint64_t mask) {
+    if ((mask & ~bits_[word]) == 0) return;  // seen before, the common case
     fresh += static_cast<unsigned>(std::popcount(mask & ~bits_[word]));
     bits_[word] |= mask;
   });

@@ -31,6 +31,9 @@ const char* access_name(Access access) {
   return access == Access::kLoad ? "read" : access == Access::kStore ? "write" : "atomic";
 }
 
+/// std::has_single_bit counts bits through a library call on plain x86-64.
+bool one_lane(unsigned lanes) { return (lanes & (lanes - 1)) == 0; }
+
 /// Shadows of one OS thread's shared memory, static or dynamic.
 struct RangeShadow {
   explicit RangeShadow(AddressRange range)
@@ -175,7 +178,7 @@ void Detectors::check_races(const Request& request) {
 bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
   if (earlier.interval != interval_) return true;  // an earlier barrier interval of this block
   if (earlier.warps != 0 || earlier.warp != recorder_.warp()) return false;
-  if (earlier.lanes == lanes && std::has_single_bit(lanes)) return true;  // the same thread
+  if (earlier.lanes == lanes && one_lane(lanes)) return true;  // the same thread
   const WarpClock& clock = clocks_[earlier.warp];
   for (unsigned now = lanes; now != 0; now &= now - 1) {
     const auto a = static_cast<std::size_t>(std::countr_zero(now));
@@ -196,7 +199,7 @@ void Detectors::check_word(const Request& request, WordHistory& word, unsigned l
   const bool store = request.access == Access::kStore;
   const bool load = request.access == Access::kLoad;
 
-  if (store && !std::has_single_bit(lanes)) {
+  if (store && !one_lane(lanes)) {
     LastAccess same = {};
     remember(same, request, lanes & (lanes - 1), bytes);
     report_race(request, lanes & ~(lanes - 1), same, "write", false);

@@ -17,7 +17,10 @@ constinit thread_local Recorder* active_recorder = nullptr;
 bool Recorder::wanted() { return options().detectors || options().tracer; }
 
 Recorder::Recorder(const GridRun& grid)
-    : grid_(grid), image_(program_image()), logs_(std::make_unique<std::array<Log, kWarpSize>>()) {
+    : grid_(grid),
+      arena_(Arena::get()),
+      image_(program_image()),
+      logs_(std::make_unique<std::array<Log, kWarpSize>>()) {
   if (options().detectors) detectors_ = std::make_unique<Detectors>(*this);
   if (options().tracer) tracer_ = std::make_unique<Tracer>(image_.begin);
 }
@@ -61,12 +64,11 @@ void Recorder::leave() { active_recorder = nullptr; }
 void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
                       std::uintptr_t return_address) {
   Space space = Space::kGlobal;
-  const Arena& arena = Arena::get();
-  if (arena.contains(address)) {
-    if (detectors_ && !arena.is_allocated(address, bytes)) {
+  if (arena_.contains(address)) {
+    if (detectors_ && !arena_.is_allocated(address, bytes)) {
       stop_at("out of bounds", return_address,
               fmt::format("global {} of {} bytes, {}", kind == Access::kLoad ? "load" : "store",
-                          bytes, arena.describe(address)),
+                          bytes, arena_.describe(address)),
               "Compare the index with the array's size, and look at ragged tiles and row strides.");
     }
   } else if (dynamic_shared_.contains(address) || static_shared_.contains(address)) {
@@ -88,7 +90,7 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
                         kind == Access::kLoad ? "load" : "store", bytes),
             "A kernel may use pointers from cudaMalloc only; is this one a host pointer, or null?");
   }
-  if (bytes > 1 && bytes <= 16 && std::has_single_bit(bytes) && address % bytes != 0) {
+  if (bytes <= 16 && (bytes & (bytes - 1)) == 0 && (address & (bytes - 1)) != 0) {
     stop_at(
         "misaligned access", return_address,
         fmt::format("{} bytes at an address that is {} modulo {}", bytes, address % bytes, bytes),
@@ -205,6 +207,7 @@ void Recorder::serve(unsigned lanes) {
                     .bytes = entry.bytes,
                     .site = entry.site,
                     .lanes = 0,
+                    .lane_count = 0,
                     .addresses = addresses.data()};
     for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
       const auto lane = static_cast<std::size_t>(std::countr_zero(rest));
@@ -212,6 +215,7 @@ void Recorder::serve(unsigned lanes) {
       if (own.front().space != entry.space) continue;
       addresses[lane] = own.front().address;
       request.lanes |= 1u << lane;
+      ++request.lane_count;
       ++own.head;
     }
     lanes &= ~request.lanes;

@@ -30,9 +30,11 @@ struct Request {
   std::uint8_t bytes;               // per lane
   std::uint32_t site;               // code address, relative to the program's
   unsigned lanes;                   // which lanes take part
+  unsigned lane_count;              // how many
   const std::uintptr_t* addresses;  // by lane; only those of `lanes` are set
 };
 
+class Arena;
 class Detectors;
 class Tracer;
 
@@ -101,6 +103,7 @@ class Recorder {
                             std::string advice);
 
   const GridRun& grid_;
+  const Arena& arena_;
   Worker* worker_ = nullptr;
   std::unique_ptr<Detectors> detectors_;  // null if not wanted
   std::unique_ptr<Tracer> tracer_;        // null if not wanted

@@ -114,8 +114,8 @@ void publish(LaunchRecord record) {
   launches.push_back(std::move(record));
 }
 
-Tracer::Tracer(std::uintptr_t image_base) : image_base_(image_base) {
-  Arena::get().clear_touched();
+Tracer::Tracer(std::uintptr_t image_base) : image_base_(image_base), arena_(Arena::get()) {
+  arena_.clear_touched();
 }
 
 Tracer::Site& Tracer::site_of(const Request& request) {
@@ -131,7 +131,7 @@ Tracer::Site& Tracer::site_of(const Request& request) {
 void Tracer::request(const Request& request) {
   SiteTraffic& site = site_of(request).traffic;
   ++site.requests;
-  site.bytes += static_cast<std::uint64_t>(std::popcount(request.lanes)) * request.bytes;
+  site.bytes += std::uint64_t{request.lane_count} * request.bytes;
   if (request.space == Space::kGlobal) {
     global(request, site);
   } else {
@@ -140,8 +140,7 @@ void Tracer::request(const Request& request) {
 }
 
 void Tracer::global(const Request& request, SiteTraffic& site) {
-  Arena& arena = Arena::get();
-  const auto bytes = static_cast<std::uint64_t>(std::popcount(request.lanes)) * request.bytes;
+  const auto bytes = std::uint64_t{request.lane_count} * request.bytes;
   const std::uint64_t sectors = count_sectors(request);
   site.sectors += sectors;
   std::uint64_t fresh_reads = 0;
@@ -152,10 +151,10 @@ void Tracer::global(const Request& request, SiteTraffic& site) {
     if (address == last) continue;
     last = address;
     if (request.access != Access::kStore) {
-      fresh_reads += arena.touched_by_reads().set_new(address, request.bytes);
+      fresh_reads += arena_.touched_by_reads().set_new(address, request.bytes);
     }
     if (request.access != Access::kLoad) {
-      fresh_writes += arena.touched_by_writes().set_new(address, request.bytes);
+      fresh_writes += arena_.touched_by_writes().set_new(address, request.bytes);
     }
   }
   total_.global_read_bytes_compulsory += fresh_reads;
@@ -193,7 +192,7 @@ void Tracer::shared(const Request& request, SiteTraffic& site) {
   }
   site.wavefronts += wavefronts;
   site.wavefronts_ideal += ideal;
-  const auto bytes = static_cast<std::uint64_t>(std::popcount(request.lanes)) * request.bytes;
+  const auto bytes = std::uint64_t{request.lane_count} * request.bytes;
   switch (request.access) {
     case Access::kLoad:
       total_.shared_load_bytes += bytes;

@@ -29,6 +29,7 @@ class Tracer {
   void shared(const Request& request, SiteTraffic& site);
 
   std::uintptr_t image_base_;
+  Arena& arena_;
   Traffic total_;
   std::unordered_map<std::uint64_t, Site> sites_;  // by code address and memory space
   std::uint64_t last_key_ = 0;
