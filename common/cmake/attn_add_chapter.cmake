@@ -3,6 +3,7 @@
 # attn_add_chapter(<id>                     for example 02_naive_gpu
 #   [CPP <file>...]                         plain C++ sources
 #   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
+#   [TWIN <file>]                           the same algorithm as plain C++ loops, for real CPU times
 #   [EXERCISE <file>])                      exercises/<file>, solved in exercises/solution/<file>
 #
 # Makes, for chapter 02:
@@ -10,14 +11,17 @@
 #   ch02_demo      runs it once and shows the result           ch02_demo_cuda
 #   ch02_test      its tests; ctest -L ch02                    ch02_test_cuda
 #   ch02_exercise  checks what you wrote in exercises/
-#   ch02_hunt_*, mutant_*   broken copies of the kernels (tests/mutants/<id>/*.patch)
+# tests/CMakeLists.txt adds ch02_test, and attn_add_mutants() ch02_hunt and mutant_*, broken copies
+# of the kernels (tests/mutants/<id>/*.patch).
 
 # The tracer's hooks sit where g++ would call ThreadSanitizer: every memory access of a kernel that
 # is not a register. The other flags keep one access in the source one access in the program.
-set(ATTN_KERNEL_OPTIONS -g -O1 -Wno-tsan)
+# DWARF 4: addr2line 2.40 mixes up the files of a wrapper (below) in DWARF 5.
+set(ATTN_KERNEL_OPTIONS -gdwarf-4 -O1 -Wno-tsan)
 if(NOT ATTN_SANITIZE)
-  list(APPEND ATTN_KERNEL_OPTIONS -fno-tree-sra -fno-thread-jumps -fno-reorder-blocks
-    -fsanitize=thread --param tsan-instrument-func-entry-exit=0)
+  list(APPEND ATTN_KERNEL_OPTIONS -fno-tree-sra -fno-tree-sink -fno-thread-jumps
+    -fno-reorder-blocks -fsanitize=thread --param tsan-instrument-func-entry-exit=0
+    -fsanitize-coverage=trace-pc)
 endif()
 
 # Adds a kernel file to a target as C++ for the CPU machine. (CMake keeps one language per file and
@@ -34,12 +38,30 @@ endfunction()
 
 # A program that checks one Chapter record and exits with 1 if it is wrong.
 function(attn_add_checker target record)
-  add_executable(${target} EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/common/verify/check_main.cpp)
-  target_compile_definitions(${target} PRIVATE ATTN_CHAPTER=${record})
+  if(NOT TARGET ${record}_check_main)  # compiled once per record
+    add_library(${record}_check_main OBJECT EXCLUDE_FROM_ALL
+      ${PROJECT_SOURCE_DIR}/common/verify/check_main.cpp)
+    target_compile_definitions(${record}_check_main PRIVATE ATTN_CHAPTER=${record})
+    target_link_libraries(${record}_check_main PRIVATE attn_common)
+  endif()
+  add_executable(${target} EXCLUDE_FROM_ALL $<TARGET_OBJECTS:${record}_check_main>)
+endfunction()
+
+# A twin is the one kind of file whose CPU time is a result: compiled for this very processor, with
+# OpenMP where there is one.
+find_package(OpenMP QUIET COMPONENTS CXX)
+option(ATTN_NATIVE "Compile the twins for this processor (-march=native)" ON)
+function(attn_add_twin target twin)
+  target_sources(${target} PRIVATE ${twin})
+  set_source_files_properties(${twin} PROPERTIES COMPILE_OPTIONS
+    "-O3;$<$<BOOL:${ATTN_NATIVE}>:-march=native>;${OpenMP_CXX_FLAGS}")
+  if(OpenMP_CXX_FOUND)
+    target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
+  endif()
 endfunction()
 
 function(attn_add_chapter id)
-  cmake_parse_arguments(ARG "" "EXERCISE" "CPP;KERNELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "EXERCISE;TWIN" "CPP;KERNELS" ${ARGN})
   string(SUBSTRING ${id} 0 2 number)
   set(ch ch${number})
   set(record ch${id})
@@ -56,6 +78,9 @@ function(attn_add_chapter id)
   if(on_cpu)
     add_library(${ch} STATIC chapter.cpp ${ARG_CPP})
     target_link_libraries(${ch} PUBLIC ${backend})
+    if(ARG_TWIN)
+      attn_add_twin(${ch} ${ARG_TWIN})
+    endif()
     foreach(kernel IN LISTS ARG_KERNELS)
       attn_add_cpu_kernel(${ch} ${kernel})
     endforeach()
@@ -79,6 +104,9 @@ function(attn_add_chapter id)
         else()
           target_sources(${target} PRIVATE ${source})
         endif()
+        if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/exercises/goal.cpp)
+          target_sources(${target} PRIVATE exercises/goal.cpp)  # the record, and what it must reach
+        endif()
         set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
       endforeach()
     endif()
@@ -87,6 +115,9 @@ function(attn_add_chapter id)
   if(ATTN_CUDA_FOUND)
     add_library(${ch}_cuda STATIC chapter.cpp ${ARG_CPP} ${ARG_KERNELS})
     target_link_libraries(${ch}_cuda PUBLIC attn_device_cuda)
+    if(ARG_TWIN)
+      attn_add_twin(${ch}_cuda ${ARG_TWIN})
+    endif()
     if(ARG_KERNELS)
       add_executable(${ch}_demo_cuda ${PROJECT_SOURCE_DIR}/common/verify/demo_main.cpp)
       target_compile_definitions(${ch}_demo_cuda PRIVATE ATTN_CHAPTER=${record})

@@ -18,8 +18,9 @@ struct Problem {
   Shape shape;
   Mask mask = Mask::kFull;
   float scale = 0.0f;
-  std::vector<float> q, k, v;   // [B,H,Nq,d], [B,Hkv,Nk,d], [B,Hkv,Nk,d]
-  std::vector<float> grad_o;    // [B,H,Nq,d]; empty for a forward pass
+  std::vector<float> q, k, v;  // [B,H,Nq,d], [B,Hkv,Nk,d], [B,Hkv,Nk,d]
+  std::vector<float> grad_o;   // [B,H,Nq,d]; empty for a forward pass
+  bool exact_logits = false;   // scale * (q . k) is exact in float32, in any order of summation
 };
 
 /// What a step computed, copied back to host memory; the arrays of the pass that did not run are
@@ -39,12 +40,15 @@ Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& pr
                      const std::vector<float>& o, const std::vector<float>& lse);
 
 struct CheckOptions {
-  bool full_product = false;     // every combination instead of a covering array (ATTN_FULL=1)
+  bool full_product = false;  // every combination instead of a covering array
   bool detectors = true;
-  int max_failures = 3;          // stop after so many failing cases
+  int max_failures = 3;  // stop after so many failing cases
   std::uint64_t seed = 20260101;
   std::function<void(int done, int total)> progress;
 };
+
+/// The options that the environment asks for: ATTN_FULL=1 sets full_product, ATTN_SEED=n the seed.
+CheckOptions options_from_environment();
 
 /// One failing case: which, and why, ready to print (several lines: seed, case, first ten wrong
 /// elements with indices, expected, got, tolerance; or the detections).
@@ -54,14 +58,16 @@ struct Failure {
 };
 
 struct CheckReport {
-  int cases = 0;                // run
-  double worst = 0;             // largest error / tolerance seen over all passing comparisons
+  int cases = 0;     // run
+  double worst = 0;  // largest error / tolerance seen over all passing comparisons
   std::vector<Failure> failures;
   bool passed() const { return cases > 0 && failures.empty(); }
 };
 
 /// The whole battery on one step and one pass: case table, input distributions, bad arguments,
-/// properties, reproducibility.
+/// properties, reproducibility. Whatever a run throws is a failure of its case. A twin
+/// (`&step == chapter.twin`) computes in host memory. Throws Error(kUnsupported) if the step does not
+/// have this pass.
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
                   const CheckOptions& options = {});
 

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+#
+# attn_add_mutants(<id>)
+#
+# Mutants are broken copies of a chapter's files, one patch each: tests/mutants/<id>/<name>.patch. The
+# lines above "---" say what the bug is. Every patch becomes a program, mutant_<id>_<name>, in which
+# the patched file takes the original's place, and a test that passes only if the program finds itself
+# wrong (exit status 1; a crash or a timeout does not count). hunt.patch is the lesson's bug to hunt;
+# its program is called chNN_hunt and lies in the build folder, beside the exercise's.
+#
+# A patched header (.cuh) takes the original's place on the include path of the program, under the
+# same name, and the chapter's kernel files that include it are compiled again.
+find_program(ATTN_PATCH patch)
+set(ATTN_EXPECT_EXIT ${PROJECT_SOURCE_DIR}/tests/expect_exit.cmake)
+
+# A test that passes only if the target's program exits with the given status.
+function(attn_add_exit_test name target status label)
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${target}>
+    -DSTATUS=${status} -P ${ATTN_EXPECT_EXIT})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300)
+endfunction()
+
+function(attn_add_mutant id patch)
+  string(SUBSTRING ${id} 0 2 number)
+  set(ch ch${number})
+  get_filename_component(name ${patch} NAME_WE)
+  set(target mutant_${id}_${name})
+  set(folder ${PROJECT_BINARY_DIR}/mutants)
+  if(name MATCHES "^hunt")
+    set(target ${ch}_${name})
+    set(folder ${PROJECT_BINARY_DIR})
+  endif()
+
+  file(STRINGS ${patch} header REGEX "^\\+\\+\\+ b/")
+  if(NOT header MATCHES "^\\+\\+\\+ b/([^ \t;]+)$")
+    message(FATAL_ERROR "${patch}: it must change exactly one file, named on a line '+++ b/...'")
+  endif()
+  set(path ${CMAKE_MATCH_1})
+  set(source ${PROJECT_SOURCE_DIR}/${path})
+  set(include ${CMAKE_CURRENT_BINARY_DIR}/${target})
+  set(mutated ${include}/${path})
+  cmake_path(GET mutated PARENT_PATH mutated_folder)
+  file(MAKE_DIRECTORY ${mutated_folder})
+  add_custom_command(OUTPUT ${mutated}
+    COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${mutated} ${source} ${patch}
+    DEPENDS ${source} ${patch} COMMENT "Breaking ${path}: ${name}" VERBATIM)
+
+  attn_add_checker(${target} ch${id})
+  target_sources(${target} PRIVATE ${mutated})
+  if(path MATCHES "\\.cuh$")
+    target_include_directories(${target} BEFORE PRIVATE ${include})
+    file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu)
+    foreach(kernel IN LISTS kernels)
+      file(STRINGS ${kernel} includes REGEX "^#include \"${path}\"")
+      if(includes)
+        attn_add_cpu_kernel(${target} ${kernel})
+      endif()
+    endforeach()
+  elseif(path MATCHES "\\.cu$")
+    set_source_files_properties(${mutated} PROPERTIES HEADER_FILE_ONLY ON)
+    attn_add_cpu_kernel(${target} ${mutated})
+  endif()
+  target_compile_options(${target} PRIVATE -Wno-unused)  # a bug often leaves a variable without use
+  # The linker takes the patched file's symbols before it looks into the chapter's library.
+  target_link_libraries(${target} PRIVATE ${ch})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
+  add_dependencies(mutants ${target})
+  attn_add_exit_test(${target} ${target} 1 mutants_${number})
+endfunction()
+
+function(attn_add_mutants id)
+  string(SUBSTRING ${id} 0 2 number)
+  if(NOT TARGET ch${number})
+    return()
+  endif()
+  if(NOT TARGET mutants)
+    add_custom_target(mutants ALL)
+  endif()
+  file(GLOB patches CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/mutants/${id}/*.patch)
+  foreach(patch IN LISTS patches)
+    attn_add_mutant(${id} ${patch})
+  endforeach()
+endfunction()

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// The oracle: attention by its formulas in float64, one row at a time, written to be obviously
+// right rather than quick. Everything else in the project is compared with it; it is itself
+// compared with central finite differences (finite_difference.hpp).
+//
+// Only keys that a row sees are ever read for that row, so whatever stands in a hidden key of K or
+// V has no influence. A visible NaN or Inf goes where the formulas take it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/attention.hpp"
+
+namespace attn::reference {
+
+/// One attention problem in float64; Hkv may be smaller than H (heads in groups of H / Hkv).
+struct Inputs {
+  Shape shape;
+  Mask mask = Mask::kFull;
+  double scale = 0.0;
+  std::vector<double> q;       // [B, H, Nq, d]
+  std::vector<double> k, v;    // [B, Hkv, Nk, d]
+  std::vector<double> grad_o;  // [B, H, Nq, d]; only the backward pass reads it
+};
+
+struct Forward {
+  std::vector<double> o;    // [B, H, Nq, d]; 0 in a row that sees no key
+  std::vector<double> lse;  // [B, H, Nq], natural log; -inf in a row that sees no key
+};
+
+struct Gradients {
+  std::vector<double> grad_q;          // [B, H, Nq, d]
+  std::vector<double> grad_k, grad_v;  // [B, Hkv, Nk, d], summed over the query heads of a group
+};
+
+/// What rounding errors scale with: the tolerances of common/verify/tolerance.hpp need these.
+/// Hidden keys and non-finite values are left out of all of them.
+struct Magnitudes {
+  std::vector<double> logit;  // [B*H]   max_ij |scale| sum_c |q_ic| |k_jc|, called L
+  std::vector<double> v;      // [B*H]   max_jc |v_jc|
+  std::vector<double>
+      grad_q;  // [B*H]   |scale| max_ic sum_j P (|dO_i|.|V_j| + |dO_i|.|O_i|) |K_jc|
+  std::vector<double> grad_k;  // [B*Hkv] the same summed over i, with |Q_ic|
+  std::vector<double> grad_v;  // [B*Hkv] max_jc sum_i P |dO_ic|
+};
+
+/// float32 values as float64, exactly.
+std::vector<double> widen(std::span<const float> values);
+/// float64 values rounded to the nearest float32.
+std::vector<float> narrow(std::span<const double> values);
+
+/// The key/value head that query head `head` (of B*H, batch major) reads.
+std::int64_t kv_head(const Shape& shape, std::int64_t head);
+
+/// O and LSE.
+Forward forward(const Inputs& inputs);
+
+/// O and LSE by the same loops, every operation rounded to float32: the error that plain float32
+/// code makes. Inputs must be float32 values.
+Forward forward_in_float32(const Inputs& inputs);
+
+/// dQ, dK, dV of the loss sum(dO * O), given `result = forward(inputs)`.
+Gradients backward(const Inputs& inputs, const Forward& result);
+
+/// See Magnitudes. The gradients' are zero where inputs.grad_o is empty.
+Magnitudes magnitudes(const Inputs& inputs, const Forward& result);
+
+}  // namespace attn::reference

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "common/verify/buffers.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace attn::verify {
+namespace {
+
+/// A band's byte differs from buffer to buffer, so that guard bytes copied from one array's band over
+/// another's are seen too.
+unsigned char band_byte(const std::string& label, bool back) {
+  unsigned char byte = back ? 0x5B : 0xA5;
+  for (const char letter : label) byte = static_cast<unsigned char>(byte * 31 + letter);
+  return byte;
+}
+
+}  // namespace
+
+GuardedBuffer::GuardedBuffer(Memory& memory, std::string label, std::size_t bytes,
+                             std::size_t offset)
+    : memory_(memory),
+      label_(std::move(label)),
+      bytes_(bytes),
+      offset_(offset),
+      base_(
+          static_cast<unsigned char*>(memory.allocate(bytes + offset + 2 * kGuardBytes, label_))) {
+  memory_.fill_undefined(base_, band_byte(label_, false), kGuardBytes + offset_);
+  memory_.fill_undefined(base_ + kGuardBytes + offset_ + bytes_, band_byte(label_, true),
+                         kGuardBytes);
+}
+
+GuardedBuffer::GuardedBuffer(GuardedBuffer&& other) noexcept
+    : memory_(other.memory_),
+      label_(std::move(other.label_)),
+      bytes_(other.bytes_),
+      offset_(other.offset_),
+      base_(std::exchange(other.base_, nullptr)) {}
+
+GuardedBuffer::~GuardedBuffer() {
+  if (base_ != nullptr) memory_.release(base_);
+}
+
+void GuardedBuffer::fill_undefined(unsigned char pattern) {
+  memory_.fill_undefined(data(), pattern, bytes_);
+}
+
+void GuardedBuffer::write(const void* from) { memory_.write(data(), from, bytes_); }
+
+void GuardedBuffer::read(void* to) const { memory_.read(to, data(), bytes_); }
+
+std::vector<std::string> GuardedBuffer::check() const {
+  std::vector<std::string> damage;
+  std::vector<unsigned char> band(kGuardBytes + offset_);
+  memory_.read(band.data(), base_, band.size());
+  const auto front = std::find_if(band.rbegin(), band.rend(), [this](unsigned char byte) {
+    return byte != band_byte(label_, false);
+  });
+  if (front != band.rend()) {
+    damage.push_back(fmt::format("{}: written {} bytes before its first byte", label_,
+                                 front - band.rbegin() + 1));
+  }
+  band.resize(kGuardBytes);
+  memory_.read(band.data(), base_ + kGuardBytes + offset_ + bytes_, band.size());
+  const auto back = std::find_if(band.begin(), band.end(), [this](unsigned char byte) {
+    return byte != band_byte(label_, true);
+  });
+  if (back != band.end()) {
+    damage.push_back(
+        fmt::format("{}: written {} bytes past its last byte", label_, back - band.begin() + 1));
+  }
+  return damage;
+}
+
+}  // namespace attn::verify

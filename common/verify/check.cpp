@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+#include "common/verify/check.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "common/verify/cases.hpp"
+#include "common/verify/oracle.hpp"
+#include "common/verify/properties.hpp"
+#include "common/verify/run.hpp"
+
+namespace attn::verify {
+namespace {
+
+/// Switches the detectors for as long as it lives.
+class Watch {
+ public:
+  Watch(Memory& memory, bool on) : memory_(memory) { memory_.watch(on); }
+  ~Watch() { memory_.watch(false); }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+ private:
+  Memory& memory_;
+};
+
+/// The first array in which two runs differ in a bit; NaNs of different payload count as equal.
+std::string bitwise_difference(const Truth& truth, const Outputs& a, const Outputs& b) {
+  for (const Expected& array : truth.arrays) {
+    const std::vector<float>& first = array_of(a, array.name);
+    const std::vector<float>& second = array_of(b, array.name);
+    for (std::size_t e = 0; e < first.size(); ++e) {
+      const bool both_nan = first[e] != first[e] && second[e] != second[e];
+      if (both_nan || std::memcmp(&first[e], &second[e], sizeof(float)) == 0) continue;
+      return fmt::format(
+          "  a second run on the same inputs, with other rubbish in the workspace, differs:\n"
+          "    {}: {}, then {}\n",
+          element_text(array, e), number_text(static_cast<double>(first[e])),
+          number_text(static_cast<double>(second[e])));
+    }
+  }
+  return {};
+}
+
+class Checker {
+ public:
+  Checker(const Subject& subject, const CheckOptions& options)
+      : subject_(subject), options_(options) {}
+
+  CheckReport run() {
+    const Watch watch(memory(), options_.detectors);
+    const Chapter& chapter = subject_.chapter;
+    const std::vector<Case> cases = case_table(chapter.support, chapter.tile_edges, subject_.pass,
+                                               options_.full_product, options_.seed);
+    const std::vector<Property> properties = all_properties();
+    total_ = static_cast<int>(cases.size() + properties.size());
+    for (const Case& one : cases) {
+      if (!attempt(to_string(one), [&] { return run_case(one); })) return report_;
+    }
+    for (const Property& property : properties) {
+      const std::string name = fmt::format("{}, seed={}", property.name, subject_.seed);
+      if (!attempt(name, [&] { return run_property(property); })) return report_;
+    }
+    return report_;
+  }
+
+ private:
+  Memory& memory() const { return memory_of(subject_.chapter, subject_.step); }
+
+  std::vector<Property> all_properties() const {
+    std::vector<Property> list =
+        subject_.pass == Pass::kForward ? forward_properties() : backward_properties();
+    for (Property& property : common_properties()) list.push_back(std::move(property));
+    return list;
+  }
+
+  /// Runs one case; false once there have been enough failures.
+  template <typename Body>
+  bool attempt(const std::string& name, Body body) {
+    std::string text;
+    try {
+      text = body();
+    } catch (const std::exception& error) {
+      text = fmt::format("  threw: {}\n", error.what()) + detections();
+    }
+    ++report_.cases;
+    if (!text.empty()) report_.failures.push_back({name, text});
+    if (options_.progress) options_.progress(report_.cases, total_);
+    return static_cast<int>(report_.failures.size()) < std::max(1, options_.max_failures);
+  }
+
+  std::string detections() const {
+    std::string text;
+    for (const Detection& detection : memory().take_detections()) {
+      text += fmt::format("{}\n", to_string(detection));
+    }
+    return text;
+  }
+
+  std::string run_case(const Case& one) {
+    const Problem problem = make_problem(one.spec, subject_.pass);
+    const Truth truth = truth_of(problem, subject_.pass);
+    const auto call = [&](unsigned char dirt) {
+      return verify::run(subject_.chapter, subject_.step, subject_.pass, problem, truth.o,
+                         truth.lse, {.offset = one.offset, .dirt = dirt});
+    };
+    const Outputs outputs = call(0xFF);  // NaNs
+    const Verdict verdict = judge(truth, outputs);
+    if (!verdict.passed) return verdict.text;
+    report_.worst = std::max(report_.worst, verdict.worst);
+    const bool reproducible =
+        subject_.pass == Pass::kForward || subject_.step.deterministic_backward;
+    if (!one.repeat || !reproducible) return {};
+    return bitwise_difference(truth, outputs, call(0x7E));  // 8.45e37
+  }
+
+  std::string run_property(const Property& property) const {
+    const std::string text = property.check(subject_);
+    return text.empty() ? detections() : text;
+  }
+
+  Subject subject_;
+  CheckOptions options_;
+  CheckReport report_;
+  int total_ = 0;
+};
+
+}  // namespace
+
+CheckOptions options_from_environment() {
+  CheckOptions options;
+  const char* full = std::getenv("ATTN_FULL");
+  options.full_product = full != nullptr && std::string_view(full) == "1";
+  if (const char* seed = std::getenv("ATTN_SEED")) options.seed = std::strtoull(seed, nullptr, 10);
+  return options;
+}
+
+CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
+                  const CheckOptions& options) {
+  if (pass == Pass::kForward ? step.forward == nullptr : step.backward == nullptr) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("pass = {}: {} {} has none", to_string(pass), chapter.id, step.id));
+  }
+  return Checker({chapter, step, pass, options.seed}, options).run();
+}
+
+}  // namespace attn::verify

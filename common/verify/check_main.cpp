@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//
+// Checks every step and pass of one Chapter record and says what is wrong. Built once per exercise
+// and once per mutant. Exit status: 0 everything right, 1 something wrong.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "common/verify/check.hpp"
+
+namespace attn::chapters {
+const Chapter& ATTN_CHAPTER();
+}  // namespace attn::chapters
+
+namespace {
+
+using attn::Chapter;
+using attn::Pass;
+using attn::Step;
+
+/// A line on the terminal that is rewritten while the cases run.
+void show_progress(int done, int total) {
+  fmt::print(stderr, "\r  case {} of {}{}", done, total, done == total ? "\r\033[K" : "");
+}
+
+bool check_pass(const Chapter& chapter, const Step& step, Pass pass) {
+  attn::verify::CheckOptions options = attn::verify::options_from_environment();
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  if (terminal) options.progress = show_progress;
+  const attn::verify::CheckReport report = attn::verify::check(chapter, step, pass, options);
+  if (terminal && !report.passed()) fmt::print(stderr, "\r\033[K");
+
+  const attn::Shape shape = attn::make_shape(1, 1, 1024, 1024, 64);
+  const auto workspace =
+      pass == Pass::kForward ? step.forward_workspace_bytes : step.backward_workspace_bytes;
+  fmt::print("{} {} {}: ", chapter.id, step.id, to_string(pass));
+  if (report.passed()) {
+    fmt::print("right in all {} cases; largest error {:.0f} % of what is allowed;\n", report.cases,
+               100 * report.worst);
+  } else {
+    fmt::print("WRONG in {} of the {} cases run;\n", report.failures.size(), report.cases);
+  }
+  fmt::print("  workspace at N = 1024, d = 64: {} bytes per head\n", workspace(shape));
+  for (const attn::verify::Failure& failure : report.failures) {
+    fmt::print("\n  {}\n{}", failure.name, failure.text);
+  }
+  std::fflush(stdout);
+  return report.passed();
+}
+
+bool check_step(const Chapter& chapter, const Step& step) {
+  bool passed = true;
+  if (step.forward != nullptr) passed &= check_pass(chapter, step, Pass::kForward);
+  if (step.backward != nullptr) passed &= check_pass(chapter, step, Pass::kBackward);
+  return passed;
+}
+
+}  // namespace
+
+int main() {
+  try {
+    const Chapter& chapter = attn::chapters::ATTN_CHAPTER();
+    bool passed = true;
+    for (const Step& step : chapter.steps) passed &= check_step(chapter, step);
+    if (chapter.twin != nullptr) passed &= check_step(chapter, *chapter.twin);
+    return passed ? 0 : 1;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 2;
+  }
+}

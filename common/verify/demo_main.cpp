@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT
+//
+// The demo of a chapter, chNN_demo: its default step on a tiny problem, shown in full, and on a
+// real one, compared with the float64 oracle. ATTN_CHAPTER names the chapter's record.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/attention.hpp"
+#include "common/io/table.hpp"
+#include "common/reference/reference.hpp"
+
+namespace attn::chapters {
+const Chapter& ATTN_CHAPTER();
+}
+
+namespace attn {
+namespace {
+
+using Values = std::vector<float>;
+
+/// What one pass computed; the arrays of the other pass are empty.
+struct Result {
+  Values o, lse;
+  Values grad_q, grad_k, grad_v;
+  std::size_t workspace_bytes = 0;
+  double seconds = 0;
+};
+
+/// An array in the memory a chapter computes in.
+class Array {
+ public:
+  Array(Memory& memory, std::size_t bytes, std::string_view label)
+      : memory_(memory), bytes_(bytes), data_(memory.allocate(bytes, label)) {}
+  Array(Memory& memory, const Values& values, std::string_view label)
+      : Array(memory, values.size() * sizeof(float), label) {
+    memory_.write(data_, values.data(), bytes_);
+  }
+  Array(const Array&) = delete;
+  Array& operator=(const Array&) = delete;
+  ~Array() { memory_.release(data_); }
+
+  float* data() const { return static_cast<float*>(data_); }
+  std::size_t bytes() const { return bytes_; }
+  Values read() const {
+    Values values(bytes_ / sizeof(float));
+    memory_.read(values.data(), data_, bytes_);
+    return values;
+  }
+
+ private:
+  Memory& memory_;
+  std::size_t bytes_;
+  void* data_;
+};
+
+/// Only what runs on the host itself is timed: the CPU machine's time says nothing about a GPU.
+bool is_timed(const Chapter& chapter) { return &chapter.memory() == &host_memory(); }
+
+/// Wall-clock seconds of the fastest of three runs; of one run where time is of no interest.
+template <typename Run>
+double fastest_seconds(const Chapter& chapter, Run run) {
+  double fastest = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < (is_timed(chapter) ? 3 : 1); ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    chapter.memory().synchronize();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    fastest = std::min(fastest, elapsed.count());
+  }
+  return fastest;
+}
+
+std::size_t bytes_of(std::int64_t elements) {
+  return static_cast<std::size_t>(elements) * sizeof(float);
+}
+
+Result run_forward(const Chapter& chapter, const Step& step, const reference::Inputs& inputs) {
+  Memory& memory = chapter.memory();
+  const Shape& shape = inputs.shape;
+  const Array q(memory, reference::narrow(inputs.q), "q");
+  const Array k(memory, reference::narrow(inputs.k), "k");
+  const Array v(memory, reference::narrow(inputs.v), "v");
+  const Array o(memory, bytes_of(shape.q_elements()), "o");
+  const Array lse(memory, bytes_of(shape.rows()), "lse");
+  const Array workspace(memory, step.forward_workspace_bytes(shape), "workspace");
+  const ForwardArgs args{.shape = shape,
+                         .mask = inputs.mask,
+                         .scale = static_cast<float>(inputs.scale),
+                         .q = q.data(),
+                         .k = k.data(),
+                         .v = v.data(),
+                         .o = o.data(),
+                         .lse = lse.data(),
+                         .workspace = workspace.data(),
+                         .workspace_bytes = workspace.bytes()};
+  Result result;
+  result.workspace_bytes = workspace.bytes();
+  result.seconds = fastest_seconds(chapter, [&] { forward(chapter, step, args); });
+  result.o = o.read();
+  result.lse = lse.read();
+  return result;
+}
+
+/// `expected` stands in for the forward pass, so that only the backward pass is judged.
+Result run_backward(const Chapter& chapter, const Step& step, const reference::Inputs& inputs,
+                    const reference::Forward& expected) {
+  Memory& memory = chapter.memory();
+  const Shape& shape = inputs.shape;
+  const Array q(memory, reference::narrow(inputs.q), "q");
+  const Array k(memory, reference::narrow(inputs.k), "k");
+  const Array v(memory, reference::narrow(inputs.v), "v");
+  const Array o(memory, reference::narrow(expected.o), "o");
+  const Array lse(memory, reference::narrow(expected.lse), "lse");
+  const Array grad_o(memory, reference::narrow(inputs.grad_o), "grad_o");
+  const Array grad_q(memory, bytes_of(shape.q_elements()), "grad_q");
+  const Array grad_k(memory, bytes_of(shape.kv_elements()), "grad_k");
+  const Array grad_v(memory, bytes_of(shape.kv_elements()), "grad_v");
+  const Array workspace(memory, step.backward_workspace_bytes(shape), "workspace");
+  const BackwardArgs args{.shape = shape,
+                          .mask = inputs.mask,
+                          .scale = static_cast<float>(inputs.scale),
+                          .q = q.data(),
+                          .k = k.data(),
+                          .v = v.data(),
+                          .o = o.data(),
+                          .lse = lse.data(),
+                          .grad_o = grad_o.data(),
+                          .grad_q = grad_q.data(),
+                          .grad_k = grad_k.data(),
+                          .grad_v = grad_v.data(),
+                          .workspace = workspace.data(),
+                          .workspace_bytes = workspace.bytes()};
+  Result result;
+  result.workspace_bytes = workspace.bytes();
+  result.seconds = fastest_seconds(chapter, [&] { backward(chapter, step, args); });
+  result.grad_q = grad_q.read();
+  result.grad_k = grad_k.read();
+  result.grad_v = grad_v.read();
+  return result;
+}
+
+// ---- a tiny problem, shown in full ---------------------------------------------------------------
+
+constexpr int kTiny = 4;  // N and d
+
+/// Keys that a person can follow: a query that fits a key scores 2 with it, and 0 with the others.
+reference::Inputs tiny_problem(Mask mask) {
+  return {.shape = make_shape(1, 1, kTiny, kTiny, kTiny),
+          .mask = mask,
+          .scale = 0.5,
+          .q = {2, 0, 0, 0,  //
+                0, 0, 0, 2,  //
+                2, 2, 0, 0,  //
+                0, 0, 4, 0},
+          .k = {2, 0, 0, 0,  //
+                0, 2, 0, 0,  //
+                0, 0, 2, 0,  //
+                0, 0, 0, 2},
+          .v = {1, 0, 0, 1,  //
+                0, 1, 0, 2,  //
+                0, 0, 1, 3,  //
+                0, 0, 0, 4},
+          .grad_o = {}};
+}
+
+/// P from what the chapter returned: exp(S - LSE) for the keys a row sees, NaN for the others.
+std::vector<double> weights(const reference::Inputs& inputs, const Values& lse) {
+  std::vector<double> p(kTiny * kTiny, std::numeric_limits<double>::quiet_NaN());
+  for (std::size_t i = 0; i < kTiny; ++i) {
+    const auto visible = static_cast<std::size_t>(
+        visible_keys(static_cast<std::int64_t>(i), diagonal(inputs.mask, kTiny, kTiny), kTiny));
+    for (std::size_t j = 0; j < visible; ++j) {
+      double dot = 0;
+      for (std::size_t c = 0; c < kTiny; ++c)
+        dot += inputs.q[i * kTiny + c] * inputs.k[j * kTiny + c];
+      p[i * kTiny + j] = std::exp(inputs.scale * dot - double{lse[i]});
+    }
+  }
+  return p;
+}
+
+struct Matrix {
+  std::string_view title;
+  std::vector<double> values;  // (kTiny, kTiny); NaN is shown as a masked cell
+  int decimals;
+};
+
+/// Three matrices side by side, each 28 columns wide.
+void print(const std::array<Matrix, 3>& matrices) {
+  const auto& [first, second, third] = matrices;
+  fmt::print("   {:<28}    {:<28}    {}\n", first.title, second.title, third.title);
+  for (std::size_t i = 0; i < kTiny; ++i) {
+    std::string line = fmt::format("{:>3}", i);
+    for (const Matrix& m : matrices) {
+      if (&m != &first) line += "    ";
+      for (std::size_t c = 0; c < kTiny; ++c) {
+        const double value = m.values[i * kTiny + c];
+        line += std::isnan(value) ? "      ." : fmt::format("{:7.{}f}", value, m.decimals);
+      }
+    }
+    fmt::print("{}\n", line);
+  }
+  fmt::print("\n");
+}
+
+void show_tiny_problem(const Chapter& chapter, const Step& step) {
+  fmt::print(
+      "A tiny problem: N = 4, d = 4, scale = 1/sqrt(4) = 0.5. Query 0 fits key 0, query 1 key 3,\n"
+      "query 2 keys 0 and 1, query 3 key 2, twice as well. P is exp(S - LSE).\n\n");
+  const reference::Inputs inputs = tiny_problem(Mask::kFull);
+  print({{{"Q", inputs.q, 0}, {"K", inputs.k, 0}, {"V", inputs.v, 0}}});
+  for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
+    const reference::Inputs masked = tiny_problem(mask);
+    const Result result = run_forward(chapter, step, masked);
+    print({{{mask == Mask::kFull ? "P" : "P, causal", weights(masked, result.lse), 3},
+            {mask == Mask::kFull ? "O" : "O, causal", reference::widen(result.o), 3},
+            {"the oracle's O, in float64", reference::forward(masked).o, 3}}});
+  }
+}
+
+// ---- a real problem, compared with the oracle ----------------------------------------------------
+
+/// Numbers in [-2, 2), as float32 values.
+std::vector<double> random_values(std::int64_t count, std::mt19937& generator) {
+  std::vector<double> values(static_cast<std::size_t>(count));
+  for (double& value : values) value = static_cast<double>(generator() >> 8) * 0x1p-22 - 2;
+  return values;
+}
+
+/// Largest difference; NaN where anything is NaN.
+double max_error(const Values& got, const std::vector<double>& expected) {
+  double largest = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double error = std::abs(double{got[i]} - expected[i]);
+    if (!(error <= largest)) largest = error;
+    if (std::isnan(largest)) break;
+  }
+  return largest;
+}
+
+/// One comparison: which array, what the chapter computed, what is right.
+struct Comparison {
+  std::string_view name;
+  const Values& got;
+  const std::vector<double>& expected;
+};
+
+/// Runs both passes, where the step has them, with and without a mask; true if all is right.
+bool show_real_problem(const Chapter& chapter, const Step& step) {
+  constexpr unsigned kSeed = 1;
+  constexpr double kAllowed = 1e-4;  // rounding alone leaves about 1e-6 at this size
+  std::mt19937 generator(kSeed);
+  reference::Inputs inputs;
+  inputs.shape = make_shape(1, 1, 512, 512, 64);
+  inputs.scale = default_scale(inputs.shape.d);
+  inputs.q = random_values(inputs.shape.q_elements(), generator);
+  inputs.k = random_values(inputs.shape.kv_elements(), generator);
+  inputs.v = random_values(inputs.shape.kv_elements(), generator);
+  inputs.grad_o = random_values(inputs.shape.q_elements(), generator);
+  fmt::print("A real problem: {}, random numbers (seed {}).\n\n", to_string(inputs.shape), kSeed);
+
+  io::Table table({{"pass"},
+                   {"mask"},
+                   {"largest error against float64"},
+                   {"workspace", io::Table::Align::kRight},
+                   {is_timed(chapter) ? "time" : "", io::Table::Align::kRight}});
+  bool right = true;
+  const auto add_row = [&](Pass pass, const Result& result, std::span<const Comparison> arrays) {
+    std::string errors;
+    for (const auto& [name, got, expected] : arrays) {
+      const double error = max_error(got, expected);
+      right = right && error <= kAllowed;  // false for NaN
+      errors += fmt::format("{:<4}{:<10.1e}", name, error);
+    }
+    table.add_row({std::string(to_string(pass)), std::string(to_string(inputs.mask)), errors,
+                   io::human_bytes(result.workspace_bytes),
+                   is_timed(chapter) ? io::human_seconds(result.seconds) : ""});
+  };
+  for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
+    inputs.mask = mask;
+    const reference::Forward expected = reference::forward(inputs);
+    if (step.forward != nullptr) {
+      const Result result = run_forward(chapter, step, inputs);
+      add_row(Pass::kForward, result,
+              std::array<Comparison, 2>{
+                  {{"O", result.o, expected.o}, {"LSE", result.lse, expected.lse}}});
+    }
+    if (step.backward != nullptr) {
+      const reference::Gradients gradients = reference::backward(inputs, expected);
+      const Result result = run_backward(chapter, step, inputs, expected);
+      add_row(Pass::kBackward, result,
+              std::array<Comparison, 3>{{{"dQ", result.grad_q, gradients.grad_q},
+                                         {"dK", result.grad_k, gradients.grad_k},
+                                         {"dV", result.grad_v, gradients.grad_v}}});
+    }
+  }
+  fmt::print("{}\n{}\n", table.to_string(),
+             right ? "Right: float32 keeps about seven digits, so errors near 1e-6 are rounding."
+                   : fmt::format("WRONG: an error above {} is not rounding.", kAllowed));
+  return right;
+}
+
+}  // namespace
+}  // namespace attn
+
+int main() {
+  const attn::Chapter& chapter = attn::chapters::ATTN_CHAPTER();
+  try {
+    const attn::Step& step = attn::find_step(chapter, "");
+    fmt::print("{}: {}\nruns on: {}\n\n", chapter.id, step.idea, chapter.memory().name());
+    if (step.forward != nullptr) attn::show_tiny_problem(chapter, step);
+    return attn::show_real_problem(chapter, step) ? 0 : 1;
+  } catch (const attn::Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+//
+// The input distributions of the battery. Each has a bug that it is there to catch.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "common/verify/check.hpp"
+
+namespace attn::verify {
+
+enum class InputKind {
+  kNormal,          // the ordinary case
+  kIntegers,        // small integers: exact logits where the scale is a power of two
+  kLarge,           // standard deviation 10: peaked softmax, exp underflows
+  kConstantV,       // every row of V is the same: O is that row, whatever P; a wrong sum shows
+  kEqualRows,       // all rows of Q equal, all rows of K equal: P is uniform
+  kRising,          // logits grow from key to key: an online softmax rescales at every tile
+  kFalling,         // logits fall: it never rescales
+  kVeryNegative,    // all logits <= -1e5: a maximum that starts at 0 or -1e4 gives 0/0
+  kPeakFirst,       // one logit of +200, the others small: at the first key,
+  kPeakLast,        // at the last key,
+  kPeakAtEdge,      // at the first key of a tile, or the last one of the tile before
+  kSaw,             // logits +1e4 and -1e4 in turn: exp overflows without the maximum
+  kOrthogonal,      // Q and K orthogonal: all logits 0, P uniform over the visible keys
+  kHiddenPoison,    // NaN and Inf in the keys that no row sees: no influence
+  kNanInSharedK,    // NaN in one key of K that some rows see: reaches exactly those rows
+  kNanInSharedV,    // the same in V
+  kMinusInfLogits,  // every logit -Inf: such a row is NaN, not empty
+  kInfInSharedK,    // +Inf: a logit of +Inf or -Inf
+  kInfInSharedV,    // +Inf in one column of V
+  kNanInQuery,      // NaN in one row of Q: reaches that row only
+};
+
+inline constexpr std::array kAllInputKinds{
+    InputKind::kNormal,       InputKind::kIntegers,       InputKind::kLarge,
+    InputKind::kConstantV,    InputKind::kEqualRows,      InputKind::kRising,
+    InputKind::kFalling,      InputKind::kVeryNegative,   InputKind::kPeakFirst,
+    InputKind::kPeakLast,     InputKind::kPeakAtEdge,     InputKind::kSaw,
+    InputKind::kOrthogonal,   InputKind::kHiddenPoison,   InputKind::kNanInSharedK,
+    InputKind::kNanInSharedV, InputKind::kMinusInfLogits, InputKind::kInfInSharedK,
+    InputKind::kInfInSharedV, InputKind::kNanInQuery};
+
+/// The scale that the kinds with prescribed logits are made for. A power of two,
+/// so that logits are exact, and not 1, so that a forgotten scale shows.
+inline constexpr float kPrescribedScale = 0.5f;
+
+std::string_view to_string(InputKind kind);
+
+/// True for the kinds whose logits are prescribed: they need scale = kPrescribedScale.
+bool has_prescribed_logits(InputKind kind);
+
+/// True for the kinds with an infinity in an input that is used: in float32 its weight may underflow
+/// to 0 where float64 keeps it, and 0 * Inf is a NaN, so backward passes leave them out.
+bool has_visible_infinity(InputKind kind);
+
+/// What determines a problem, apart from the random numbers.
+struct InputSpec {
+  Shape shape;
+  Mask mask = Mask::kFull;
+  float scale = 0.0f;
+  InputKind kind = InputKind::kNormal;
+  int tile_edge = 16;      // where kPeakAtEdge puts its peak
+  std::uint64_t seed = 0;  // the same seed gives the same numbers on every machine
+};
+
+/// Makes the inputs; grad_o (standard normal) for a backward pass only.
+Problem make_problem(const InputSpec& spec, Pass pass);
+
+}  // namespace attn::verify

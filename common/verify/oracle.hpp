@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// From a Problem to what a step must compute for it: the oracle's values with their tolerances.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/reference/reference.hpp"
+#include "common/verify/check.hpp"
+#include "common/verify/compare.hpp"
+
+namespace attn::verify {
+
+/// The problem's inputs in float64.
+reference::Inputs inputs_of(const Problem& problem);
+
+/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk and dv of
+/// a backward pass.
+struct Truth {
+  std::vector<Expected> arrays;
+  std::vector<float> o, lse;  // the forward pass rounded to float32: what a backward pass is given
+};
+
+/// Runs the oracle. Rows that see no key and keys that no row sees get tolerance 0.
+Truth truth_of(const Problem& problem, Pass pass);
+
+/// The verdict on one run.
+struct Verdict {
+  bool passed = true;
+  double worst = 0;  // as in Comparison
+  std::string text;  // every wrong array, damage and detections; empty if passed
+};
+
+/// Compares outputs with the truth; damage and detections fail the verdict too.
+Verdict judge(const Truth& truth, const Outputs& outputs);
+
+/// The array of `outputs` called "o", "lse", "dq", "dk" or "dv".
+const std::vector<float>& array_of(const Outputs& outputs, const std::string& name);
+
+}  // namespace attn::verify

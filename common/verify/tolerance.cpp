@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#include "common/verify/tolerance.hpp"
+
+#include <cmath>
+
+namespace attn::verify {
+namespace {
+
+double real(std::int64_t n) { return static_cast<double>(n); }
+
+}  // namespace
+
+double exact_o_tolerance(std::int64_t Nk, double max_v) {
+  return (8 + real(Nk) / 8) * kEps * max_v;
+}
+
+double exact_lse_tolerance(std::int64_t Nk, double lse) {
+  return (4 + real(Nk) / 256) * kEps * (1 + std::abs(lse));
+}
+
+double o_tolerance(double float32_error, std::int64_t Nk, double L, double max_v) {
+  return 2 * float32_error + (16 + real(Nk) / 8 + 2 * L) * kEps * max_v;
+}
+
+double lse_tolerance(double float32_error, std::int64_t Nk, double L, double lse) {
+  return 2 * float32_error + exact_lse_tolerance(Nk, lse) + 2 * L * kEps;
+}
+
+double gradient_tolerance(double L, double G) { return (64 + 4 * L) * kEps * G; }
+
+}  // namespace attn::verify

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+//
+// The battery of common/verify as Catch2 assertions.
+#pragma once
+
+#include "common/attention.hpp"
+
+namespace attn::testing {
+
+/// Fails the running test with every failing case of this pass, for all steps that have it and the
+/// twin. ATTN_FULL=1 runs the full product of the case table. In a program built for a GPU, on a
+/// machine without one, prints "skipped: no CUDA device", which ctest shows as Skipped.
+void require_right(const Chapter& chapter, Pass pass);
+
+}  // namespace attn::testing
