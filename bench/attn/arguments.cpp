@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+#include "bench/attn/arguments.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <map>
+
+#include "common/verify/run.hpp"
+
+namespace attn::cli {
+namespace {
+
+[[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
+
+std::int64_t parse_size(std::string_view name, std::string_view text) {
+  std::int64_t size = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
+  const std::int64_t least = name == "d" ? 1 : 0;
+  if (error != std::errc{} || end != text.data() + text.size() || size < least) {
+    bad(fmt::format("--shape {} = {}: allowed: an integer of {} or more", name, text, least));
+  }
+  return size;
+}
+
+}  // namespace
+
+void add_shape_options(CLI::App& command, ProblemOptions& options) {
+  command.add_option("--shape", options.shape,
+                     "sizes: B=1,H=2,Nq=128,Nk=128,d=64 (N=128 for both)");
+  command.add_option("--workload", options.workload, "sizes by name; `attn workloads` lists them");
+}
+
+void add_mask_options(CLI::App& command, ProblemOptions& options) {
+  command.add_flag("--causal", options.causal, "a query sees no key after its own");
+  command.add_option("--causal-align", options.causal_align,
+                     "the corner of S whose row and column are the same token:\n"
+                     "bottom-right (default) or top-left");
+}
+
+Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback) {
+  if (!options.shape.empty() && !options.workload.empty()) {
+    bad("--workload: given together with --shape; allowed: one of the two");
+  }
+  if (!options.shape.empty()) return parse_shape(options.shape);
+  if (options.workload.empty()) return fallback;
+  const io::Workload& workload = io::find_workload(options.workload);
+  return on_gpu ? workload.shape : workload.on_cpu;
+}
+
+Mask mask_of(const ProblemOptions& options) {
+  if (options.causal_align.empty()) return options.causal ? Mask::kCausal : Mask::kFull;
+  if (!options.causal) bad("--causal-align: given without --causal; allowed: both together");
+  if (options.causal_align == "bottom-right") return Mask::kCausal;
+  if (options.causal_align == "top-left") return Mask::kCausalTopLeft;
+  bad(fmt::format("--causal-align {}: allowed: bottom-right, top-left", options.causal_align));
+}
+
+Shape parse_shape(std::string_view text) {
+  std::map<std::string_view, std::int64_t> sizes;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::string_view item = text.substr(begin, text.find(',', begin) - begin);
+    begin += item.size() + 1;
+    const std::size_t equals = item.find('=');
+    const std::string_view name = item.substr(0, equals);
+    if (name != "B" && name != "H" && name != "Hkv" && name != "Nq" && name != "Nk" &&
+        name != "N" && name != "d") {
+      bad(fmt::format("--shape {}: allowed names: B, H, Hkv, Nq, Nk, N (both Nq and Nk), d", item));
+    }
+    if (equals == std::string_view::npos) {
+      bad(fmt::format("--shape {}: allowed: {}=SIZE", item, name));
+    }
+    if (!sizes.emplace(name, parse_size(name, item.substr(equals + 1))).second) {
+      bad(fmt::format("--shape {}: {} is given twice; allowed: once", text, name));
+    }
+  }
+  if (const auto n = sizes.find("N"); n != sizes.end()) {
+    if (sizes.contains("Nq") || sizes.contains("Nk")) {
+      bad(fmt::format("--shape {}: allowed: either N, or Nq and Nk", text));
+    }
+    sizes["Nq"] = sizes["Nk"] = n->second;
+  }
+  for (const std::string_view needed : {"Nq", "Nk", "d"}) {
+    if (!sizes.contains(needed)) {
+      bad(fmt::format("--shape {}: {} is missing; allowed: for example B=1,H=2,Nq=128,Nk=128,d=64",
+                      text, needed));
+    }
+  }
+  const auto size = [&sizes](std::string_view name, std::int64_t fallback) {
+    const auto entry = sizes.find(name);
+    return entry == sizes.end() ? fallback : entry->second;
+  };
+  Shape shape = make_shape(size("B", 1), size("H", 1), sizes["Nq"], sizes["Nk"], sizes["d"]);
+  shape.Hkv = size("Hkv", shape.H);
+  if (shape.Hkv == 0 ? shape.H != 0 : shape.H % shape.Hkv != 0) {
+    bad(fmt::format("--shape Hkv = {}: allowed: a divisor of H = {}", shape.Hkv, shape.H));
+  }
+  return shape;
+}
+
+std::optional<Pass> parse_pass(std::string_view text) {
+  if (text.empty()) return std::nullopt;
+  if (text == "forward") return Pass::kForward;
+  if (text == "backward") return Pass::kBackward;
+  bad(fmt::format("--pass {}: allowed: forward, backward", text));
+}
+
+float parse_float(std::string_view option, const std::string& text) {
+  char* end = nullptr;
+  const float value = std::strtof(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !std::isfinite(value)) {
+    bad(fmt::format("{} {}: allowed: any finite float32", option, text));
+  }
+  return value;
+}
+
+std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& id) {
+  if (chapter.twin != nullptr && chapter.twin->id == id) return {chapter.twin};
+  if (!id.empty())
+    return {&naming("--step:", [&]() -> const Step& { return find_step(chapter, id); })};
+  std::vector<const Step*> steps;
+  for (const Step& step : chapter.steps) steps.push_back(&step);
+  if (chapter.twin != nullptr) steps.push_back(chapter.twin);
+  return steps;
+}
+
+bool runs_on_gpu(const Chapter& chapter, const Step& step) {
+#ifdef ATTN_USE_CUDA
+  return &verify::memory_of(chapter, step) != &host_memory();
+#else
+  static_cast<void>(chapter);
+  static_cast<void>(step);
+  return false;
+#endif
+}
+
+}  // namespace attn::cli

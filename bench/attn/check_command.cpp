@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+//
+// attn check: the battery of tests on one chapter.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bench/attn/arguments.hpp"
+#include "bench/attn/commands.hpp"
+#include "bench/attn/progress.hpp"
+#include "chapters/chapters.hpp"
+#include "common/verify/check.hpp"
+#include "common/verify/run.hpp"
+
+namespace attn::cli {
+namespace {
+
+struct CheckArguments {
+  std::string chapter;
+  std::string step;
+  std::string pass;
+};
+
+/// Checks one step and one pass, prints the verdict, and returns whether it is right.
+bool check_one(const Chapter& chapter, const Step& step, Pass pass) {
+  const std::string name = fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
+  Progress progress;
+  verify::CheckOptions options;
+  const char* full = std::getenv("ATTN_FULL");
+  options.full_product = full != nullptr && std::string_view(full) == "1";
+  options.progress = [&](int done, int total) {
+    progress.show(fmt::format("{}: case {} of {}", name, done, total));
+  };
+  const verify::CheckReport report = verify::check(chapter, step, pass, options);
+  progress.clear();
+  for (const verify::Failure& failure : report.failures) {
+    fmt::print("{}\n{}\n", failure.name, failure.text);
+  }
+  const std::string verdict = report.passed()
+                                  ? fmt::format("worst error / tolerance {:.3g}", report.worst)
+                                  : fmt::format("{} failed", report.failures.size());
+  fmt::print("{}  {}  on {}: {} cases, {}\n", report.passed() ? "right" : "WRONG", name,
+             verify::memory_of(chapter, step).name(), report.cases, verdict);
+  std::fflush(stdout);
+  return report.passed();
+}
+
+ExitStatus check(const CheckArguments& arguments) {
+  const Chapter& chapter = chapters::find(arguments.chapter);
+  const std::optional<Pass> only = parse_pass(arguments.pass);
+  bool ran = false;
+  bool right = true;
+  for (const Step* step : select_steps(chapter, arguments.step)) {
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      const bool has =
+          pass == Pass::kForward ? step->forward != nullptr : step->backward != nullptr;
+      if (!has || (only && *only != pass)) continue;
+      right = check_one(chapter, *step, pass) && right;
+      ran = true;
+    }
+  }
+  if (!ran) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("--pass {}: {} has no such pass{}", arguments.pass, chapter.id,
+                            arguments.step.empty() ? "" : " in step " + arguments.step));
+  }
+  return right ? kSuccess : kFailedVerification;
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, Action& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "check", "Random and adversarial inputs, detectors on: right or wrong, and where");
+  const auto arguments = std::make_shared<CheckArguments>();
+  command->add_option("CHAPTER", arguments->chapter, "id or number")->required();
+  command->add_option("--step", arguments->step, "this step only");
+  command->add_option("--pass", arguments->pass, "forward or backward only");
+  command->footer("ATTN_FULL=1 in the environment runs every combination of the case table.");
+  command->callback([arguments, &chosen] { chosen = [arguments] { return check(*arguments); }; });
+}
+
+}  // namespace attn::cli

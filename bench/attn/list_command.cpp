@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+//
+// attn list: the chapters and steps of this build. attn workloads: the named problem sizes.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "bench/attn/arguments.hpp"
+#include "bench/attn/commands.hpp"
+#include "chapters/chapters.hpp"
+#include "common/io/table.hpp"
+#include "common/verify/run.hpp"
+
+namespace attn::cli {
+namespace {
+
+std::string passes(const Step& step) {
+  std::string text = step.forward != nullptr ? "forward" : "";
+  if (step.backward != nullptr) text += text.empty() ? "backward" : ", backward";
+  return text;
+}
+
+/// Where a step runs; attn-cuda lists its chapters on a computer without a GPU, too.
+std::string where(const Chapter& chapter, const Step& step) {
+  try {
+    return verify::memory_of(chapter, step).name();
+  } catch (const Error&) {
+    return "no CUDA device";
+  }
+}
+
+ExitStatus list(bool as_json) {
+  io::Table table({{"chapter"}, {"step"}, {"runs on"}, {"passes"}, {"idea"}});
+  nlohmann::ordered_json chapters = nlohmann::ordered_json::array();
+  for (const Chapter* chapter : chapters::all()) {
+    nlohmann::ordered_json steps = nlohmann::ordered_json::array();
+    for (const Step* step : select_steps(*chapter, "")) {
+      const bool twin = step == chapter->twin;
+      const std::string runs_on = where(*chapter, *step);
+      table.add_row({std::string(chapter->id), std::string(step->id) + (twin ? " (plain C++)" : ""),
+                     runs_on, passes(*step), std::string(step->idea)});
+      steps.push_back({{"id", step->id},
+                       {"idea", step->idea},
+                       {"runs_on", runs_on},
+                       {"twin", twin},
+                       {"forward", step->forward != nullptr},
+                       {"backward", step->backward != nullptr},
+                       {"deterministic_backward", step->deterministic_backward}});
+    }
+    chapters.push_back({{"id", chapter->id},
+                        {"title", chapter->title},
+                        {"idea", chapter->idea},
+                        {"default_step", chapter->steps.back().id},
+                        {"forward_of", chapter->forward_of},
+                        {"max_d", chapter->support.max_d},
+                        {"grouped_heads", chapter->support.grouped_heads},
+                        {"steps", steps}});
+  }
+  if (as_json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"chapters", chapters}}.dump(2));
+  } else {
+    fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
+  }
+  return kSuccess;
+}
+
+ExitStatus list_workloads() {
+  io::Table table({{"workload"}, {"what it is"}, {"sizes"}, {"on the CPU machine"}});
+  for (const io::Workload& workload : io::workloads()) {
+    table.add_row(
+        {std::string(workload.name), std::string(workload.what), to_string(workload.shape),
+         workload.has_twin() ? fmt::format("{} ({})", to_string(workload.on_cpu), workload.scaled)
+                             : "the same"});
+  }
+  fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_list_commands(CLI::App& app, Action& chosen) {
+  CLI::App* command = app.add_subcommand("list", "The chapters and their steps");
+  const auto as_json = std::make_shared<bool>(false);
+  command->add_flag("--json", *as_json, "as JSON");
+  command->callback([as_json, &chosen] { chosen = [as_json] { return list(*as_json); }; });
+
+  CLI::App* workloads = app.add_subcommand("workloads", "Problem sizes by name");
+  workloads->callback([&chosen] { chosen = list_workloads; });
+}
+
+}  // namespace attn::cli

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+//
+// attn: checks, compares and runs the chapters. attn-cuda is the same program with the kernels
+// compiled by nvcc.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <new>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/attn/commands.hpp"
+#include "common/attention.hpp"
+
+namespace attn::cli {
+namespace {
+
+/// One line on standard error, whatever the message holds.
+ExitStatus complain(std::string message, ExitStatus status) {
+  std::replace_if(
+      message.begin(), message.end(),
+      [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; }, ' ');
+  fmt::print(stderr, "attn: {}\n", message);
+  return status;
+}
+
+ExitStatus status_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kBadArgument:
+      return kBadUsage;
+    case ErrorKind::kUnsupported:
+      return kNotSupported;
+    case ErrorKind::kDeviceFailure:
+      break;
+  }
+  return kFailedVerification;
+}
+
+/// An empty value would read as an option that was not given.
+void refuse_empty_arguments(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    const bool option = argument.starts_with("--") && argument.find('=') + 1 == argument.size();
+    if (argument.empty() || option) {
+      throw Error(ErrorKind::kBadArgument,
+                  fmt::format("{}: an empty value; allowed: a value, or nothing at all",
+                              option ? argv[i] : argv[i - 1]));
+    }
+  }
+}
+
+/// CLI11's message; for an unknown argument, that argument, whatever else is missing.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining(true);
+  return fmt::format("{}; `attn --help` and `attn COMMAND --help` say what is allowed",
+                     unknown.empty() ? error.what() : unknown.front() + ": unknown");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("FlashAttention, chapter by chapter: checks, compares and runs the chapters.",
+               "attn");
+  app.require_subcommand(1);
+  Action chosen;
+  add_check_command(app, chosen);
+  add_compare_command(app, chosen);
+  add_list_commands(app, chosen);
+  add_run_command(app, chosen);
+  add_trace_command(app, chosen);
+  try {
+    refuse_empty_arguments(argc, argv);
+    app.parse(argc, argv);
+    return chosen();
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    return complain(explain(app, error), kBadUsage);
+  } catch (const Error& error) {
+    return complain(error.what(), status_of(error.kind()));
+  } catch (const std::bad_alloc&) {
+    return complain("not enough memory for arrays of these sizes; allowed: smaller ones",
+                    kBadUsage);
+  }
+}
+
+}  // namespace
+}  // namespace attn::cli
+
+int main(int argc, char** argv) { return attn::cli::run(argc, argv); }

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+//
+// attn trace: one pass on the CPU machine, every memory access of its kernels counted.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "bench/attn/arguments.hpp"
+#include "bench/attn/commands.hpp"
+#include "bench/attn/progress.hpp"
+#include "bench/attn/trace_report.hpp"
+#include "chapters/chapters.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/oracle.hpp"
+#include "common/verify/run.hpp"
+
+#if ATTN_CAN_TRACE
+#include "common/simt/launch.hpp"
+#include "common/simt/options.hpp"
+#endif
+
+namespace attn::cli {
+namespace {
+
+struct TraceArguments {
+  std::string chapter, step, pass, device;
+  ProblemOptions problem;
+  bool lines = false;
+  bool json = false;
+};
+
+#if ATTN_CAN_TRACE
+
+constexpr std::uint64_t kSeed = 20260101;
+constexpr double kMostAccesses = 2e9;  // about a minute
+
+/// A rough number of memory accesses of an unfused pass: two products of 2 d loads for each query
+/// and key (five backward), and the sweeps over S.
+double estimated_accesses(const Shape& shape, Mask mask, Pass pass) {
+  const simt::PassWork work = simt::work_of(shape, mask, pass);
+  return work.flops * (1 + 16 / static_cast<double>(shape.d));
+}
+
+/// Refuses sizes that would run for many minutes, and names some that do not.
+void check_size(const Shape& shape, Mask mask, Pass pass) {
+  const double accesses = estimated_accesses(shape, mask, pass);
+  if (accesses <= kMostAccesses) return;
+  Shape smaller = make_shape(1, 1, shape.Nq, shape.Nk, shape.d);
+  while (estimated_accesses(smaller, mask, pass) > kMostAccesses / 4) {
+    smaller.Nq = (smaller.Nq + 1) / 2;
+    smaller.Nk = (smaller.Nk + 1) / 2;
+  }
+  throw Error(
+      ErrorKind::kBadArgument,
+      fmt::format("--shape {}: about {:.1g} memory accesses, too many for the CPU machine; "
+                  "allowed: about {:.1g}, for example --shape B=1,H=1,Nq={},Nk={},d={}",
+                  to_string(shape), accesses, kMostAccesses, smaller.Nq, smaller.Nk, smaller.d));
+}
+
+/// Shows how far the running kernel is, for as long as it lives.
+class ShowLaunches {
+ public:
+  explicit ShowLaunches(std::string name) : name_(std::move(name)), thread_([this] { show(); }) {}
+  ~ShowLaunches() {
+    done_ = true;
+    thread_.join();
+  }
+  ShowLaunches(const ShowLaunches&) = delete;
+  ShowLaunches& operator=(const ShowLaunches&) = delete;
+
+ private:
+  void show() {
+    Progress progress;
+    while (!done_) {
+      const simt::LaunchProgress launch = simt::launch_progress();
+      if (launch.blocks > 0) {
+        progress.show(fmt::format("{}: block {} of {}", name_, launch.started, launch.blocks));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
+  std::string name_;
+  std::atomic<bool> done_ = false;
+  std::thread thread_;
+};
+
+/// Runs the pass with tracer and detectors on.
+void run_traced(Trace& trace) {
+  const verify::Problem problem = verify::make_problem({.shape = trace.shape,
+                                                        .mask = trace.mask,
+                                                        .scale = default_scale(trace.shape.d),
+                                                        .seed = kSeed},
+                                                       trace.pass);
+  verify::Truth truth;
+  if (trace.pass == Pass::kBackward) truth = truth_of(problem, trace.pass);  // for O and LSE
+  const verify::Run run(*trace.chapter, *trace.step, trace.pass, problem, truth.o, truth.lse, {});
+  simt::options().detectors = true;
+  simt::options().tracer = true;
+  simt::take_launches();
+  try {
+    const ShowLaunches show(fmt::format("{} {}", trace.chapter->id, trace.step->id));
+    run.call();
+  } catch (const Error& error) {
+    // A detector that stops a launch has said more than the error does.
+    if (error.kind() != ErrorKind::kDeviceFailure) throw;
+    trace.detections = trace.chapter->memory().take_detections();
+    if (trace.detections.empty()) throw;
+    trace.stopped = true;
+  }
+  trace.launches = simt::take_launches();
+  verify::Outputs outputs = run.collect();
+  trace.damage = std::move(outputs.damage);
+  trace.detections.insert(trace.detections.end(), outputs.detections.begin(),
+                          outputs.detections.end());
+}
+
+/// The pass that is asked for, or the first one that the step has.
+Pass pass_of(const TraceArguments& arguments, const Chapter& chapter, const Step& step) {
+  const Pass pass = parse_pass(arguments.pass)
+                        .value_or(step.forward != nullptr ? Pass::kForward : Pass::kBackward);
+  if (pass == Pass::kForward ? step.forward == nullptr : step.backward == nullptr) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("--pass {}: {} has no such pass in step {}",
+                                                     to_string(pass), chapter.id, step.id));
+  }
+  return pass;
+}
+
+ExitStatus trace(const TraceArguments& arguments) {
+  const Chapter& chapter = chapters::find(arguments.chapter);
+  const Step& step = arguments.step.empty() ? chapter.steps.back()
+                                            : *select_steps(chapter, arguments.step).front();
+  if (!arguments.device.empty()) {
+    naming("--device", [&] { simt::set_current_device(simt::find_device(arguments.device)); });
+  }
+  Trace trace;
+  trace.chapter = &chapter;
+  trace.step = &step;
+  trace.mask = mask_of(arguments.problem);
+  if (&verify::memory_of(chapter, step) == &host_memory()) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
+                            chapter.id, step.id));
+  }
+  trace.pass = pass_of(arguments, chapter, step);
+  trace.shape = shape_of(arguments.problem, false, make_shape(1, 1, 512, 512, 64));
+  if (!arguments.problem.workload.empty()) {
+    const io::Workload& workload = io::find_workload(arguments.problem.workload);
+    if (workload.has_twin()) {
+      trace.scaled =
+          fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
+    }
+  }
+  check_size(trace.shape, trace.mask, trace.pass);
+
+  run_traced(trace);
+  if (!trace.stopped)
+    trace.bound = bound_of(trace.launches, simt::work_of(trace.shape, trace.mask, trace.pass),
+                           simt::current_device());
+  if (arguments.json) {
+    fmt::print("{}\n", to_json(trace, arguments.lines).dump(2));
+  } else {
+    const bool styled = ::isatty(STDOUT_FILENO) != 0;
+    print_trace(trace, styled);
+    if (arguments.lines) print_lines(trace, styled);
+  }
+  return trace.clean() ? kSuccess : kFailedVerification;
+}
+
+#else
+
+ExitStatus trace(const TraceArguments&) {
+#ifdef ATTN_USE_CUDA
+  throw Error(
+      ErrorKind::kUnsupported,
+      "trace: a GPU does not count its accesses; `attn trace` does, on the CPU machine, and "
+      "bench/ncu_check.py sets its counts beside those of the profiler ncu");
+#elif defined(__SANITIZE_ADDRESS__)
+  throw Error(ErrorKind::kUnsupported,
+              "trace: this build checks addresses (ATTN_SANITIZE) and cannot count accesses");
+#else
+  throw Error(ErrorKind::kUnsupported,
+              "trace: this build has no CPU machine; install Boost.Context and configure again");
+#endif
+}
+
+#endif
+
+}  // namespace
+
+void add_trace_command(CLI::App& app, Action& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "trace", "Memory traffic of a chapter's kernels, counted access by access");
+  const auto arguments = std::make_shared<TraceArguments>();
+  command->add_option("CHAPTER", arguments->chapter, "id or number")->required();
+  command->add_option("--step", arguments->step, "a step other than the last");
+  command->add_option("--pass", arguments->pass, "forward (default) or backward");
+  add_shape_options(*command, arguments->problem);
+  add_mask_options(*command, arguments->problem);
+  command->add_flag("--lines", arguments->lines, "traffic by source line, too");
+  command->add_option("--device", arguments->device,
+                      "limits and lower bound of H200 (default), H100, A100, RTX4090, RTX3090, T4");
+  command->add_flag("--json", arguments->json, "as JSON");
+  command->callback([arguments, &chosen] { chosen = [arguments] { return trace(*arguments); }; });
+}
+
+}  // namespace attn::cli

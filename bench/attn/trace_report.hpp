@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+//
+// What `attn trace` prints: the counts of one traced pass as tables and as JSON.
+#pragma once
+
+// Accesses are counted where kernels run on the CPU machine and g++ has put a call before each of
+// them; AddressSanitizer needs that place for itself.
+#if !defined(ATTN_USE_CUDA) && ATTN_HAS_DEVICE && !defined(__SANITIZE_ADDRESS__)
+#define ATTN_CAN_TRACE 1
+#else
+#define ATTN_CAN_TRACE 0
+#endif
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "common/attention.hpp"
+#include "common/simt/bound.hpp"
+#include "common/simt/counters.hpp"
+
+namespace attn::cli {
+
+/// One traced pass.
+struct Trace {
+  const Chapter* chapter = nullptr;
+  const Step* step = nullptr;
+  Pass pass = Pass::kForward;
+  Shape shape;
+  Mask mask = Mask::kFull;
+  std::string scaled;  // how the shape falls short of the workload asked for; empty if it does not
+  std::vector<simt::LaunchRecord> launches;
+  std::vector<Detection> detections;
+  std::vector<std::string> damage;  // guard bands that were overwritten, inputs that changed
+  bool stopped = false;  // a detector stopped a launch: the counts are those of the ones before it
+  simt::Bound bound;     // of the whole pass; of nothing if it was stopped
+
+  simt::Traffic total() const;
+  bool clean() const { return detections.empty() && damage.empty(); }
+};
+
+/// Tables for people; `styled` for a terminal.
+void print_trace(const Trace& trace, bool styled);
+/// Traffic by source line, one table for each kernel.
+void print_lines(const Trace& trace, bool styled);
+
+/// Counts and bytes only, but for the bound, which is in seconds. With `lines`, each launch has its
+/// traffic by source line.
+nlohmann::ordered_json to_json(const Trace& trace, bool lines);
+
+}  // namespace attn::cli

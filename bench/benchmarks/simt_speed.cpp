@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+//
+// How many memory accesses of kernels the CPU machine handles in a second on one core: untraced, with
+// the tracer, with the detectors, and with both. CPU time, so that a busy computer does not count.
+#include "chapters/chapters.hpp"
+
+#if ATTN_HAS_DEVICE
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+
+#include "common/attention.hpp"
+#include "common/simt/counters.hpp"
+#include "common/simt/options.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/run.hpp"
+
+namespace attn {
+namespace {
+
+/// Accesses of one call, each of one thread: chapter 02's are 4 bytes wide.
+std::int64_t count_accesses(const verify::Run& run) {
+  simt::options().tracer = true;
+  simt::take_launches();
+  run.call();
+  std::uint64_t bytes = 0;
+  for (const simt::LaunchRecord& launch : simt::take_launches()) {
+    bytes += launch.traffic.global_load_bytes + launch.traffic.global_store_bytes;
+  }
+  return static_cast<std::int64_t>(bytes / sizeof(float));
+}
+
+void accesses(benchmark::State& state, bool tracer, bool detectors) {
+  const Chapter& chapter = chapters::ch02_naive_gpu();
+  const Shape shape = make_shape(1, 1, 256, 256, 64);
+  const verify::Problem problem = verify::make_problem(
+      {.shape = shape, .scale = default_scale(shape.d), .seed = 20260101}, Pass::kForward);
+  const verify::Run run(chapter, chapter.steps.back(), Pass::kForward, problem, {}, {}, {});
+
+  const simt::Options before = simt::options();
+  simt::options() = {.workers = 1};
+  const std::int64_t accesses = count_accesses(run);
+  simt::options() = {.detectors = detectors, .tracer = tracer, .workers = 1};
+  for (auto _ : state) run.call();
+  simt::options() = before;
+  simt::take_launches();
+  state.SetItemsProcessed(state.iterations() * accesses);
+}
+
+void untraced(benchmark::State& state) { accesses(state, false, false); }
+void traced(benchmark::State& state) { accesses(state, true, false); }
+void detected(benchmark::State& state) { accesses(state, false, true); }
+void traced_and_detected(benchmark::State& state) { accesses(state, true, true); }
+
+BENCHMARK(untraced)->Name("accesses/untraced")->MeasureProcessCPUTime();
+BENCHMARK(traced)->Name("accesses/tracer")->MeasureProcessCPUTime();
+BENCHMARK(detected)->Name("accesses/detectors")->MeasureProcessCPUTime();
+BENCHMARK(traced_and_detected)->Name("accesses/tracer_and_detectors")->MeasureProcessCPUTime();
+
+}  // namespace
+}  // namespace attn
+#endif

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT
+#include "common/io/npy.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <string_view>
+
+#include "common/attention.hpp"
+
+static_assert(std::endian::native == std::endian::little, "files are read without swapping bytes");
+
+namespace attn::io {
+namespace {
+
+constexpr std::string_view kMagic = "\x93NUMPY";
+constexpr std::size_t kAlignment = 64;       // of the data, from the start of the file
+constexpr std::size_t kMaxHeader = 1 << 16;  // NumPy itself writes about 100 bytes
+
+[[noreturn]] void bad(const std::string& path, const std::string& message) {
+  throw Error(ErrorKind::kBadArgument, fmt::format("{}: {}", path, message));
+}
+
+struct Header {
+  std::string descr;
+  bool fortran_order = false;
+  std::vector<std::int64_t> shape;
+};
+
+/// Parses the one Python dictionary a header holds:
+///   {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
+/// with its keys in any order. Every member returns false where the text is something else.
+class HeaderParser {
+ public:
+  explicit HeaderParser(std::string_view text) : rest_(text) {}
+
+  std::optional<Header> parse() {
+    Header header;
+    bool descr = false;
+    bool order = false;
+    bool shape = false;
+    if (!take('{')) return std::nullopt;
+    while (!take('}')) {
+      std::string key;
+      if (!quoted(key) || !take(':')) return std::nullopt;
+      bool* seen = key == "descr"           ? &descr
+                   : key == "fortran_order" ? &order
+                   : key == "shape"         ? &shape
+                                            : nullptr;
+      if (seen == nullptr || *seen) return std::nullopt;
+      *seen = true;
+      const bool good = seen == &descr   ? type(header.descr)
+                        : seen == &order ? boolean(header.fortran_order)
+                                         : tuple(header.shape);
+      if (!good) return std::nullopt;
+      if (!take(',') && !peek('}')) return std::nullopt;
+    }
+    skip_space();
+    if (!rest_.empty() || !descr || !order || !shape) return std::nullopt;
+    return header;
+  }
+
+ private:
+  void skip_space() {
+    while (!rest_.empty() && std::isspace(static_cast<unsigned char>(rest_.front()))) {
+      rest_.remove_prefix(1);
+    }
+  }
+
+  bool peek(char c) {
+    skip_space();
+    return !rest_.empty() && rest_.front() == c;
+  }
+
+  bool take(char c) {
+    if (!peek(c)) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+
+  bool word(std::string_view expected) {
+    skip_space();
+    if (!rest_.starts_with(expected)) return false;
+    rest_.remove_prefix(expected.size());
+    return true;
+  }
+
+  bool quoted(std::string& out) {
+    const char quote = peek('"') ? '"' : '\'';
+    if (!take(quote)) return false;
+    const std::size_t end = rest_.find(quote);
+    if (end == std::string_view::npos) return false;
+    out = rest_.substr(0, end);
+    rest_.remove_prefix(end + 1);
+    return true;
+  }
+
+  // A plain type is a string; a structured one is a list of fields, kept as text for the message.
+  bool type(std::string& out) {
+    if (!peek('[')) return quoted(out);
+    int depth = 0;
+    std::size_t end = 0;
+    do {
+      if (end == rest_.size()) return false;
+      depth += rest_[end] == '[' ? 1 : rest_[end] == ']' ? -1 : 0;
+      ++end;
+    } while (depth > 0);
+    out = rest_.substr(0, end);
+    rest_.remove_prefix(end);
+    return true;
+  }
+
+  bool boolean(bool& out) {
+    out = word("True");
+    return out || word("False");
+  }
+
+  // "()", "(3,)", "(2, 3)", "(2, 3,)"; "(3)" is an integer in Python, so it is not a shape.
+  bool tuple(std::vector<std::int64_t>& out) {
+    if (!take('(')) return false;
+    bool comma = true;
+    while (!take(')')) {
+      skip_space();
+      std::int64_t size = 0;
+      const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), size);
+      if (!comma || error != std::errc{} || size < 0) return false;
+      rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+      out.push_back(size);
+      comma = take(',');
+    }
+    return out.size() != 1 || comma;
+  }
+
+  std::string_view rest_;
+};
+
+/// Bytes that an array of this shape takes, or nothing if that does not fit in 63 bits.
+std::optional<std::int64_t> data_bytes(std::span<const std::int64_t> shape, std::int64_t item) {
+  std::int64_t bytes = item;
+  bool overflow = false;
+  for (const std::int64_t size : shape) {
+    if (size == 0) return 0;
+    overflow = overflow || __builtin_mul_overflow(bytes, size, &bytes);
+  }
+  return overflow ? std::nullopt : std::optional(bytes);
+}
+
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : path_(path) {
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::status(path, error);
+    if (!std::filesystem::exists(status)) bad(path, "no such file; allowed: a .npy file");
+    if (!std::filesystem::is_regular_file(status)) bad(path, "not a file; allowed: a .npy file");
+    left_ = std::filesystem::file_size(path, error);
+    file_.open(path, std::ios::binary);
+    if (error || !file_) bad(path, "cannot be opened; allowed: a readable .npy file");
+  }
+
+  void read(void* to, std::size_t bytes, const char* what) {
+    if (bytes > left_) {
+      bad(path_, fmt::format("truncated: it ends within its {}; allowed: a whole .npy file", what));
+    }
+    file_.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes));
+    if (!file_)
+      bad(path_, fmt::format("cannot be read (its {}); allowed: a whole .npy file", what));
+    left_ -= bytes;
+  }
+
+  std::uintmax_t left() const { return left_; }
+
+ private:
+  const std::string& path_;
+  std::ifstream file_;
+  std::uintmax_t left_ = 0;
+};
+
+Header read_header(Reader& reader, const std::string& path) {
+  std::array<char, 8> start{};  // magic, major and minor version
+  const std::size_t present = std::min<std::uintmax_t>(kMagic.size(), reader.left());
+  reader.read(start.data(), present, "header");
+  if (std::string_view(start.data(), present) != kMagic.substr(0, present) || present == 0) {
+    bad(path, "not a .npy file; allowed: a file that starts with \\x93NUMPY");
+  }
+  reader.read(start.data() + present, start.size() - present, "header");
+  const int major = static_cast<unsigned char>(start[6]);
+  const int minor = static_cast<unsigned char>(start[7]);
+  if (major < 1 || major > 3 || minor != 0) {
+    bad(path, fmt::format("format version {}.{}; allowed: 1.0, 2.0, 3.0", major, minor));
+  }
+  std::uint32_t length = 0;  // two bytes in version 1, four later
+  reader.read(&length, major == 1 ? 2 : 4, "header");
+  if (length > kMaxHeader) {
+    bad(path, fmt::format("a header of {} bytes; allowed: at most {}", length, kMaxHeader));
+  }
+  std::string text(length, '\0');
+  reader.read(text.data(), text.size(), "header");
+  std::optional<Header> header = HeaderParser(text).parse();
+  if (!header) {
+    bad(path,
+        "corrupt header; allowed: {'descr': '<f4', 'fortran_order': False, 'shape': (...), }");
+  }
+  return *std::move(header);
+}
+
+/// Reads float64 in pieces and rounds it: the file may be twice as large as the result.
+void read_doubles(Reader& reader, const std::string& path, std::vector<float>& values) {
+  std::vector<double> piece(std::size_t{1} << 16);
+  for (std::size_t done = 0; done < values.size();) {
+    const std::size_t count = std::min(piece.size(), values.size() - done);
+    reader.read(piece.data(), count * sizeof(double), "data");
+    for (std::size_t i = 0; i < count; ++i) {
+      const float rounded = static_cast<float>(piece[i]);
+      if (std::isinf(rounded) && !std::isinf(piece[i])) {
+        bad(path, fmt::format("element {} = {}; allowed: what float32 can hold, up to {:.4g}",
+                              done + i, piece[i], std::numeric_limits<float>::max()));
+      }
+      values[done + i] = rounded;
+    }
+    done += count;
+  }
+}
+
+}  // namespace
+
+NpyArray read_npy(const std::string& path) {
+  Reader reader(path);
+  Header header = read_header(reader, path);
+  if (header.descr != "<f4" && header.descr != "<f8") {
+    bad(path, fmt::format("type {}; allowed: <f4 (float32) or <f8 (float64), little-endian",
+                          header.descr));
+  }
+  if (header.fortran_order) bad(path, "Fortran order; allowed: C order");
+  const bool doubles = header.descr == "<f8";
+  const std::string shape = fmt::format("({})", fmt::join(header.shape, ","));
+  const std::optional<std::int64_t> bytes = data_bytes(header.shape, doubles ? 8 : 4);
+  if (!bytes) bad(path, fmt::format("shape {}; allowed: less than 2^63 bytes of data", shape));
+  if (static_cast<std::uintmax_t>(*bytes) != reader.left()) {
+    bad(path, fmt::format("{}: shape {} needs {} bytes of data, the file has {}; allowed: exactly "
+                          "as many",
+                          static_cast<std::uintmax_t>(*bytes) > reader.left() ? "truncated"
+                                                                              : "trailing bytes",
+                          shape, *bytes, reader.left()));
+  }
+  NpyArray array{.shape = std::move(header.shape), .values = {}};
+  array.values.resize(static_cast<std::size_t>(*bytes / (doubles ? 8 : 4)));
+  if (doubles) {
+    read_doubles(reader, path, array.values);
+  } else {
+    reader.read(array.values.data(), array.values.size() * sizeof(float), "data");
+  }
+  return array;
+}
+
+NpyArray read_heads(const std::string& path) {
+  NpyArray array = read_npy(path);
+  const std::size_t rank = array.shape.size();
+  if (rank != 2 && rank != 4) {
+    bad(path, fmt::format("rank {}; allowed: [N,d] or [B,H,N,d]", rank));
+  }
+  return array;
+}
+
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const float> values) {
+  const std::string sizes =
+      fmt::format("{}{}", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes);
+  const std::size_t before = kMagic.size() + 2 + 2;  // magic, version, length of the header
+  while ((before + header.size() + 1) % kAlignment != 0) header += ' ';
+  header += '\n';
+
+  OutputFile file(path);
+  file.write(kMagic.data(), kMagic.size());
+  const unsigned char version_and_length[] = {1, 0, static_cast<unsigned char>(header.size() % 256),
+                                              static_cast<unsigned char>(header.size() / 256)};
+  file.write(version_and_length, sizeof(version_and_length));
+  file.write(header.data(), header.size());
+  file.write(values.data(), values.size_bytes());
+  file.close();
+  return file;
+}
+
+void write_npy(const std::string& path, std::span<const std::int64_t> shape,
+               std::span<const float> values) {
+  stage_npy(path, shape, values).commit();
+}
+
+}  // namespace attn::io

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#include "common/io/workloads.hpp"
+
+#include <fmt/format.h>
+
+#include <string>
+
+namespace attn::io {
+namespace {
+
+// A twin keeps d and what is odd about N, and has at most 2^28 products B H Nq Nk d in each of the
+// two matrix products.
+const Workload kWorkloads[] = {
+    {.name = "vit_b16_224",
+     .what = "ViT-B/16, 224-pixel image: 14x14 patches + 1 class token",
+     .shape = make_shape(1, 12, 197, 197, 64),
+     .on_cpu = make_shape(1, 12, 197, 197, 64),
+     .scaled = ""},
+    {.name = "vit_b8_224",
+     .what = "ViT-B/8, 224-pixel image: 28x28 patches + 1 class token",
+     .shape = make_shape(1, 12, 785, 785, 64),
+     .on_cpu = make_shape(1, 4, 785, 785, 64),
+     .scaled = "4 of 12 heads"},
+    {.name = "vit_b16_1024",
+     .what = "ViT-B/16, 1024-pixel image: 64x64 patches + 1 class token",
+     .shape = make_shape(1, 12, 4097, 4097, 64),
+     .on_cpu = make_shape(1, 2, 1025, 1025, 64),
+     .scaled = "2 of 12 heads, a 512-pixel image"},
+    {.name = "llava_4img",
+     .what = "LLaVA: 4 images of 256 tokens + 512 text tokens",
+     .shape = make_shape(1, 32, 1536, 1536, 128),
+     .on_cpu = make_shape(1, 2, 768, 768, 128),
+     .scaled = "2 of 32 heads, half the tokens"},
+    {.name = "vla_3frame",
+     .what = "vision-language-action: 3 frames of 256 tokens + 20 text and state tokens",
+     .shape = make_shape(1, 32, 788, 788, 128),
+     .on_cpu = make_shape(1, 2, 788, 788, 128),
+     .scaled = "2 of 32 heads"},
+    {.name = "gpt2_medium",
+     .what = "GPT-2 medium as in FlashAttention-1's table (Dao et al. 2022)",
+     .shape = make_shape(64, 16, 1024, 1024, 64),
+     .on_cpu = make_shape(1, 2, 1024, 1024, 64),
+     .scaled = "1 of 64 sequences, 2 of 16 heads"},
+    {.name = "llama3_8b_8k",
+     .what = "Llama 3 8B, 8192 tokens; its 8 K/V heads repeated to 32",
+     .shape = make_shape(1, 32, 8192, 8192, 128),
+     .on_cpu = make_shape(1, 1, 1024, 1024, 128),
+     .scaled = "1 of 32 heads, 1024 of 8192 tokens"},
+};
+
+}  // namespace
+
+std::span<const Workload> workloads() { return kWorkloads; }
+
+const Workload& find_workload(std::string_view name) {
+  std::string known;
+  for (const Workload& workload : kWorkloads) {
+    if (workload.name == name) return workload;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", workload.name);
+  }
+  throw Error(ErrorKind::kBadArgument, fmt::format("--workload {}: allowed: {}", name, known));
+}
+
+}  // namespace attn::io

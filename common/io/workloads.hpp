@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "common/attention.hpp"
+
+namespace attn::io {
+
+/// An attention problem of a model people run, by name.
+struct Workload {
+  std::string_view name;
+  std::string_view what;  // where its sizes come from
+  Shape shape;
+  Shape on_cpu;             // equal to shape, or a scaled twin that the CPU machine finishes soon
+  std::string_view scaled;  // what the twin leaves out; empty where on_cpu is the shape itself
+
+  bool has_twin() const { return !scaled.empty(); }
+};
+
+/// All named workloads.
+std::span<const Workload> workloads();
+
+/// The workload of this name. Throws Error(kBadArgument).
+const Workload& find_workload(std::string_view name);
+
+}  // namespace attn::io

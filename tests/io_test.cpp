@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: MIT
+//
+// .npy files, named workloads and text tables.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/attention.hpp"
+#include "common/io/npy.hpp"
+#include "common/io/output_file.hpp"
+#include "common/io/table.hpp"
+#include "common/io/workloads.hpp"
+#include "tests/catch.hpp"
+
+namespace fs = std::filesystem;
+
+namespace attn::io {
+namespace {
+
+using namespace std::string_literals;
+
+/// A folder of its own that goes away with the test.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "io_test.XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  std::size_t files() const {
+    return static_cast<std::size_t>(
+        std::distance(fs::directory_iterator(path_), fs::directory_iterator{}));
+  }
+
+ private:
+  fs::path path_;
+};
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void store(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+template <typename T>
+std::string bytes_of(const std::vector<T>& values) {
+  std::string bytes(values.size() * sizeof(T), '\0');
+  if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+/// A file as NumPy writes it: the header padded with spaces to a multiple of 64 bytes.
+std::string npy(const std::string& header, const std::string& data, char major = 1) {
+  const std::size_t start = major == 1 ? 10 : 12;
+  std::string text = header;
+  while ((start + text.size() + 1) % 64 != 0) text += ' ';
+  text += '\n';
+  std::string file = "\x93NUMPY"s + major + '\0';
+  for (std::size_t i = 0; i < start - 8; ++i)
+    file += static_cast<char>((text.size() >> 8 * i) & 255);
+  return file + text + data;
+}
+
+std::string header(const std::string& descr, const std::string& order, const std::string& shape) {
+  return fmt::format("{{'descr': '{}', 'fortran_order': {}, 'shape': {}, }}", descr, order, shape);
+}
+
+const std::vector<float> kSix{1.5f, -2.0f, 0.0f, 3.25f, 1e-45f, 3.4e38f};
+const std::string kSixBytes = bytes_of(kSix);
+
+/// The message with which `action` is refused as a bad argument.
+std::string refusal(auto&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::kBadArgument);
+    return error.what();
+  }
+  return "accepted";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_CASE("a written array is read back, bit for bit", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "a.npy";
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const std::vector<std::int64_t>& shape :
+       std::vector<std::vector<std::int64_t>>{{}, {1}, {6}, {2, 3}, {1, 2, 3, 1}, {0}, {2, 0, 3}}) {
+    std::size_t count = 1;
+    for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+    std::vector<float> values{nan, -0.0f, -infinity, infinity, 1e-45f, -3.4e38f};
+    values.resize(count);
+    write_npy(path, shape, values);
+    const NpyArray array = read_npy(path);
+    CHECK(array.shape == shape);
+    CHECK(bytes_of(array.values) == bytes_of(values));
+    CHECK(folder.files() == 1);
+  }
+}
+
+TEST_CASE("a written file is what NumPy writes", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "a.npy";
+  write_npy(path, std::vector<std::int64_t>{2, 3}, kSix);
+  CHECK(contents(path) == npy(header("<f4", "False", "(2, 3)"), kSixBytes));
+  write_npy(path, std::vector<std::int64_t>{6}, kSix);
+  CHECK(contents(path) == npy(header("<f4", "False", "(6,)"), kSixBytes));
+  // Data starts at a multiple of 64 bytes for every length of header.
+  for (std::int64_t size = 1; size < 1'000'000'000'000'000'000; size *= 10) {
+    write_npy(path, std::vector<std::int64_t>{0, size}, {});
+    CHECK(contents(path).size() % 64 == 0);
+    CHECK(read_npy(path).shape == std::vector<std::int64_t>{0, size});
+  }
+}
+
+TEST_CASE("every legal header is read", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "a.npy";
+  const std::string text = header("<f4", "False", "(2, 3)");
+  const std::vector<std::string> files{
+      npy(text, kSixBytes, 1),
+      npy(text, kSixBytes, 2),
+      npy(text, kSixBytes, 3),
+      npy("{\"shape\": (2, 3,), \"descr\": \"<f4\", \"fortran_order\": False}", kSixBytes),
+      npy("{'descr':'<f4','fortran_order':False,'shape':(2,3)}", kSixBytes),
+      npy("  {  'descr' :  '<f4' , 'fortran_order' : False , 'shape' : ( 2 , 3 ) , }  ", kSixBytes),
+      npy(text + std::string(2000, ' '), kSixBytes),
+      // Older writers align to 16 bytes, and do not end the header with a line break.
+      "\x93NUMPY\x01\0"s + static_cast<char>(text.size()) + '\0' + text + kSixBytes,
+  };
+  for (const std::string& file : files) {
+    store(path, file);
+    const NpyArray array = read_npy(path);
+    CHECK(array.shape == std::vector<std::int64_t>{2, 3});
+    CHECK(bytes_of(array.values) == kSixBytes);
+  }
+}
+
+TEST_CASE("float64 is rounded to float32", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "a.npy";
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::vector<double> values{0.1, -1.0 / 3, 1e-60, -infinity, std::nan(""), 3.4e38};
+  store(path, npy(header("<f8", "False", "(6,)"), bytes_of(values)));
+  const NpyArray array = read_npy(path);
+  REQUIRE(array.values.size() == 6);
+  for (const std::size_t i : {0, 1, 2, 3, 5}) {
+    CHECK(array.values[i] == static_cast<float>(values[i]));
+  }
+  CHECK(std::isnan(array.values[4]));
+
+  // Longer than one piece of the reader.
+  std::vector<double> many(200'001);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<double>(i);
+  store(path, npy(header("<f8", "False", "(200001,)"), bytes_of(many)));
+  const NpyArray long_array = read_npy(path);
+  REQUIRE(long_array.values.size() == many.size());
+  for (std::size_t i = 0; i < many.size(); i += 997) {
+    REQUIRE(long_array.values[i] == static_cast<float>(i));
+  }
+}
+
+TEST_CASE("everything else is refused by name", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "bad.npy";
+  const std::string good = npy(header("<f4", "False", "(2, 3)"), kSixBytes);
+  const auto with_shape = [](const std::string& shape) {
+    return npy(header("<f4", "False", shape), kSixBytes);
+  };
+  const auto with_type = [](const std::string& descr) {
+    return npy(header(descr, "False", "(2, 3)"), kSixBytes);
+  };
+  struct Case {
+    std::string file;
+    std::string expected;
+  };
+  const std::vector<Case> cases{
+      {"", "not a .npy file"},
+      {"\x93", "truncated"},
+      {"\x93NUMP", "truncated"},
+      {"\x93NUMPY", "truncated"},
+      {"\x93NUMPZ", "not a .npy file"},
+      {"PK\x03\x04 an .npz file", "not a .npy file"},
+      {good.substr(0, 7), "truncated"},
+      {good.substr(0, 9), "truncated"},
+      {good.substr(0, 127), "truncated: it ends within its header"},
+      {good.substr(0, 128), "truncated: shape (2,3) needs 24 bytes of data, the file has 0"},
+      {good.substr(0, good.size() - 1), "truncated: shape (2,3) needs 24 bytes"},
+      {good + '\0', "trailing bytes: shape (2,3) needs 24 bytes of data, the file has 25"},
+      {good + good, "trailing bytes"},
+      {"\x93NUMPY\x00\x00"s + good.substr(8), "format version 0.0; allowed: 1.0, 2.0, 3.0"},
+      {"\x93NUMPY\x04\x00"s + good.substr(8), "format version 4.0"},
+      {"\x93NUMPY\x01\x01"s + good.substr(8), "format version 1.1"},
+      {"\x93NUMPY\x01\x00\xff\xff"s + good.substr(10), "truncated: it ends within its header"},
+      {"\x93NUMPY\x02\x00\xff\xff\xff\xff"s + good.substr(10), "a header of 4294967295 bytes"},
+      {"\x93NUMPY\x02\x00\x01\x00\x01\x00"s + good.substr(10), "a header of 65537 bytes"},
+      {npy(header("<f4", "True", "(2, 3)"), kSixBytes), "Fortran order; allowed: C order"},
+      {with_type(">f4"), "type >f4; allowed: <f4 (float32) or <f8 (float64), little-endian"},
+      {with_type("=f4"), "type =f4"},
+      {with_type("f4"), "type f4"},
+      {with_type("<f2"), "type <f2"},
+      {with_type("<i4"), "type <i4"},
+      {with_type("<c8"), "type <c8"},
+      {with_type("|b1"), "type |b1"},
+      {with_type("|O"), "type |O"},
+      {npy("{'descr': [('x', '<f4'), ('y', '<f4', (2,))], 'fortran_order': False, 'shape': (2,), }",
+           kSixBytes),
+       "type [('x', '<f4'), ('y', '<f4', (2,))]"},
+      {npy("{'descr': [('x', '<f4'", kSixBytes), "corrupt header"},
+      {npy("", kSixBytes), "corrupt header"},
+      {npy("{", kSixBytes), "corrupt header"},
+      {npy("{}", kSixBytes), "corrupt header"},
+      {npy(std::string(60'000, '{'), kSixBytes), "corrupt header"},
+      {npy(std::string(60'000, '\xff'), kSixBytes), "corrupt header"},
+      {npy(std::string(1'000, '\0'), kSixBytes), "corrupt header"},
+      {npy("{'descr': '<f4', 'fortran_order': False}", kSixBytes), "corrupt header"},
+      {npy("{'descr': '<f4', 'shape': (2, 3)}", kSixBytes), "corrupt header"},
+      {npy("{'fortran_order': False, 'shape': (2, 3)}", kSixBytes), "corrupt header"},
+      {npy("{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3)}", kSixBytes), "corrupt header"},
+      {npy("{'descr': '<f4, 'fortran_order': False, 'shape': (2, 3)}", kSixBytes),
+       "corrupt header"},
+      {npy("{'descr': '<f4' 'fortran_order': False 'shape': (2, 3)}", kSixBytes), "corrupt header"},
+      {npy(header("<f4", "False", "(2, 3)") + " x", kSixBytes), "corrupt header"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'shape': (2, 3)}", kSixBytes),
+       "corrupt header"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'more': 1}", kSixBytes),
+       "corrupt header"},
+      {with_shape("(6)"), "corrupt header"},
+      {with_shape("[2, 3]"), "corrupt header"},
+      {with_shape("(2 3)"), "corrupt header"},
+      {with_shape("(2,, 3)"), "corrupt header"},
+      {with_shape("(,)"), "corrupt header"},
+      {with_shape("(2, 3"), "corrupt header"},
+      {with_shape("(-2, -3)"), "corrupt header"},
+      {with_shape("(2.0, 3)"), "corrupt header"},
+      {with_shape("(2L, 3L)"), "corrupt header"},
+      {with_shape("(99999999999999999999,)"), "corrupt header"},
+      {with_shape("(9223372036854775807,)"), "less than 2^63 bytes of data"},
+      {with_shape("(4294967296, 4294967296)"), "less than 2^63 bytes of data"},
+      {with_shape("(4294967296, 4294967296, 4294967296, 4294967296)"), "less than 2^63 bytes"},
+      {with_shape("(1000000000000,)"), "truncated: shape (1000000000000) needs 4000000000000"},
+      {with_shape("(4294967296, 0)"), "trailing bytes"},
+      {with_shape("()"), "trailing bytes"},
+      {npy(header("<f8", "False", "(2,)"), bytes_of<double>({1, 1e39})), "element 1 = 1e+39"},
+      {npy(header("<f8", "False", "(2,)"), bytes_of<double>({-9e307, 1})), "element 0 = -9"},
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    store(path, cases[i].file);
+    const std::string message = refusal([&] { read_npy(path); });
+    INFO("case " << i << ": " << message);
+    CHECK(message.starts_with(path + ": "));
+    CHECK(contains(message, cases[i].expected));
+    CHECK(contains(message, "allowed: "));
+  }
+}
+
+TEST_CASE("what is not a file is refused", "[io]") {
+  const Folder folder;
+  CHECK(contains(refusal([&] { read_npy(folder / "none.npy"); }), "no such file"));
+  CHECK(contains(refusal([&] { read_npy(folder / ""); }), "not a file"));
+  CHECK(contains(refusal([&] { read_npy("/dev/null"); }), "/dev/null: not a file"));
+  CHECK(contains(refusal([&] { read_npy(""); }), "no such file"));
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK(contains(refusal([&] { read_npy(folder / "pipe"); }), "not a file"));
+}
+
+TEST_CASE("one changed or missing byte never crashes the reader", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "a.npy";
+  const std::string good = npy(header("<f4", "False", "(2, 3)"), kSixBytes);
+  int accepted = 0;
+  for (std::size_t at = 0; at < 128; ++at) {
+    for (const char byte : {'\0', '9', '(', '\'', '\xff'}) {
+      std::string file = good;
+      file[at] = byte;
+      store(path, file);
+      accepted += refusal([&] { read_npy(path); }) == "accepted";
+    }
+    store(path, good.substr(0, at));
+    CHECK(refusal([&] { read_npy(path); }) != "accepted");
+  }
+  CHECK(accepted <= 5 * 3);  // bytes that were so already: the version's 0 and the length's
+}
+
+TEST_CASE("arrays of attention have rank 2 or 4", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "a.npy";
+  for (const std::vector<std::int64_t>& shape :
+       std::vector<std::vector<std::int64_t>>{{}, {1}, {1, 1, 1}, {1, 1, 1, 1, 1}}) {
+    write_npy(path, shape, std::vector<float>{1});
+    const std::string expected =
+        fmt::format("{}: rank {}; allowed: [N,d] or [B,H,N,d]", path, shape.size());
+    CHECK(refusal([&] { read_heads(path); }) == expected);
+  }
+  for (const std::vector<std::int64_t>& shape :
+       std::vector<std::vector<std::int64_t>>{{1, 1}, {1, 1, 1, 1}}) {
+    write_npy(path, shape, std::vector<float>{1});
+    CHECK(read_heads(path).shape == shape);
+  }
+}
+
+TEST_CASE("an output file appears whole or not at all", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "o.npy";
+  {
+    const OutputFile never_committed = stage_npy(path, std::vector<std::int64_t>{6}, kSix);
+    CHECK_FALSE(fs::exists(path));
+  }
+  CHECK(folder.files() == 0);
+
+  store(path, "old");
+  OutputFile file = stage_npy(path, std::vector<std::int64_t>{6}, kSix);
+  CHECK(contents(path) == "old");
+  OutputFile moved = std::move(file);
+  moved.commit();
+  CHECK(read_npy(path).values.size() == 6);
+  CHECK(folder.files() == 1);
+
+  fs::create_symlink("o.npy", folder / "link.npy");
+  write_npy(folder / "link.npy", std::vector<std::int64_t>{1}, std::vector<float>{7});
+  CHECK(fs::is_symlink(folder / "link.npy"));
+  CHECK(read_npy(path).values == std::vector<float>{7});
+}
+
+TEST_CASE("paths that cannot be written are refused before anything is", "[io]") {
+  const Folder folder;
+  fs::create_directory(folder / "sub");
+  store(folder / "file", "");
+  for (const std::string& path : {folder / "sub", folder / "sub/", folder / "none/o.npy",
+                                  folder / "file/o.npy", "/dev/null"s, "/dev/full"s}) {
+    const std::string message = refusal([&] { check_output(path); });
+    INFO(message);
+    CHECK(message.starts_with(path + ": "));
+    CHECK(contains(message, "allowed: "));
+    CHECK(refusal([&] { write_npy(path, {}, std::vector<float>{1}); }) == message);
+  }
+  CHECK(contains(refusal([] { check_output(""); }), "empty file name"));
+  if (::geteuid() != 0) {  // root may write anywhere
+    fs::permissions(folder / "sub", fs::perms::owner_read | fs::perms::owner_exec);
+    CHECK(contains(refusal([&] { check_output(folder / "sub/o.npy"); }), "not writable"));
+    fs::permissions(folder / "sub", fs::perms::owner_all);
+  }
+  CHECK(folder.files() == 2);
+}
+
+TEST_CASE("named workloads", "[io]") {
+  std::set<std::string_view> names;
+  for (const Workload& workload : workloads()) {
+    INFO(workload.name);
+    names.insert(workload.name);
+    CHECK(&find_workload(workload.name) == &workload);
+    CHECK(workload.has_twin() == (workload.on_cpu != workload.shape));
+    const Shape& s = workload.on_cpu;
+    CHECK(s.B * s.H * s.Nq * s.Nk * s.d <= std::int64_t{1} << 28);
+    CHECK(s.d == workload.shape.d);
+  }
+  CHECK(names.size() == workloads().size());
+  CHECK(find_workload("vit_b16_224").shape == make_shape(1, 12, 197, 197, 64));
+  CHECK(find_workload("gpt2_medium").shape == make_shape(64, 16, 1024, 1024, 64));
+  const std::string message = refusal([] { find_workload("nonsense"); });
+  CHECK(message.starts_with("--workload nonsense: allowed: vit_b16_224, "));
+}
+
+TEST_CASE("numbers with units", "[io]") {
+  CHECK(human_bytes(0) == "0 B");
+  CHECK(human_bytes(1023) == "1023 B");
+  CHECK(human_bytes(1024) == "1.00 KiB");
+  CHECK(human_bytes(2359296) == "2.25 MiB");
+  CHECK(human_bytes(1023 * 1024) == "1.00 MiB");
+  CHECK(human_bytes(std::size_t{500} << 30) == "500 GiB");
+  CHECK(human_bytes(std::numeric_limits<std::size_t>::max()) == "16.0 EiB");
+  CHECK(human_seconds(0) == "0.00 ns");
+  CHECK(human_seconds(8.5e-7) == "850 ns");
+  CHECK(human_seconds(1.234e-3) == "1.23 ms");
+  CHECK(human_seconds(9.999e-4) == "1.00 ms");
+  CHECK(human_seconds(12.34) == "12.3 s");
+  CHECK(human_seconds(12345) == "12345 s");
+}
+
+TEST_CASE("columns line up, whatever the alphabet", "[io]") {
+  CHECK(display_width("dQ") == 2);
+  CHECK(display_width("QKᵀ") == 3);
+  CHECK(display_width("注意力") == 6);
+  CHECK(display_width("e\u0301") == 1);
+  CHECK(display_width("\xf0\x9f") == 1);  // cut off in the middle
+  Table table({{"step"}, {"bytes", Table::Align::kRight}});
+  table.add_row({"注意", "7"});
+  table.add_row({"x", "1234567"});
+  CHECK(table.to_string() ==
+        "step    bytes\n"
+        "----  -------\n"
+        "注意        7\n"
+        "x     1234567\n");
+  CHECK(contains(table.to_string(true), "\x1b[1m"));
+}
+
+}  // namespace
+}  // namespace attn::io
