@@ -40,15 +40,15 @@ void backward(const BackwardArgs& args) {
   std::fill(args.grad_v, args.grad_v + B * H * Nk * d, 0.0f);
 
   for (std::int64_t head = 0; head < B * H; ++head) {
-    const float* q = args.q + head * Nq * d;              // (Nq, d)
-    const float* k = args.k + head * Nk * d;              // (Nk, d)
-    const float* v = args.v + head * Nk * d;              // (Nk, d)
-    const float* o = args.o + head * Nq * d;              // (Nq, d)
-    const float* grad_o = args.grad_o + head * Nq * d;    // (Nq, d)
-    const float* lse = args.lse + head * Nq;              // (Nq)
-    float* grad_q = args.grad_q + head * Nq * d;          // (Nq, d)
-    float* grad_k = args.grad_k + head * Nk * d;          // (Nk, d)
-    float* grad_v = args.grad_v + head * Nk * d;          // (Nk, d)
+    const float* q = args.q + head * Nq * d;            // (Nq, d)
+    const float* k = args.k + head * Nk * d;            // (Nk, d)
+    const float* v = args.v + head * Nk * d;            // (Nk, d)
+    const float* o = args.o + head * Nq * d;            // (Nq, d)
+    const float* grad_o = args.grad_o + head * Nq * d;  // (Nq, d)
+    const float* lse = args.lse + head * Nq;            // (Nq)
+    float* grad_q = args.grad_q + head * Nq * d;        // (Nq, d)
+    float* grad_k = args.grad_k + head * Nk * d;        // (Nk, d)
+    float* grad_v = args.grad_v + head * Nk * d;        // (Nk, d)
 
     for (std::int64_t i = 0; i < Nq; ++i) {
       const std::int64_t visible = visible_keys(i, diagonal(args.mask, Nq, Nk), Nk);

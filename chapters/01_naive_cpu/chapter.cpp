@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include "chapters/chapters.hpp"
 #include "chapters/01_naive_cpu/naive_cpu.hpp"
+#include "chapters/chapters.hpp"
 
 namespace attn::chapters {
 
