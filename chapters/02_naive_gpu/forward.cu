@@ -15,7 +15,8 @@ namespace {
 // Element offsets are 64-bit everywhere: head * Nq * Nk passes 2^31 long before memory runs out.
 
 /// S[head][i][j] = scale * (row i of Q) . (row j of K), for the keys that row i sees.
-/// Grid: (B*H, ceil(Nq / kBlockRows), ceil(Nk / kBlockColumns)); block: (kBlockColumns, kBlockRows).
+/// Grid: (B*H, ceil(Nq / kBlockRows), ceil(Nk / kBlockColumns)).
+/// Block: (kBlockColumns, kBlockRows) = 256 threads; a warp is 32 neighbouring keys of one query.
 __global__ void scores_kernel(const float* gQ, const float* gK, float* gS, std::int64_t Nq,
                               std::int64_t Nk, std::int64_t d, std::int64_t diagonal, float scale) {
   const std::int64_t head = blockIdx.x;
@@ -52,7 +53,7 @@ __global__ void softmax_kernel(float* gS, float* gLSE, std::int64_t rows, std::i
 }
 
 /// O[head][i][c] = sum over the visible keys j of P[head][i][j] * V[head][j][c].
-/// Grid: (B*H, ceil(Nq / kBlockRows), ceil(d / kBlockColumns)); block: (kBlockColumns, kBlockRows).
+/// Grid: (B*H, ceil(Nq / kBlockRows), ceil(d / kBlockColumns)). Block as above.
 __global__ void outputs_kernel(const float* gP, const float* gV, float* gO, std::int64_t Nq,
                                std::int64_t Nk, std::int64_t d, std::int64_t diagonal) {
   const std::int64_t head = blockIdx.x;
