@@ -5,7 +5,7 @@
 
 #include "common/attention.hpp"
 
-#ifdef ATTN_USE_CUDA
+#if defined(ATTN_USE_CUDA) || defined(__CUDACC__)
 #include <cuda_runtime_api.h>
 #else
 #include "common/simt/runtime.hpp"

@@ -16,6 +16,7 @@ namespace attn {
 
 void check_cuda(cudaError_t status, const char* call, std::source_location where) {
   if (status == cudaSuccess) return;
+  static_cast<void>(cudaGetLastError());  // reported here; the next launch starts clean
   throw Error(ErrorKind::kDeviceFailure,
               fmt::format("{}:{}: {}: {} ({})", where.file_name(), where.line(), call,
                           cudaGetErrorString(status), cudaGetErrorName(status)));

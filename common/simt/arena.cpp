@@ -139,8 +139,10 @@ bool Arena::release(void* pointer) {
   return true;
 }
 
-std::string Arena::describe(std::uintptr_t address) const {
+std::string Arena::describe(std::uintptr_t address, std::size_t bytes) const {
   const std::lock_guard lock(mutex_);
+  // The first of its bytes that is not allocated.
+  for (; bytes > 1 && allocated_.all_set(address, 1); --bytes) ++address;
   const auto inside = [address](const auto& map) {
     auto entry = map.upper_bound(address);
     return entry != map.begin() && (--entry, address < entry->first + entry->second.bytes)
@@ -186,6 +188,20 @@ void Arena::clear_touched() {
     read_.clear(begin, allocation.bytes);
     written_.clear(begin, allocation.bytes);
   }
+}
+
+std::uint64_t Arena::touched_sectors() const {
+  const std::lock_guard lock(mutex_);
+  std::uint64_t sectors = 0;
+  // Allocations are 256-byte aligned, so a word of 64 bits belongs to one, and is two sectors.
+  for (const auto& [begin, allocation] : live_) {
+    for (std::uintptr_t at = begin; at < begin + allocation.bytes; at += 64) {
+      const std::uint64_t touched = read_.word(at) | written_.word(at);
+      sectors += (touched & 0xFFFFFFFFu) != 0 ? 1 : 0;
+      sectors += touched >> 32 != 0 ? 1 : 0;
+    }
+  }
+  return sectors;
 }
 
 }  // namespace attn::simt

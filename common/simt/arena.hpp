@@ -27,6 +27,8 @@ class ByteBits {
   bool all_set(std::uintptr_t address, std::size_t bytes) const;
   /// Sets the bits of at most 64 bytes and returns how many of them were new.
   unsigned set_new(std::uintptr_t address, std::size_t bytes);
+  /// The bits of the 64 bytes that start at a multiple of 64.
+  std::uint64_t word(std::uintptr_t address) const { return bits_[(address - begin_) / 64]; }
 
  private:
   std::uintptr_t begin_;
@@ -54,8 +56,8 @@ class Arena {
   bool is_allocated(std::uintptr_t address, std::size_t bytes) const {
     return allocated_.all_set(address, bytes);
   }
-  /// "12 bytes past the end of s (4096 bytes)", for an address that is not allocated.
-  std::string describe(std::uintptr_t address) const;
+  /// "12 bytes past the end of s (4096 bytes)", for an access that is not all in one allocation.
+  std::string describe(std::uintptr_t address, std::size_t bytes) const;
   /// "s at byte 128", for an address that is allocated.
   std::string name_of(std::uintptr_t address) const;
   /// Called with each range that is released.
@@ -71,6 +73,8 @@ class Arena {
   ByteBits& touched_by_writes() { return written_; }
   /// Forgets which bytes a launch has touched.
   void clear_touched();
+  /// 32-byte sectors of which the launch has read or written a byte.
+  std::uint64_t touched_sectors() const;
 
   static constexpr std::size_t kBytes = std::size_t{16} << 30;
 

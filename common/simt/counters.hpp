@@ -58,6 +58,7 @@ struct SiteTraffic {
   std::string file;
   int line = 0;
   std::string access;  // "global load", "shared store", ...
+  int lane_bytes = 0;  // width: 1 to 16 bytes per lane
   std::uint64_t bytes = 0;
   std::uint64_t requests = 0;
   std::uint64_t sectors = 0;           // global

@@ -79,7 +79,7 @@ ByteBits& Detectors::initialised(Space space, std::uintptr_t address) {
 AddressRange Detectors::shared_range(std::uintptr_t address) const {
   const AddressRange dynamic = recorder_.dynamic_shared();
   if (!dynamic.contains(address)) return recorder_.static_shared();
-  return {dynamic.begin, dynamic.begin + current_device().shared_bytes_per_block};
+  return {dynamic.begin, dynamic.begin + kLargestSharedBytesPerBlock};
 }
 
 void Detectors::begin_block() {
@@ -193,8 +193,10 @@ bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
 void Detectors::check_word(const Request& request, WordHistory& word, unsigned lanes,
                            std::uint8_t bytes) {
   const auto overlaps = [bytes](const LastAccess& access) { return (access.bytes & bytes) != 0; };
-  const auto in_other_block = [this](std::uint32_t interval) {
-    return interval >= launch_start_ && interval < block_start_;
+  // Shared memory is another memory in every block.
+  const bool global = request.space == Space::kGlobal;
+  const auto in_other_block = [this, global](std::uint32_t interval) {
+    return global && interval >= launch_start_ && interval < block_start_;
   };
   const bool store = request.access == Access::kStore;
   const bool load = request.access == Access::kLoad;
@@ -212,7 +214,7 @@ void Detectors::check_word(const Request& request, WordHistory& word, unsigned l
     }
   }
   if (!load && overlaps(word.read) && !in_other_block(word.read.interval) &&
-      word.read.interval >= launch_start_ && !ordered(word.read, lanes)) {
+      word.read.interval == interval_ && !ordered(word.read, lanes)) {
     report_race(request, lanes, word.read, "read", false);
   }
   if (request.access != Access::kAtomic && overlaps(word.atomic) &&

@@ -2,7 +2,8 @@
 //
 // g++ -fsanitize=thread puts a call before every memory access that is not a register. Kernel files
 // are compiled that way and linked with these functions instead of ThreadSanitizer's library: each
-// call is one access of the source, and its return address says which.
+// call is one access of the source, and its return address says which. -fsanitize-coverage=trace-pc
+// puts another call at the start of every piece of straight-line code.
 #include <cstddef>
 #include <cstdint>
 
@@ -56,6 +57,11 @@ void __tsan_read_range(void* address, std::size_t bytes) {
 }
 void __tsan_write_range(void* address, std::size_t bytes) {
   hook(address, bytes, Access::kStore, __builtin_return_address(0));
+}
+void __sanitizer_cov_trace_pc() {
+  if (attn::simt::Recorder* recorder = attn::simt::active_recorder) {
+    recorder->block_of_code(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+  }
 }
 void __tsan_vptr_read(void**) {}
 void __tsan_vptr_update(void**, void*) {}

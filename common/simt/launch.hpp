@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <source_location>
 #include <tuple>
 #include <utility>
@@ -24,6 +25,14 @@ struct LaunchConfig {
 /// attn::Error(kDeviceFailure) if the configuration is beyond the device's limits or a detector
 /// stopped the kernel, and whatever a thread of the kernel threw.
 void run_grid(const LaunchConfig& config, void (*body)(void*), void* data);
+
+/// Blocks of the running launch, or of the last one, that have been started, and how many there are.
+/// For displays; may be called from another thread.
+struct LaunchProgress {
+  std::uint64_t started;
+  std::uint64_t blocks;
+};
+LaunchProgress launch_progress();
 
 /// A kernel with its arguments. Not instrumented: reading the launch's own arguments is no memory
 /// access of the kernel.

@@ -16,24 +16,26 @@
 #include "common/simt/device.hpp"
 #include "common/simt/image.hpp"
 #include "common/simt/recorder.hpp"
+#include "common/simt/runtime.hpp"
 #include "common/simt/stacks.hpp"
 #include "common/simt/worker.hpp"
 
 namespace attn::simt {
 namespace {
 
-[[noreturn]] void refuse(const LaunchConfig& config, const std::string& why) {
-  throw Error(ErrorKind::kDeviceFailure,
-              fmt::format("{}:{}: launch of {}: invalid configuration argument ({})",
-                          config.where.file_name(), config.where.line(),
-                          function_name(config.kernel), why));
+[[noreturn]] void refuse(const LaunchConfig& config, cudaError_t error, const std::string& why) {
+  throw Error(
+      ErrorKind::kDeviceFailure,
+      fmt::format("{}:{}: launch of {}: {} ({})", config.where.file_name(), config.where.line(),
+                  function_name(config.kernel), cudaGetErrorString(error), why));
 }
 
 void check_limits(const LaunchConfig& config) {
   const DeviceDescription& device = current_device();
   const auto check = [&config](const char* name, std::uint64_t value, std::uint64_t limit) {
     if (value == 0 || value > limit) {
-      refuse(config, fmt::format("{} = {}; allowed: 1 to {}", name, value, limit));
+      refuse(config, cudaErrorInvalidConfiguration,
+             fmt::format("{} = {}; allowed: 1 to {}", name, value, limit));
     }
   };
   check("gridDim.x", config.grid.x, 0x7FFFFFFFu);
@@ -45,8 +47,9 @@ void check_limits(const LaunchConfig& config) {
   check("threads per block", std::uint64_t{config.block.x} * config.block.y * config.block.z,
         device.max_threads_per_block);
   if (config.shared_bytes > device.shared_bytes_per_block) {
-    refuse(config, fmt::format("shared memory = {} bytes; allowed: 0 to {}", config.shared_bytes,
-                               device.shared_bytes_per_block));
+    refuse(config, cudaErrorInvalidValue,
+           fmt::format("shared memory = {} bytes; allowed: 0 to {}", config.shared_bytes,
+                       device.shared_bytes_per_block));
   }
 }
 
@@ -78,15 +81,20 @@ unsigned worker_count(std::uint64_t blocks) {
   return static_cast<unsigned>(std::min<std::uint64_t>(workers, blocks));
 }
 
+// The running launch; one grid at a time.
+std::atomic<std::uint64_t> next_block{0};
+std::atomic<std::uint64_t> block_count{0};
+
 /// Blocks 0..blocks-1, each taken by whichever worker is free; the first error stops all.
 void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
-  std::atomic<std::uint64_t> next{0};
+  next_block = 0;
+  block_count = blocks;
   std::atomic<bool> failed{false};
   std::exception_ptr error;
   std::mutex mutex;
   const auto work = [&] {
     while (!failed.load(std::memory_order_relaxed)) {
-      const std::uint64_t number = next.fetch_add(1, std::memory_order_relaxed);
+      const std::uint64_t number = next_block.fetch_add(1, std::memory_order_relaxed);
       if (number >= blocks) return;
       try {
         Worker::mine().run_block(grid, block_index_of(reorder(number, blocks), grid.config.grid));
@@ -120,6 +128,10 @@ void report(Detection detection) {
 std::vector<Detection> take_detections() {
   const std::lock_guard lock(detections_mutex);
   return std::exchange(all_detections, {});
+}
+
+LaunchProgress launch_progress() {
+  return {std::min(next_block.load(), block_count.load()), block_count.load()};
 }
 
 std::string to_string(uint3 i) { return fmt::format("({},{},{})", i.x, i.y, i.z); }

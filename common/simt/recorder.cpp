@@ -68,12 +68,16 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     if (detectors_ && !arena_.is_allocated(address, bytes)) {
       stop_at("out of bounds", return_address,
               fmt::format("global {} of {} bytes, {}", kind == Access::kLoad ? "load" : "store",
-                          bytes, arena_.describe(address)),
+                          bytes, arena_.describe(address, bytes)),
               "Compare the index with the array's size, and look at ragged tiles and row strides.");
     }
-  } else if (dynamic_shared_.contains(address) || static_shared_.contains(address)) {
+  } else if (static_shared_.contains(address)) {
     space = Space::kShared;
-    if (dynamic_shared_.contains(address) && address + bytes > dynamic_shared_.end) {
+    static_touched_.begin = std::min(static_touched_.begin, address);
+    static_touched_.end = std::max(static_touched_.end, address + bytes);
+  } else if (dynamic_shared_.contains(address)) {
+    space = Space::kShared;
+    if (address + bytes > dynamic_shared_.end) {
       stop_at(
           "out of bounds", return_address,
           fmt::format("shared access runs past the launch's {} bytes", grid_.config.shared_bytes),
@@ -107,6 +111,10 @@ void Recorder::collective(unsigned mask, bool orders_memory) {
 
 void Recorder::append(Entry entry) {
   Log& own = log(static_cast<std::size_t>(current_lane_));
+  if (own.size > 0 && entry.access < Access::kBlockOfCode &&
+      own.entries[static_cast<std::size_t>(own.size - 1)].access == Access::kBlockOfCode) {
+    --own.size;  // the access stands for the code around it
+  }
   if (own.size == kLogEntries) worker_->suspend(State::kLogFull);
   own.entries[static_cast<std::size_t>(own.size++)] = entry;
 }
@@ -202,6 +210,12 @@ void Recorder::serve(unsigned lanes) {
   std::array<std::uintptr_t, kWarpSize> addresses;
   while (lanes != 0) {  // more than once only where a pointer is shared for some, global for others
     const Entry entry = log(static_cast<std::size_t>(std::countr_zero(lanes))).front();
+    if (entry.access == Access::kBlockOfCode) {
+      for (; lanes != 0; lanes &= lanes - 1) {
+        ++log(static_cast<std::size_t>(std::countr_zero(lanes))).head;
+      }
+      return;
+    }
     Request request{.access = entry.access,
                     .space = entry.space,
                     .bytes = entry.bytes,
@@ -250,6 +264,7 @@ void Recorder::finish() {
   record.grid = grid_.config.grid;
   record.block = grid_.config.block;
   record.shared_bytes = grid_.config.shared_bytes;
+  if (static_touched_.end != 0) record.static_shared_bytes = static_touched_.size();
   record.traffic.barriers = barriers_;
   record.traffic.special_functions = special_functions_;
   publish(std::move(record));

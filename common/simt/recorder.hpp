@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // Turns what single threads do into what a warp does. While a thread runs, the hooks write each of
-// its memory accesses into its lane's log. The recorder reads the 32 logs of a warp side by side:
-// of the accesses at the heads of the logs it takes those at the smallest code address, and the
-// lanes that stand there form one request, as reconverging lanes of a GPU's warp do.
+// its memory accesses, and each piece of straight-line code it enters, into its lane's log. The
+// recorder reads the 32 logs of a warp side by side: of the entries at the heads of the logs it
+// takes those at the smallest code address, and the lanes that stand there go on together, as
+// reconverging lanes of a GPU's warp do. An access of theirs is one request.
 //
 // Grouping by "the n-th time a lane runs this line" instead would be wrong as soon as lanes run a
-// loop a different number of times.
+// loop a different number of times, or skip a line in some rounds of it; the entries without an
+// access are what tells two rounds apart.
 #pragma once
 
 #include <array>
@@ -20,7 +22,7 @@
 
 namespace attn::simt {
 
-enum class Access : std::uint8_t { kLoad, kStore, kAtomic, kCollective, kSyncWarp };
+enum class Access : std::uint8_t { kLoad, kStore, kAtomic, kBlockOfCode, kCollective, kSyncWarp };
 enum class Space : std::uint8_t { kGlobal, kShared };
 
 /// One warp executing one access.
@@ -65,6 +67,10 @@ class Recorder {
   // The running thread's side.
   void access(std::uintptr_t address, std::size_t bytes, Access kind,
               std::uintptr_t return_address);
+  void block_of_code(std::uintptr_t return_address) {
+    append({0, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kBlockOfCode,
+            Space::kGlobal});
+  }
   void collective(unsigned mask, bool orders_memory);
   void special_function() { ++special_functions_; }
 
@@ -108,6 +114,7 @@ class Recorder {
   std::unique_ptr<Detectors> detectors_;  // null if not wanted
   std::unique_ptr<Tracer> tracer_;        // null if not wanted
   AddressRange image_, static_shared_, dynamic_shared_;
+  AddressRange static_touched_{~std::uintptr_t{0}, 0};  // the static shared memory in use
   std::unique_ptr<std::array<Log, kWarpSize>> logs_;
   std::span<Thread> lanes_;
   int warp_ = 0;

@@ -169,7 +169,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->totalGlobalMem = Arena::kBytes;
   properties->sharedMemPerBlock = 48 * 1024;
   properties->sharedMemPerBlockOptin = d.shared_bytes_per_block;
-  properties->sharedMemPerMultiprocessor = d.shared_bytes_per_block + 1024;
+  properties->sharedMemPerMultiprocessor = d.shared_bytes_per_multiprocessor;
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = static_cast<int>(d.max_threads_per_block);

@@ -124,6 +124,7 @@ Tracer::Site& Tracer::site_of(const Request& request) {
   if (last_site_ == nullptr || key != last_key_) {
     last_key_ = key;
     last_site_ = &sites_.try_emplace(key, Site{request.access, request.space, {}}).first->second;
+    last_site_->traffic.lane_bytes = request.bytes;
   }
   return *last_site_;
 }
@@ -213,6 +214,7 @@ void Tracer::shared(const Request& request, SiteTraffic& site) {
 LaunchRecord Tracer::finish() {
   LaunchRecord record;
   record.traffic = total_;
+  record.traffic.global_sectors_compulsory = arena_.touched_sectors();
   for (auto& [key, site] : sites_) {
     const SourceLine source = source_line(image_base_ + static_cast<std::uintptr_t>(key >> 1));
     site.traffic.file = source.file;

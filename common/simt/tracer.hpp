@@ -34,8 +34,6 @@ class Tracer {
   std::unordered_map<std::uint64_t, Site> sites_;  // by code address and memory space
   std::uint64_t last_key_ = 0;
   Site* last_site_ = nullptr;
-  std::uintptr_t shared_begin_ = ~std::uintptr_t{0};
-  std::uintptr_t shared_end_ = 0;
 };
 
 /// Makes a launch's record available to take_launches().

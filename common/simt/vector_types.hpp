@@ -39,13 +39,19 @@ struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 
-constexpr float2 make_float2(float x, float y) { return {x, y}; }
-constexpr float3 make_float3(float x, float y, float z) { return {x, y, z}; }
-constexpr float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-constexpr double2 make_double2(double x, double y) { return {x, y}; }
-constexpr int2 make_int2(int x, int y) { return {x, y}; }
-constexpr int3 make_int3(int x, int y, int z) { return {x, y, z}; }
-constexpr int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-constexpr uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-constexpr uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
-constexpr uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+// Neither constexpr nor a call, at any optimisation level: `*p = make_float4(0, 0, 0, 0)` must stay one
+// store of 16 bytes, which g++ would split after evaluating the constant.
+#define ATTN_MAKE inline __attribute__((always_inline))
+
+ATTN_MAKE float2 make_float2(float x, float y) { return {x, y}; }
+ATTN_MAKE float3 make_float3(float x, float y, float z) { return {x, y, z}; }
+ATTN_MAKE float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+ATTN_MAKE double2 make_double2(double x, double y) { return {x, y}; }
+ATTN_MAKE int2 make_int2(int x, int y) { return {x, y}; }
+ATTN_MAKE int3 make_int3(int x, int y, int z) { return {x, y, z}; }
+ATTN_MAKE int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+ATTN_MAKE uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+ATTN_MAKE uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
+ATTN_MAKE uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
+#undef ATTN_MAKE

@@ -31,11 +31,14 @@ constexpr std::size_t kPage = 4096;
 
 }  // namespace
 
-Worker::Worker() : shared_memory_(map_memory(current_device().shared_bytes_per_block + kPage)) {}
+// Large enough for every device, since the one in force may change.
+constexpr std::size_t kSharedMapping = kLargestSharedBytesPerBlock + kPage;
+
+Worker::Worker() : shared_memory_(map_memory(kSharedMapping)) {}
 
 Worker::~Worker() {
   for (void* stack : stacks_) unmap_memory(stack, kStackBytes);
-  unmap_memory(shared_memory_, current_device().shared_bytes_per_block + kPage);
+  unmap_memory(shared_memory_, kSharedMapping);
 }
 
 constinit thread_local Worker* running_worker = nullptr;

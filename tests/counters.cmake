@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+#
+# What the tracer counts must not depend on how g++ optimised the kernels, and must agree with what
+# nvcc makes of them. dump_counters_O0, _O1 and _O2 run the same launches with kernels compiled at
+# these levels and print their counters.
+function(attn_add_dump_counters level)
+  set(target dump_counters_${level})
+  list(TRANSFORM ATTN_KERNEL_OPTIONS REPLACE "^-O1$" "-${level}")
+  if(level STREQUAL "O2")
+    # What -O2 adds and the tracer cannot use: code in another order than the source's, and calls
+    # that do not return to their place.
+    list(APPEND ATTN_KERNEL_OPTIONS -fno-reorder-blocks-and-partition -fno-tree-tail-merge
+      -fno-code-hoisting -fno-optimize-sibling-calls)
+  endif()
+  add_executable(${target} simt/dump_counters.cpp simt/scenarios.cpp)
+  attn_add_cpu_kernel(${target} simt/tracer_kernels.cpp)
+  foreach(id IN LISTS ATTN_CHAPTERS)
+    file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu)
+    if(kernels)
+      # The linker takes these before it looks into the chapter's library.
+      add_library(${target}_${id} OBJECT)
+      target_link_libraries(${target}_${id} PRIVATE attn_simt)
+      foreach(kernel IN LISTS kernels)
+        attn_add_cpu_kernel(${target}_${id} ${kernel})
+      endforeach()
+      target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${id}>)
+    endif()
+  endforeach()
+  target_link_libraries(${target} PRIVATE attn_chapters attn_simt)
+  set_target_properties(${target} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/counters)
+endfunction()
+
+function(attn_add_counter_tests)
+  foreach(level O0 O1 O2)
+    attn_add_dump_counters(${level})
+    list(APPEND programs $<TARGET_FILE:dump_counters_${level}>)
+  endforeach()
+  add_test(NAME counters_equal COMMAND ${CMAKE_COMMAND} "-DPROGRAMS=${programs}"
+    -P ${CMAKE_CURRENT_SOURCE_DIR}/same_output.cmake)
+  set_tests_properties(counters_equal PROPERTIES LABELS tracer TIMEOUT 600)
+
+  find_package(Python3 QUIET COMPONENTS Interpreter)
+  if(Python3_FOUND)
+    set(nvcc "")
+    if(ATTN_CUDA_FOUND)
+      set(nvcc --nvcc ${CMAKE_CUDA_COMPILER})
+    endif()
+    add_test(NAME access_widths COMMAND Python3::Interpreter
+      ${CMAKE_CURRENT_SOURCE_DIR}/access_widths.py $<TARGET_FILE:dump_counters_O1> ${nvcc})
+    set_tests_properties(access_widths PROPERTIES LABELS tracer TIMEOUT 600 SKIP_RETURN_CODE 77)
+  endif()
+endfunction()

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+#include "tests/io_formulas.hpp"
+
+#include <algorithm>
+
+namespace attn::testing {
+namespace {
+
+/// What a mask lets one head's rows see, counted pair by pair from the definition.
+struct Visible {
+  std::int64_t pairs = 0;  // (row, key) that the mask lets through
+  std::int64_t rows = 0;   // rows that see a key
+  std::int64_t keys = 0;   // keys that some row sees
+};
+
+/// Keys that row i of a head sees.
+std::int64_t count_keys(std::int64_t i, const Shape& shape, Mask mask) {
+  std::int64_t keys = 0;
+  for (std::int64_t j = 0; j < shape.Nk; ++j) {
+    const bool sees =
+        mask == Mask::kFull || j <= i + (mask == Mask::kCausal ? shape.Nk - shape.Nq : 0);
+    keys += sees ? 1 : 0;
+  }
+  return keys;
+}
+
+Visible count_visible(const Shape& shape, Mask mask) {
+  Visible visible;
+  for (std::int64_t i = 0; i < shape.Nq; ++i) {
+    const std::int64_t keys = count_keys(i, shape, mask);
+    visible.pairs += keys;
+    visible.rows += keys > 0 ? 1 : 0;
+    visible.keys = std::max(visible.keys, keys);  // a mask lets the first ones through
+  }
+  return visible;
+}
+
+Io operator+(const Io& a, const Io& b) {
+  return {a.loads + b.loads, a.stores + b.stores, a.reads + b.reads, a.writes + b.writes};
+}
+
+/// The traffic of all heads, from that of one.
+Io all_heads(const Shape& shape, const Io& io) {
+  const std::int64_t heads = shape.B * shape.H;
+  return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes};
+}
+
+/// A thread per visible pair reads a row of Q and one of K, and writes a score.
+Io naive_scores(const Shape& shape, const Visible& visible) {
+  return {.loads = 2 * visible.pairs * shape.d,
+          .stores = visible.pairs,
+          .reads = (visible.rows + visible.keys) * shape.d,
+          .writes = visible.pairs};
+}
+
+/// Each row's scores are read for the maximum, the sum and the quotient and written once, by a thread
+/// or by a warp; and LSE is written.
+Io softmax(const Shape& shape, const Visible& visible) {
+  return {.loads = 3 * visible.pairs,
+          .stores = visible.pairs + shape.Nq,
+          .reads = visible.pairs,
+          .writes = visible.pairs + shape.Nq};
+}
+
+/// A thread per element of O reads a row of P and a column of V.
+Io naive_outputs(const Shape& shape, const Visible& visible) {
+  return {.loads = 2 * visible.pairs * shape.d,
+          .stores = shape.Nq * shape.d,
+          .reads = visible.pairs + visible.keys * shape.d,
+          .writes = shape.Nq * shape.d};
+}
+
+/// Three kernels with S, then P, in global memory between them. Without a mask, one head:
+/// 4 N^2 d + 5 N^2 + N d + N elements are asked for, 4 N d + 4 N^2 + N are distinct.
+Io naive_gpu_forward(const Shape& shape, Mask mask) {
+  const Visible visible = count_visible(shape, mask);
+  return all_heads(shape, naive_scores(shape, visible) + softmax(shape, visible) +
+                              naive_outputs(shape, visible));
+}
+
+/// The same after one copy of K, transposed. Without a mask, one head: 4 N^2 d + 5 N^2 + 3 N d + N
+/// elements are asked for, 6 N d + 4 N^2 + N are distinct.
+Io coalesced_forward(const Shape& shape, Mask mask) {
+  const std::int64_t copied = shape.Nq == 0 ? 0 : shape.B * shape.H * shape.Nk * shape.d;
+  return naive_gpu_forward(shape, mask) + Io{copied, copied, copied, copied};
+}
+
+/// Both products in tiles of 32 x 32, whatever the softmax between them. Without a mask, one head, N
+/// and d multiples of 32: N^2 d / 8 + 5 N^2 + N d + N elements are asked for, distinct as untiled.
+Io tiled_forward(const Shape& shape, Mask mask) {
+  constexpr std::int64_t kTile = 32;
+  const auto ceil_tiles = [](std::int64_t n) { return (n + kTile - 1) / kTile; };
+  const std::int64_t d = shape.d;
+  const Visible visible = count_visible(shape, mask);
+  Io scores{.stores = visible.pairs, .writes = visible.pairs};
+  Io outputs = naive_outputs(shape, visible);
+  // Each tile of columns of V needs all of P.
+  outputs.loads = ceil_tiles(d) * visible.pairs;
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += kTile) {
+    const std::int64_t queries = std::min(kTile, shape.Nq - i0);
+    std::int64_t most = 0;  // keys that some row of this tile sees
+    for (std::int64_t i = i0; i < i0 + queries; ++i) {
+      most = std::max(most, count_keys(i, shape, mask));
+    }
+    // A tile of scores with a visible pair takes whole tiles of Q and K, hidden keys included.
+    const std::int64_t key_tiles = ceil_tiles(most);
+    const std::int64_t keys = std::min(shape.Nk, key_tiles * kTile);
+    scores.loads += (key_tiles * queries + keys) * d;
+    scores.reads += key_tiles > 0 ? queries * d : 0;
+    keys_read = std::max(keys_read, keys);
+    // Rows of V are read up to the last one that counts.
+    outputs.loads += most * d;
+  }
+  scores.reads += keys_read * d;
+  return all_heads(shape, scores + softmax(shape, visible) + outputs);
+}
+
+/// One warp streams one row, all rows in one launch: a row of Q, every visible row of K and of V, and
+/// back go a row of O and LSE. Without a mask, one head: 2 N^2 d + 2 N d + N elements are asked for,
+/// 4 N d + N are distinct. A row that sees no key still reads its row of Q.
+Io online_softmax_forward(const Shape& shape, Mask mask) {
+  const Visible visible = count_visible(shape, mask);
+  const std::int64_t q = shape.Nq * shape.d;  // elements of Q, and of O
+  return all_heads(shape, {.loads = q + 2 * visible.pairs * shape.d,
+                           .stores = q + shape.Nq,
+                           .reads = q + 2 * visible.keys * shape.d,
+                           .writes = q + shape.Nq});
+}
+
+/// One block per head, tiles of K and V outside, tiles of Q inside; O, row_max and row_sum in global
+/// memory. Without a mask, one head, Tc = ceil(N / Bc) tiles of keys: Tc (3 N d + 4 N) + N d + N
+/// elements are asked for; 5 N d + 5 N are distinct (4 N d + 5 N if Tc is 1).
+Io fused_forward(const Shape& shape, Mask mask) {
+  constexpr std::int64_t kStatistics = 2;  // row_max and row_sum
+  const std::int64_t heads = shape.B * shape.H;
+  const std::int64_t Nq = shape.Nq;
+  const std::int64_t Nk = shape.Nk;
+  const std::int64_t d = shape.d;
+  const std::int64_t keys_per_tile = d <= 32 ? 64 : d <= 64 ? 32 : 16;
+  const std::int64_t tiles = (Nk + keys_per_tile - 1) / keys_per_tile;
+  std::int64_t returns = 0;   // visits to a row after its first, where it sees a key of the tile
+  std::int64_t returned = 0;  // rows that are visited more than once
+  for (std::int64_t i = 0; i < Nq; ++i) {
+    std::int64_t later = 0;
+    for (std::int64_t j0 = keys_per_tile; j0 < Nk; j0 += keys_per_tile) {
+      const std::int64_t last = mask == Mask::kFull     ? Nk - 1
+                                : mask == Mask::kCausal ? i + Nk - Nq
+                                                        : i;
+      later += j0 <= last ? 1 : 0;
+    }
+    returns += later;
+    returned += later > 0 ? 1 : 0;
+  }
+  Io io;
+  // Every tile of K and V once; every row of Q once per tile, and once even without keys.
+  io.loads += 2 * Nk * d + std::max<std::int64_t>(tiles, 1) * Nq * d;
+  io.reads += 2 * Nk * d + Nq * d;
+  // The first visit writes O and the statistics, a later one reads and writes them.
+  io.loads += returns * (d + kStatistics);
+  io.stores += (Nq + returns) * (d + kStatistics);
+  io.reads += returned * d;  // the statistics: below
+  io.writes += Nq * (d + kStatistics);
+  // LSE, from the statistics.
+  io.loads += kStatistics * Nq;
+  io.stores += Nq;
+  io.reads += kStatistics * Nq;
+  io.writes += Nq;
+  return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes};
+}
+
+struct Entry {
+  std::string_view chapter;
+  std::string_view step;
+  Pass pass;
+  IoFormula formula;
+};
+
+constexpr Entry kFormulas[] = {
+    {"02_naive_gpu", "naive", Pass::kForward, naive_gpu_forward},
+    {"03_tiled", "step1_coalesced", Pass::kForward, coalesced_forward},
+    {"03_tiled", "step2_tiled", Pass::kForward, tiled_forward},
+    {"03_tiled", "step3_padded", Pass::kForward, tiled_forward},
+    {"03_tiled", "step4_warp_softmax", Pass::kForward, tiled_forward},
+    {"04_online_softmax", "forward", Pass::kForward, online_softmax_forward},
+    {"05_fused_forward", "forward", Pass::kForward, fused_forward},
+};
+
+}  // namespace
+
+IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass) {
+  for (const Entry& entry : kFormulas) {
+    if (entry.chapter == chapter && entry.step == step && entry.pass == pass) return entry.formula;
+  }
+  return nullptr;
+}
+
+}  // namespace attn::testing

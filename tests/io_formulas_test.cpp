@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+//
+// The tracer's count equals the formula, exactly: every chapter that runs on the device, every step,
+// the whole case table.
+#include "tests/io_formulas.hpp"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "chapters/chapters.hpp"
+#include "common/simt/counters.hpp"
+#include "common/simt/options.hpp"
+#include "common/verify/cases.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/run.hpp"
+#include "tests/catch.hpp"
+
+namespace attn::testing {
+
+std::ostream& operator<<(std::ostream& out, const Io& io) {
+  return out << fmt::format("{} loads, {} stores, {} distinct reads, {} distinct writes", io.loads,
+                            io.stores, io.reads, io.writes);
+}
+
+namespace {
+
+constexpr std::uint64_t kSeed = 20260101;
+
+std::int64_t floats(std::uint64_t bytes) {
+  CHECK(bytes % sizeof(float) == 0);
+  return static_cast<std::int64_t>(bytes / sizeof(float));
+}
+
+/// Traffic of one call of a step, summed over its launches.
+simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
+                    const verify::InputSpec& spec, int offset) {
+  const verify::Problem problem = verify::make_problem(spec, pass);
+  verify::Outputs forward;
+  if (pass == Pass::kBackward) {
+    forward.o.resize(static_cast<std::size_t>(spec.shape.q_elements()));
+    forward.lse.resize(static_cast<std::size_t>(spec.shape.rows()));
+  }
+  const verify::Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
+  const simt::Options before = simt::options();
+  simt::options().tracer = true;
+  simt::take_launches();
+  run.call();
+  simt::options() = before;
+  simt::Traffic sum;
+  for (const simt::LaunchRecord& launch : simt::take_launches()) sum += launch.traffic;
+  return sum;
+}
+
+Io io_of(const simt::Traffic& traffic) {
+  return {floats(traffic.global_load_bytes), floats(traffic.global_store_bytes),
+          floats(traffic.global_read_bytes_compulsory),
+          floats(traffic.global_write_bytes_compulsory)};
+}
+
+void check_step(const Chapter& chapter, const Step& step, Pass pass) {
+  const IoFormula formula = find_io_formula(chapter.id, step.id, pass);
+  INFO(fmt::format("{} {} {} has no formula", chapter.id, step.id, to_string(pass)));
+  REQUIRE(formula != nullptr);
+  for (const verify::Case& one :
+       verify::case_table(chapter.support, chapter.tile_edges, pass, false, kSeed)) {
+    INFO(verify::to_string(one));
+    CHECK(io_of(count(chapter, step, pass, one.spec, one.offset)) ==
+          formula(one.spec.shape, one.spec.mask));
+  }
+}
+
+TEST_CASE("the traffic of every step is its formula, on the whole case table") {
+  int checked = 0;
+  for (const Chapter* chapter : chapters::all()) {
+    if (chapter->memory != device_memory) continue;
+    for (const Step& step : chapter->steps) {
+      if (step.forward != nullptr) check_step(*chapter, step, Pass::kForward);
+      if (step.backward != nullptr) check_step(*chapter, step, Pass::kBackward);
+      ++checked;
+    }
+  }
+  CHECK(checked > 0);
+}
+
+TEST_CASE("02_naive_gpu: N = 512, d = 64, one head") {
+  constexpr std::int64_t N = 512, d = 64;
+  const Chapter& chapter = chapters::ch02_naive_gpu();
+  const verify::InputSpec spec{
+      .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
+  const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
+  const Io io = io_of(traffic);
+  CHECK(io == find_io_formula("02_naive_gpu", "naive", Pass::kForward)(spec.shape, spec.mask));
+  CHECK(io.loads + io.stores == 4 * N * N * d + 5 * N * N + N * d + N);
+  // 4608.0 KiB for Q, K, V, O and four passes over S or P, and 2.0 for LSE.
+  CHECK((io.reads + io.writes) * 4 == 4610 * 1024);
+  // Every array is aligned and a whole number of sectors, and softmax's S is read and written.
+  const std::int64_t sectors = (4 * N * d + 3 * N * N + N) * 4 / 32;
+  CHECK(static_cast<std::int64_t>(traffic.global_sectors_compulsory) == sectors);
+  CHECK(traffic.special_functions == static_cast<std::uint64_t>(2 * N * N));
+}
+
+TEST_CASE("04_online_softmax: N = 512, d = 64, one head") {
+  constexpr std::int64_t N = 512, d = 64;
+  const Chapter& chapter = chapters::ch04_online_softmax();
+  const verify::InputSpec spec{
+      .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
+  const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
+  const Io io = io_of(traffic);
+  CHECK(io.loads + io.stores == 2 * N * N * d + 2 * N * d + N);
+  CHECK(io.reads + io.writes == 4 * N * d + N);
+  // 512.0 KiB for Q, K, V and O, and 2.0 for LSE.
+  CHECK((io.reads + io.writes) * 4 == 514 * 1024);
+  // A warp reads 32 neighbouring floats: four sectors a request, and none of them wasted.
+  CHECK(traffic.global_load_sectors == 4 * traffic.global_load_requests);
+  // Two for every score, in each of the 32 lanes.
+  CHECK(traffic.special_functions == static_cast<std::uint64_t>(32 * 2 * N * N));
+}
+
+}  // namespace
+}  // namespace attn::testing

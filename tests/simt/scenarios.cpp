@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+#include "tests/simt/scenarios.hpp"
+
+#include <fmt/format.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "chapters/chapters.hpp"
+#include "common/simt/options.hpp"
+#include "common/verify/buffers.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/run.hpp"
+#include "tests/simt/tracer_kernels.hpp"
+
+namespace attn::simt_test {
+namespace {
+
+/// n ones in the machine's global memory.
+verify::GuardedBuffer ones(std::size_t n) {
+  verify::GuardedBuffer buffer(device_memory(), "test", n * sizeof(float), 0);
+  buffer.write(std::vector<float>(n, 1.0f).data());
+  return buffer;
+}
+
+class Runner {
+ public:
+  Runner() {
+    simt::options().tracer = true;
+    simt::take_launches();
+  }
+  ~Runner() { simt::options() = before_; }
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  void add(std::string name, std::string chapter, const std::function<void()>& call) {
+    call();
+    scenarios_.push_back({std::move(name), std::move(chapter), simt::take_launches()});
+  }
+  std::vector<Scenario> take() { return std::move(scenarios_); }
+
+ private:
+  simt::Options before_ = simt::options();
+  std::vector<Scenario> scenarios_;
+};
+
+void add_test_kernels(Runner& runner) {
+  const verify::GuardedBuffer x = ones(64 * 64);
+  const verify::GuardedBuffer y = ones(64 * 64);
+  const verify::GuardedBuffer z = ones(64 * 64);
+  const auto add = [&](const char* name, const std::function<void()>& call) {
+    runner.add(name, "", call);
+  };
+  for (const int bytes : {1, 2, 4, 8, 16}) {
+    Pattern pattern{.bytes = bytes, .lanes = 0x7FFF00FFu};
+    for (int lane = 0; lane < 32; ++lane) {
+      pattern.offsets[static_cast<std::size_t>(lane)] = lane * 37 % 50 * 16;
+    }
+    for (const Move move : {Move::kGlobalLoad, Move::kGlobalStore, Move::kGlobalAtomic,
+                            Move::kSharedLoad, Move::kSharedStore, Move::kSharedAtomic}) {
+      pattern.move = move;
+      verify::GuardedBuffer array(device_memory(), "test", kPatternBytes, 0);
+      array.write(std::vector<std::byte>(kPatternBytes).data());
+      add("pattern", [&] { run_pattern(pattern, static_cast<unsigned char*>(array.data())); });
+    }
+  }
+  for (const Matmul kind : {Matmul::kNaive, Matmul::kSwappedIndices, Matmul::kTiled}) {
+    add("matmul", [&] { run_matmul(kind, x.floats(), y.floats(), z.floats(), 64); });
+  }
+  for (const bool padded : {false, true}) {
+    add("transpose", [&] { run_transpose(padded, x.floats(), y.floats()); });
+  }
+  add("causal columns", [&] { run_causal_columns(x.floats(), y.floats(), z.floats(), 100); });
+  add("late lanes", [&] { run_late_lanes(x.floats(), y.floats(), 100); });
+  add("nested loops", [&] { run_nested_loops(x.floats(), y.floats(), 100); });
+  add("uneven loop", [&] { run_uneven_loop(x.floats(), y.floats()); });
+  add("branches", [&] { run_branches(40, 36, x.floats(), y.floats(), z.floats()); });
+  add("lone lane", [&] { run_lone_lane(x.floats(), y.floats(), 1000); });
+  add("shuffle rounds", [&] { run_shuffle_rounds(x.floats(), y.floats(), 100); });
+  add("mixed spaces", [&] { run_mixed_spaces(x.floats(), y.floats()); });
+  add("in place", [&] { run_in_place(x.floats(), 8, 128); });
+  add("half sectors", [&] { run_half_sectors(x.floats(), 64); });
+  add("make_float4", [&] { run_make_float4(x.floats(), y.floats(), 32); });
+  add("rounds", [&] { run_rounds(x.floats(), y.floats(), 2, 64, 100); });
+  const auto ints = static_cast<int*>(z.data());
+  add("counters", [&] { run_counters(ints, 3, 64); });
+  add("barriers", [&] { run_barriers(3, 100, 70, 5, ints); });
+  add("special functions", [&] { run_special_functions(50, x.floats(), y.floats()); });
+  add("dynamic shared",
+      [&] { run_dynamic_shared_bytes(40, 1000, static_cast<unsigned char*>(z.data())); });
+}
+
+void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pass,
+              const Shape& shape, Mask mask, int offset) {
+  const verify::Problem problem = verify::make_problem(
+      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = 20260101}, pass);
+  const std::vector<float> o(static_cast<std::size_t>(shape.q_elements()), 1.0f);
+  const std::vector<float> lse(static_cast<std::size_t>(shape.rows()), 1.0f);
+  const verify::Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
+  runner.add(fmt::format("{} {} {}, {}, {}, offset {}", chapter.id, step.id, to_string(pass),
+                         to_string(shape), to_string(mask), offset),
+             std::string(chapter.id), [&] { run.call(); });
+}
+
+/// A step's passes on one shape, with every mask, aligned to 256 bytes and to 4.
+void add_shape(Runner& runner, const Chapter& chapter, const Step& step, const Shape& shape) {
+  for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) {
+    for (const int offset : {0, 1}) {
+      if (step.forward) add_step(runner, chapter, step, Pass::kForward, shape, mask, offset);
+      if (step.backward) add_step(runner, chapter, step, Pass::kBackward, shape, mask, offset);
+    }
+  }
+}
+
+void add_chapters(Runner& runner) {
+  const Shape shapes[] = {make_shape(1, 1, 32, 32, 64), make_shape(2, 3, 33, 47, 40),
+                          make_shape(1, 1, 17, 5, 8), make_shape(1, 2, 65, 129, 16)};
+  for (const Chapter* chapter : chapters::all()) {
+    if (chapter->memory != device_memory) continue;
+    for (const Step& step : chapter->steps) {
+      for (const Shape& shape : shapes) add_shape(runner, *chapter, step, shape);
+    }
+  }
+}
+
+std::string to_text(const dim3& size) { return fmt::format("({},{},{})", size.x, size.y, size.z); }
+
+std::string to_text(const simt::LaunchRecord& launch) {
+  const simt::Traffic& t = launch.traffic;
+  std::string text = fmt::format(
+      "  {} {} {} shared {} {} global {} {} {} {} {} {} atomic {} {} {} async {} compulsory {} {} "
+      "{} shared {} {} {} {} {} {} {} barriers {} special {}\n",
+      launch.kernel, to_text(launch.grid), to_text(launch.block), launch.shared_bytes,
+      launch.static_shared_bytes, t.global_load_bytes, t.global_store_bytes, t.global_load_requests,
+      t.global_store_requests, t.global_load_sectors, t.global_store_sectors, t.global_atomic_bytes,
+      t.global_atomic_requests, t.global_atomic_sectors, t.global_async_bytes,
+      t.global_read_bytes_compulsory, t.global_write_bytes_compulsory, t.global_sectors_compulsory,
+      t.shared_load_bytes, t.shared_store_bytes, t.shared_load_wavefronts,
+      t.shared_load_wavefronts_ideal, t.shared_store_wavefronts, t.shared_store_wavefronts_ideal,
+      t.shared_atomic_requests, t.barriers, t.special_functions);
+  // The compiler may make two accesses of one, in the head and the body of a loop: sum by line.
+  using Place = std::tuple<std::string, int, std::string, int>;
+  std::map<Place, simt::SiteTraffic> places;
+  for (const simt::SiteTraffic& site : launch.sites) {
+    const std::string file = std::filesystem::path(site.file).filename().string();
+    simt::SiteTraffic& sum = places[{file, site.line, site.access, site.lane_bytes}];
+    sum.bytes += site.bytes;
+    sum.requests += site.requests;
+    sum.sectors += site.sectors;
+    sum.wavefronts += site.wavefronts;
+    sum.wavefronts_ideal += site.wavefronts_ideal;
+  }
+  for (const auto& [place, sum] : places) {
+    const auto& [file, line, access, lane_bytes] = place;
+    text +=
+        fmt::format("    {}:{} {} of {} bytes: {} {} {} {} {}\n", file, line, access, lane_bytes,
+                    sum.bytes, sum.requests, sum.sectors, sum.wavefronts, sum.wavefronts_ideal);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<Scenario> run_scenarios() {
+  Runner runner;
+  add_test_kernels(runner);
+  add_chapters(runner);
+  return runner.take();
+}
+
+std::string to_text(const Scenario& scenario) {
+  std::string text = scenario.name + "\n";
+  for (const simt::LaunchRecord& launch : scenario.launches) text += to_text(launch);
+  return text;
+}
+
+}  // namespace attn::simt_test

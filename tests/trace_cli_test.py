@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tests of `attn trace`: counts, tables, JSON, refusals. Needs python3 only.
+
+usage: trace_cli_test.py PATH_OF_ATTN
+"""
+import json
+import os
+import sys
+
+from cli_test import Cli, chapters
+
+LAUNCH_KEYS = (
+    "kernel grid block shared_bytes global_load_bytes global_store_bytes global_load_requests "
+    "global_load_sectors global_store_requests global_store_sectors global_atomic_requests "
+    "global_async_bytes global_read_bytes_compulsory global_write_bytes_compulsory "
+    "shared_load_wavefronts shared_load_wavefronts_ideal shared_store_wavefronts "
+    "shared_store_wavefronts_ideal barriers"
+).split()
+COUNTERS = LAUNCH_KEYS[4:]
+PART_NAMES = ["memory", "L2", "L1", "shared memory", "special functions", "FLOPs"]
+
+
+def trace(cli, *arguments):
+    return json.loads(cli.succeed("trace", *arguments, "--json"))
+
+
+def naive_counts(N, d):
+    """What the lesson of chapter 02 derives, in elements, for one head and no mask."""
+    requested = 4 * N * N * d + 5 * N * N + N * d + N
+    compulsory = 4 * N * d + 4 * N * N + N
+    return requested, compulsory
+
+
+def counts(cli):
+    def lesson():
+        for N, d in ((32, 32), (64, 64), (96, 40), (17, 5)):
+            total = trace(cli, "02", "--shape", f"N={N},d={d}")["total"]
+            requested, compulsory = naive_counts(N, d)
+            assert total["global_load_bytes"] + total["global_store_bytes"] == 4 * requested
+            read, written = (total[f"global_{x}_bytes_compulsory"] for x in ("read", "write"))
+            assert read + written == 4 * compulsory, f"N={N}, d={d}"
+
+    def bound():
+        result = trace(cli, "02", "--shape", "N=64,d=64")
+        bound = result["bound"]
+        assert bound["device"] == "H200" and list(bound["parts"]) == PART_NAMES, bound
+        assert bound["input_output_bytes"] == 4 * (4 * 64 * 64 + 64)
+        assert bound["flops"] == 4 * 64 * 64 * 64
+        parts = bound["parts"]
+        largest = max(parts["memory"], parts["FLOPs"], bound["launches_seconds"])
+        assert bound["seconds"] == largest > 0 and bound["limit"] in PART_NAMES
+        assert abs(sum(x["seconds"] for x in bound["launches"]) - bound["launches_seconds"]) < 1e-15
+        for launch in bound["launches"]:
+            assert launch["seconds"] == max(launch["parts"].values())
+        total = result["total"]
+        compulsory = total["global_read_bytes_compulsory"] + total["global_write_bytes_compulsory"]
+        assert abs(bound["cold_cache_estimate_seconds"] - compulsory / 4.8e12) < 1e-18
+
+    def devices():
+        seconds = {}
+        for device in ("H200", "H100", "A100", "RTX4090", "RTX3090", "T4"):
+            result = trace(cli, "02", "--shape", "N=256,d=16", "--device", device.lower())
+            assert result["bound"]["device"] == device
+            seconds[device] = result["bound"]["parts"]["memory"]
+        assert sorted(seconds, key=seconds.get) == list(seconds), seconds
+
+    def causal():
+        full = trace(cli, "02", "--shape", "N=64,d=16")
+        masked = trace(cli, "02", "--shape", "N=64,d=16", "--causal")
+        assert masked["causal"] and not full["causal"]
+        assert masked["bound"]["flops"] * 64 * 64 == full["bound"]["flops"] * 64 * 65 / 2
+        assert masked["total"]["global_load_bytes"] < 0.6 * full["total"]["global_load_bytes"]
+
+    cli.test("the lesson's counts", lesson)
+    cli.test("the bound and its parts", bound)
+    cli.test("devices", devices)
+    cli.test("--causal", causal)
+
+
+def formats(cli):
+    def keys():
+        for chapter in chapters(cli):
+            for step in chapter["steps"]:
+                for pass_name in ("forward", "backward"):
+                    if step["runs_on"] == "host" or not step[pass_name]:
+                        continue
+                    result = trace(cli, chapter["id"], "--step", step["id"], "--pass", pass_name,
+                                   "--shape", "B=2,H=3,Nq=37,Nk=50,d=8")
+                    one_result(result, chapter, step, pass_name)
+
+    def one_result(result, chapter, step, pass_name):
+        assert list(result)[:9] == ["chapter", "step", "pass", "shape", "causal", "launches",
+                                    "total", "detections", "bound"], list(result)
+        assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
+        assert result["pass"] == pass_name and result["causal"] is False
+        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8}
+        assert result["detections"] == [] and result["damage"] == []
+        assert result["launches"], "no launches"
+        for launch in result["launches"]:
+            assert list(launch)[: len(LAUNCH_KEYS)] == LAUNCH_KEYS, list(launch)
+            assert len(launch["grid"]) == 3 and len(launch["block"]) == 3
+            assert all(isinstance(launch[key], int) and launch[key] >= 0 for key in COUNTERS)
+            assert launch["global_load_bytes"] >= launch["global_read_bytes_compulsory"] > 0
+            assert launch["shared_load_wavefronts"] >= launch["shared_load_wavefronts_ideal"]
+        assert list(result["total"])[: len(COUNTERS)] == COUNTERS
+        for key in result["total"]:
+            assert result["total"][key] == sum(launch[key] for launch in result["launches"]), key
+
+    def lines():
+        result = trace(cli, "02", "--shape", "N=64,d=16", "--lines")
+        for launch in result["launches"]:
+            found = [(line["file"], line["line"], line["access"]) for line in launch["lines"]]
+            assert len(set(found)) == len(found) > 0, "a line stands there twice"
+            sizes = [line["bytes"] for line in launch["lines"]]
+            assert sizes == sorted(sizes, reverse=True)
+            for access, key in (("global load", "load"), ("global store", "store")):
+                here = [line for line in launch["lines"] if line["access"] == access]
+                for what in ("bytes", "requests", "sectors"):
+                    total = sum(line[what] for line in here)
+                    assert total == launch[f"global_{key}_{what}"], (launch["kernel"], what)
+        dot = result["launches"][0]["lines"][0]
+        assert dot["file"].endswith("forward.cu") and "dot +=" in dot["source"], dot
+        assert dot["bytes"] == 2 * 64 * 64 * 16 * 4
+
+    def text():
+        output = cli.succeed("trace", "2", "--shape", "N=64,d=16", "--lines")
+        for word in ("scores_kernel", "softmax_kernel", "outputs_kernel", "compulsory",
+                     "Lower bound on NVIDIA H200", "Cold-cache estimate, no bound",
+                     "scores_kernel, by source line", "dot += q[c] * k[c]"):
+            assert word in output, f"{word!r} is not in the output"
+        assert "by source line" not in cli.succeed("trace", "2", "--shape", "N=4,d=4")
+
+    def workload():
+        output = cli.succeed("trace", "2", "--workload", "vit_b16_224")
+        assert "H=12 Nq=197" in output and "scaled down" not in output
+        assert cli.succeed("trace", "--help").count("--lines") == 1
+
+    def nothing():
+        assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
+        assert "nothing to count" in cli.succeed("trace", "2", "--shape", "Nq=0,Nk=3,d=4")
+
+    cli.test("JSON of every chapter, step and pass", keys)
+    cli.test("--lines", lines)
+    cli.test("tables", text)
+    cli.test("a workload", workload)
+    cli.test("no launches", nothing)
+
+
+def refusals(cli):
+    def refuse(name, status, arguments, *expected):
+        cli.test(name, lambda: cli.refuse(status, ["trace", *arguments], *expected))
+
+    refuse("plain C++", 3, ["1"], "01_naive_cpu naive", "plain C++")
+    refuse("no such pass", 3, ["2", "--pass", "backward"], "--pass backward", "02_naive_gpu")
+    refuse("d too large", 3, ["2", "--shape", "N=4,d=200"], "d = 200")
+    refuse("no such chapter", 2, ["99"], "99")
+    refuse("no such step", 2, ["2", "--step", "fast"], "--step", "fast")
+    refuse("no such device", 2, ["2", "--device", "Voodoo"],
+           "--device Voodoo: allowed: H200, H100, A100, RTX4090, RTX3090, T4")
+    refuse("too large", 2, ["2", "--shape", "B=64,H=16,N=1024,d=64"],
+           "--shape B=64 H=16 Nq=1024", "for example --shape B=1,H=1,")
+    refuse("bad pass", 2, ["2", "--pass", "sideways"], "--pass sideways")
+    refuse("bad shape", 2, ["2", "--shape", "N=4"], "d is missing")
+    refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
+           "--workload")
+    refuse("unknown option", 2, ["2", "--bogus"], "--bogus")
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    cli = Cli(os.path.abspath(sys.argv[1]))
+    result = cli.run("trace", "2", "--shape", "N=1,d=1")
+    if "attn-cuda" in os.path.basename(cli.program):
+        cli.test("a GPU cannot count",
+                 lambda: cli.refuse(3, ["trace", "2"], "`attn trace`", "bench/ncu_check.py"))
+    elif result.returncode == 3 and "ATTN_SANITIZE" in result.stderr:
+        print("skipped: kernels are untraced")
+        return
+    else:
+        for group in (counts, formats, refusals):
+            group(cli)
+    print(f"{cli.passed} passed, {cli.failed} failed")
+    sys.exit(1 if cli.failed or not cli.passed else 0)
+
+
+if __name__ == "__main__":
+    main()
