@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Checks what people read: lessons, links, figures, and the rules of the house.
+
+    tests/lessons_test.py [FOLDER]     FOLDER is the project, by default this one
+
+Prints every failed check as "file:line: what is wrong", then "N passed, N failed"; exits with 1 if
+one failed. Python's standard library is all it needs.
+"""
+
+import pathlib
+import re
+import sys
+
+SECTIONS = ["The problem", "The idea", "Predict", "The code", "What changed",
+            "Build, test, measure", "Measured", "What can go wrong", "Exercises", "Recap"]
+CARD = ["need", "new idea", "minutes"]
+MAX_EXCERPTS = 5
+MAX_KERNEL_LINES = 250
+TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "README.zh-CN.md", "LICENSE",
+             "chapters", "common", "tests", "bench", "notes"}
+NOT_OURS = re.compile(r"\.git|build.*|out|\.cache|__pycache__|.*\.pyc|compile_commands\.json|"
+                      r"CMakeUserPresets\.json")
+CODE = {".cpp", ".hpp", ".cu", ".cuh", ".py", ".sh"}
+
+EXCERPT = re.compile(r"<!-- excerpt: (\S+) -->")
+FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
+LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)|<(?:img|a)\s[^>]*(?:src|href)=\"([^\"]+)\"")
+BLANK = re.compile(r"@@\w+@@")  # a place to be filled in from a run
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:(?:home|root|work)/|tmp/\w+/)")
+
+
+class Report:
+    """Counts checks and prints those that fail."""
+
+    def __init__(self, root):
+        self.root = root
+        self.passed = 0
+        self.failed = 0
+
+    def check(self, good, path, line, message):
+        if good:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print(f"{path.relative_to(self.root)}:{line}: {message}")
+
+
+def project_files(folder):
+    """All files of the project below `folder`, without builds and caches, in a fixed order."""
+    for path in sorted(folder.iterdir()):
+        if NOT_OURS.fullmatch(path.name):
+            continue
+        if path.is_dir():
+            yield from project_files(path)
+        else:
+            yield path
+
+
+def split_markdown(path):
+    """[(line number, text)] outside fenced blocks, and the blocks: [(first line, [lines])]."""
+    prose, blocks, fence = [], [], None
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        mark = FENCE.match(text)
+        if fence is None and mark:
+            fence = mark[1]
+            blocks.append((number, []))
+        elif fence is not None and mark and text.strip().startswith(fence):
+            fence = None
+        elif fence is not None:
+            blocks[-1][1].append(text)
+        else:
+            prose.append((number, text))
+    return prose, blocks
+
+
+def anchors(path):
+    """The names GitHub gives to the headings of a page."""
+    found = set()
+    for _, text in split_markdown(path)[0]:
+        heading = re.match(r"#+ +(.*)", text)
+        if heading:
+            name = re.sub(r"[^\w\- ]", "", heading[1].strip().lower()).replace(" ", "-")
+            repeat = 0
+            while (f"{name}-{repeat}" if repeat else name) in found:
+                repeat += 1
+            found.add(f"{name}-{repeat}" if repeat else name)
+    return found
+
+
+def check_excerpts(report, readme, prose, blocks):
+    """Each block announced by an excerpt comment stands in the named file, line for line."""
+    announced = [(number, mark[1]) for number, text in prose if (mark := EXCERPT.search(text))]
+    report.check(0 < len(announced) <= MAX_EXCERPTS, readme, 1,
+                 f"{len(announced)} excerpts; allowed: 1 to {MAX_EXCERPTS}")
+    for number, name in announced:
+        source = readme.parent / name
+        block = next((lines for first, lines in blocks if first == number + 1), None)
+        report.check(block is not None, readme, number, f"no code block right below excerpt {name}")
+        report.check(source.is_file(), readme, number, f"excerpt of {name}: no such file")
+        if block is None or not source.is_file():
+            continue
+        lines = source.read_text(encoding="utf-8").splitlines()
+        at = [i for i in range(len(lines)) if lines[i:i + len(block)] == block]
+        report.check(block and at, readme, number,
+                     f"excerpt of {name}: these {len(block)} lines do not stand there so")
+
+
+def check_lesson(report, chapter):
+    """One chapter's README: the card, the sections in order, the excerpts, a figure."""
+    readme = chapter / "README.md"
+    report.check(readme.is_file(), readme, 1, "missing")
+    if not readme.is_file():
+        return
+    prose, blocks = split_markdown(readme)
+    headings = [(number, text[3:].strip()) for number, text in prose if text.startswith("## ")]
+    card = " ".join(text for number, text in prose
+                    if not headings or number < headings[0][0]).lower()
+    for word in CARD:
+        report.check(word in card, readme, 1, f'the card does not say "{word}"')
+    at = 0
+    for section in SECTIONS:
+        place = next((n for n in range(at, len(headings)) if headings[n][1] == section), None)
+        report.check(place is not None, readme, 1, f'no section "## {section}" at its place')
+        at = at if place is None else place + 1
+    check_excerpts(report, readme, prose, blocks)
+    report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
+
+
+def check_links(report, path):
+    """Every relative link and figure of a page leads to a file, and every #anchor to a heading."""
+    for number, text in split_markdown(path)[0]:
+        for link in LINK.finditer(re.sub(r"`[^`]*`", "", text)):
+            target = link[1] or link[2]
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            report.check(file.exists(), path, number, f"link to {target}: no such file")
+            if anchor and file.suffix == ".md" and file.is_file():
+                report.check(anchor in anchors(file), path, number,
+                             f"link to {target}: no such heading")
+
+
+def check_file(report, path):
+    """The rules every text file keeps."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        return
+    hits = [number for number, text in enumerate(lines, 1) if MACHINE_PATH.search(text)]
+    report.check(not hits, path, hits[0] if hits else 1, "a path of somebody's machine")
+    blanks = [number for number, text in enumerate(lines, 1) if BLANK.search(text)]
+    report.check(not blanks, path, blanks[0] if blanks else 1, "a place left to be filled in")
+    if path.suffix in CODE:
+        report.check(any("SPDX-License-Identifier: MIT" in text for text in lines[:2]), path, 1,
+                     "no licence line at the top")
+    if path.suffix == ".cu" and "chapters" in path.parts:
+        report.check(len(lines) <= MAX_KERNEL_LINES, path, len(lines),
+                     f"{len(lines)} lines; allowed: {MAX_KERNEL_LINES}")
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else here
+    report = Report(root)
+    for path in sorted(root.iterdir()):
+        if not NOT_OURS.fullmatch(path.name) and not path.name.startswith("."):
+            report.check(path.name in TOP_LEVEL, path, 1, "does not belong at the top level")
+    chapters = [path for path in sorted(root.glob("chapters/*")) if re.match(r"\d\d_", path.name)]
+    report.check(chapters, root / "chapters", 1, "no chapter found")
+    for chapter in chapters:
+        check_lesson(report, chapter)
+    for path in project_files(root):
+        check_file(report, path)
+        if path.suffix == ".md":
+            check_links(report, path)
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
