@@ -8,10 +8,10 @@
 namespace attn::chapters {
 
 std::span<const Chapter* const> all() {
-  static const std::array list{
-      &ch01_naive_cpu(),
+  static const std::array list {
+    &ch01_naive_cpu(),
 #if ATTN_HAS_DEVICE
-      &ch02_naive_gpu(),
+        &ch02_naive_gpu(), &ch03_tiled(), &ch04_online_softmax(), &ch05_fused_forward(),
 #endif
   };
   return list;

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//
+// Runs the chapter's kernel on the CPU machine and prints which rows of which array it touches in
+// global memory, in order. figures/touch_order.py makes the picture of it.
+//
+// The kernel is the chapter's own: g++ has put a call before each of its memory accesses, and here
+// these calls end up in this file instead of the tracer.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "chapters/05_fused_forward/fused_forward.hpp"
+#include "common/simt/options.hpp"
+
+namespace {
+
+constexpr std::int64_t kN = 256, kD = 64;
+constexpr std::int64_t kTouchesPerColumn = 2048;
+constexpr std::int64_t kRowsPerCell = 16;
+
+struct Array {
+  const char* name;
+  const float* begin;
+  std::int64_t columns;
+};
+std::array<Array, 4> arrays;
+bool logging = false;
+std::int64_t touches = 0;
+/// Touches by column of the picture, array, cell of rows, and whether it is a store.
+std::map<std::array<std::int64_t, 4>, std::int64_t> cells;
+
+void touch(const void* address, std::int64_t is_store) {
+  if (!logging) return;
+  const auto* element = static_cast<const float*>(address);
+  for (std::size_t a = 0; a < arrays.size(); ++a) {
+    const std::int64_t n = element - arrays[a].begin;
+    if (n < 0 || n >= kN * arrays[a].columns) continue;
+    const std::int64_t row = n / arrays[a].columns;
+    ++cells[{touches++ / kTouchesPerColumn, static_cast<std::int64_t>(a), row / kRowsPerCell,
+             is_store}];
+  }
+}
+
+}  // namespace
+
+extern "C" {
+void __tsan_read4(void* address) { touch(address, 0); }
+void __tsan_write4(void* address) { touch(address, 1); }
+void __tsan_init() {}
+void __sanitizer_cov_trace_pc() {}
+}
+
+int main() {
+  attn::Memory& memory = attn::device_memory();
+  const auto floats = [&](std::int64_t n, const char* label) {
+    const std::vector<float> zeros(static_cast<std::size_t>(n));
+    void* p = memory.allocate(zeros.size() * sizeof(float), label);
+    memory.write(p, zeros.data(), zeros.size() * sizeof(float));
+    return static_cast<float*>(p);
+  };
+  const attn::Shape shape = attn::make_shape(1, 1, kN, kN, kD);
+  attn::ForwardArgs args{.shape = shape, .scale = 1.0f};
+  float* q = floats(kN * kD, "q");
+  float* k = floats(kN * kD, "k");
+  float* v = floats(kN * kD, "v");
+  args.q = q;
+  args.k = k;
+  args.v = v;
+  args.o = floats(kN * kD, "o");
+  args.lse = floats(kN, "lse");
+  args.workspace = floats(2 * kN, "workspace");
+  args.workspace_bytes = attn::fused_forward::workspace_bytes(shape);
+  arrays = {{{"K", k, kD}, {"V", v, kD}, {"Q", q, kD}, {"O", args.o, kD}}};
+
+  attn::simt::options().workers = 1;
+  logging = true;
+  attn::fused_forward::forward(args);
+  logging = false;
+  fmt::print("column,array,cell,store,touches\n");
+  for (const auto& [key, count] : cells) {
+    const auto [column, array, cell, store] = key;
+    fmt::print("{},{},{},{},{}\n", column, arrays[static_cast<std::size_t>(array)].name, cell,
+               store, count);
+  }
+}
