@@ -40,8 +40,12 @@ namespace {
 
 constexpr std::int64_t N = 512, d = 64;
 
+// What the 32 lanes of a warp ask of Q and K, each in a request of its own.
+constexpr std::uint64_t kRequests = 2 * N * N * d / 32;
+
 /// The launches of one step at N = 512, d = 64, one head, no mask.
-std::vector<attn::simt::LaunchRecord> trace(const attn::Chapter& chapter, const char* step) {
+std::vector<attn::simt::LaunchRecord> trace(const char* step) {
+  const attn::Chapter& chapter = attn::chapters::ch03_tiled();
   const attn::verify::Problem problem = attn::verify::make_problem(
       {.shape = attn::make_shape(1, 1, N, N, d), .scale = attn::default_scale(d), .seed = 20260101},
       Pass::kForward);
@@ -55,10 +59,6 @@ std::vector<attn::simt::LaunchRecord> trace(const attn::Chapter& chapter, const 
   return attn::simt::take_launches();
 }
 
-std::vector<attn::simt::LaunchRecord> trace(const char* step) {
-  return trace(attn::chapters::ch03_tiled(), step);
-}
-
 /// The kernel that multiplies Q with K.
 const attn::simt::LaunchRecord& scores_of(const std::vector<attn::simt::LaunchRecord>& launches) {
   for (const attn::simt::LaunchRecord& launch : launches) {
@@ -70,26 +70,19 @@ const attn::simt::LaunchRecord& scores_of(const std::vector<attn::simt::LaunchRe
 
 }  // namespace
 
-TEST_CASE("03_tiled: tiles divide the reads of QK^T by 32") {
-  const auto naive = trace(attn::chapters::ch02_naive_gpu(), "naive");
-  const std::uint64_t naive_bytes = scores_of(naive).traffic.global_load_bytes;
-  CHECK(naive_bytes == 2 * N * N * d * 4);
-  for (const char* id : {"step2_tiled", "step3_padded", "step4_warp_softmax"}) {
-    const auto launches = trace(id);
-    CHECK(scores_of(launches).traffic.global_load_bytes == naive_bytes / 32);
-  }
+TEST_CASE("03_tiled: neighbouring lanes read K in 4 sectors, and Q in 1") {
+  const auto launches = trace("step1_coalesced");
+  const attn::simt::Traffic& traffic = scores_of(launches).traffic;
+  CHECK(traffic.global_load_bytes == 2 * N * N * d * 4);  // as in chapter 02
+  CHECK(traffic.global_load_requests == kRequests);
+  CHECK(traffic.global_load_sectors == kRequests / 2 * (4 + 1));
 }
 
-TEST_CASE("03_tiled: a read of K takes 4 sectors from step 1 on, not 32") {
-  // Q is one word for the whole warp, 1 sector; K is 32 words, by columns 32 sectors, by rows 4.
-  const auto naive = trace(attn::chapters::ch02_naive_gpu(), "naive");
-  const attn::simt::Traffic& before = scores_of(naive).traffic;
-  CHECK(before.global_load_requests == 2 * N * N * d / 32);
-  CHECK(before.global_load_sectors == before.global_load_requests / 2 * (1 + 32));
-  const auto coalesced = trace("step1_coalesced");
-  const attn::simt::Traffic& after = scores_of(coalesced).traffic;
-  CHECK(after.global_load_requests == before.global_load_requests);
-  CHECK(after.global_load_sectors == after.global_load_requests / 2 * (1 + 4));
+TEST_CASE("03_tiled: tiles divide the reads of chapter 02's scores by 32") {
+  for (const char* id : {"step2_tiled", "step3_padded", "step4_warp_softmax"}) {
+    const auto launches = trace(id);
+    CHECK(scores_of(launches).traffic.global_load_bytes == 2 * N * N * d * 4 / 32);
+  }
 }
 
 TEST_CASE("03_tiled: a column of sK takes 32 wavefronts without the padding, 1 with it") {
@@ -98,7 +91,7 @@ TEST_CASE("03_tiled: a column of sK takes 32 wavefronts without the padding, 1 w
   for (const attn::simt::SiteTraffic& site : scores_of(conflicts).sites) {
     if (site.access != "shared load" || site.wavefronts == site.wavefronts_ideal) continue;
     CHECK(site.wavefronts == 32 * site.wavefronts_ideal);
-    CHECK(site.wavefronts_ideal == N * N * d / 32);  // one for each request
+    CHECK(site.wavefronts_ideal == kRequests / 2);  // one for each request
     ++columns;
   }
   CHECK(columns == 1);

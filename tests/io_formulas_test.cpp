@@ -61,8 +61,9 @@ Io io_of(const simt::Traffic& traffic) {
 
 void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   const IoFormula formula = find_io_formula(chapter.id, step.id, pass);
-  INFO(fmt::format("{} {} {} has no formula", chapter.id, step.id, to_string(pass)));
-  REQUIRE(formula != nullptr);
+  const std::string name = fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
+  if (formula == nullptr) FAIL(name << " has no formula");
+  INFO(name);
   for (const verify::Case& one :
        verify::case_table(chapter.support, chapter.tile_edges, pass, false, kSeed)) {
     INFO(verify::to_string(one));
@@ -116,6 +117,20 @@ TEST_CASE("04_online_softmax: N = 512, d = 64, one head") {
   CHECK(traffic.global_load_sectors == 4 * traffic.global_load_requests);
   // Two for every score, in each of the 32 lanes.
   CHECK(traffic.special_functions == static_cast<std::uint64_t>(32 * 2 * N * N));
+}
+
+TEST_CASE("05_fused_forward: N = 512, d = 64, one head") {
+  constexpr std::int64_t N = 512, d = 64, Bc = 32, Tc = N / Bc;
+  const Chapter& chapter = chapters::ch05_fused_forward();
+  const verify::InputSpec spec{
+      .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
+  const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
+  const Io io = io_of(traffic);
+  CHECK(io == find_io_formula("05_fused_forward", "forward", Pass::kForward)(spec.shape, spec.mask));
+  CHECK(io.loads + io.stores == Tc * (3 * N * d + 4 * N) + N * d + N);
+  CHECK(io.reads + io.writes == 5 * N * d + 5 * N);
+  CHECK(traffic.shared_load_wavefronts == traffic.shared_load_wavefronts_ideal);
+  CHECK(traffic.shared_store_wavefronts == traffic.shared_store_wavefronts_ideal);
 }
 
 }  // namespace

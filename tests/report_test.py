@@ -141,7 +141,7 @@ def bad_markers():
 
 def committed_tables():
     data = report.load()
-    stale = [f"{path.name}:{line}: {name}" for path, language in report.pages(report.ROOT)
+    stale = [f"{path.parent.name}:{line}: {name}" for path, language in report.pages(report.ROOT)
              for line, name in report.filled(path.read_text(encoding="utf-8"), data, language)[1]]
     assert not stale, f"stale, `bench/report.py render` writes them: {stale}"
 

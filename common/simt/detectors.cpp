@@ -213,29 +213,24 @@ void Detectors::check_word(const Request& request, WordHistory& word, unsigned l
       report_race(request, lanes, word.write, "write", false);
     }
   }
-  if (!load && overlaps(word.read) && !in_other_block(word.read.interval) &&
-      word.read.interval == interval_ && !ordered(word.read, lanes)) {
-    report_race(request, lanes, word.read, "read", false);
-  }
-  if (request.access != Access::kAtomic && overlaps(word.atomic) &&
-      !in_other_block(word.atomic.interval) && word.atomic.interval >= launch_start_ &&
-      !ordered(word.atomic, lanes)) {
-    report_race(request, lanes, word.atomic, "atomic", false);
-  }
-  if (store) {
-    // A read or an atomic of another block: the last one, or one before it.
-    for (const auto& [last, foreign, foreign_site, name] :
-         {std::tuple{&word.read, word.foreign_read, word.foreign_read_site, "read"},
-          std::tuple{&word.atomic, word.foreign_atomic, word.foreign_atomic_site, "atomic"}}) {
-      if (overlaps(*last) && in_other_block(last->interval)) {
-        report_race(request, lanes, *last, name, true);
-      } else if (in_other_block(foreign)) {
-        LastAccess other = {};
-        other.interval = foreign;
-        other.site = foreign_site;
-        report_race(request, lanes, other, name, true);
-      }
+  // A read races with a write or an atomic, an atomic with a read or a write: of another thread in
+  // this barrier interval, or of another block, the last one or one before it.
+  const auto check = [&](const LastAccess& last, std::uint32_t foreign, std::uint32_t foreign_site,
+                         const char* name) {
+    if (overlaps(last) && in_other_block(last.interval)) {
+      report_race(request, lanes, last, name, true);
+    } else if (in_other_block(foreign)) {
+      LastAccess other = {};
+      other.interval = foreign;
+      other.site = foreign_site;
+      report_race(request, lanes, other, name, true);
+    } else if (overlaps(last) && !ordered(last, lanes)) {
+      report_race(request, lanes, last, name, false);
     }
+  };
+  if (!load) check(word.read, word.foreign_read, word.foreign_read_site, "read");
+  if (request.access != Access::kAtomic) {
+    check(word.atomic, word.foreign_atomic, word.foreign_atomic_site, "atomic");
   }
 
   const auto keep_foreign = [&](const LastAccess& last, std::uint32_t& foreign,
