@@ -48,19 +48,24 @@ void add(const std::string& name, const Chapter& chapter, const Step& step, Pass
       ->UseRealTime();
 }
 
-/// Plain C++ chapters and twins, both passes: true times of this computer.
+/// Plain C++ chapters and twins: true times of this computer. Compare them by their ratios.
+void add_plain_cpp(const Chapter& chapter, const Step& step) {
+  for (const std::int64_t N : {512, 4096, 16384}) {
+    const Shape shape = make_shape(1, 1, N, N, 64);
+    const std::string name = fmt::format("{}/{}/N:{}/d:64", chapter.id, step.id, N);
+    add(name + "/forward", chapter, step, Pass::kForward, shape);
+    if (step.backward != nullptr && N == 512) {
+      add(name + "/backward", chapter, step, Pass::kBackward, shape);
+    }
+  }
+}
+
 void add_plain_cpp() {
   for (const Chapter* chapter : chapters::all()) {
     for (const Step& step : chapter->steps) {
-      if (chapter->memory != host_memory) continue;
-      for (const std::int64_t N : {128, 256, 512}) {
-        const Shape shape = make_shape(1, 1, N, N, 64);
-        const std::string name = fmt::format("{}/{}/N:{}/d:64", chapter->id, step.id, N);
-        add(name + "/forward", *chapter, step, Pass::kForward, shape);
-        if (step.backward != nullptr)
-          add(name + "/backward", *chapter, step, Pass::kBackward, shape);
-      }
+      if (chapter->memory == host_memory) add_plain_cpp(*chapter, step);
     }
+    if (chapter->twin != nullptr) add_plain_cpp(*chapter, *chapter->twin);
   }
 }
 
