@@ -13,8 +13,7 @@ import sys
 INLINE = re.compile(r"(?P<code>`+[^`]+`+)(?!\]\()|\$\$(?P<display>.+?)\$\$|"
                     r"\$(?P<inline>[^$\s][^$]*?)\$|"
                     r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<link>[^)#:]+)\)")
-PAGE = (".md",)
-SOURCE = (".hpp", ".cpp", ".cuh", ".cu")
+SOURCE = re.compile(r"(chapters|common)/(?!.*exercises/).*\.(hpp|cpp|cuh|cu)")
 
 
 def rewrite(match, folder):
@@ -23,10 +22,10 @@ def rewrite(match, folder):
         return rf"\f[{match['display']}\f]"
     if match["inline"]:
         return rf"\f${match['inline']}\f$"
-    if match["code"] or match["link"].endswith(PAGE):
+    if match["code"] or match["link"].endswith(".md"):
         return match[0]
     file = os.path.relpath(os.path.join(folder, match["link"]))
-    if file.endswith(SOURCE) and "exercises" not in file:
+    if SOURCE.fullmatch(file):
         return f"[{match['text'].strip('`')}](@ref {file})"
     return match["text"]
 

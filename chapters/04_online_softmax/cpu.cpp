@@ -25,6 +25,7 @@ void forward_cpu(const ForwardArgs& args) {
       const float* k = args.k + (head * Nk + j) * d;  // (d)
       const float* v = args.v + (head * Nk + j) * d;  // (d)
       float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
       for (std::int64_t c = 0; c < d; ++c) dot += q[c] * k[c];
       const float s = args.scale * dot;
       const float new_max = std::fmax(softmax.row_max, s);

@@ -131,12 +131,13 @@ std::string to_text(const dim3& size) { return fmt::format("({},{},{})", size.x,
 
 std::string to_text(const simt::LaunchRecord& launch) {
   const simt::Traffic& t = launch.traffic;
+  // Not static_shared_bytes: in a tile used in part it depends on where the linker put the arrays.
   std::string text = fmt::format(
-      "  {} {} {} shared {} {} global {} {} {} {} {} {} atomic {} {} {} async {} compulsory {} {} "
+      "  {} {} {} shared {} global {} {} {} {} {} {} atomic {} {} {} async {} compulsory {} {} "
       "{} shared {} {} {} {} {} {} {} barriers {} special {}\n",
       launch.kernel, to_text(launch.grid), to_text(launch.block), launch.shared_bytes,
-      launch.static_shared_bytes, t.global_load_bytes, t.global_store_bytes, t.global_load_requests,
-      t.global_store_requests, t.global_load_sectors, t.global_store_sectors, t.global_atomic_bytes,
+      t.global_load_bytes, t.global_store_bytes, t.global_load_requests, t.global_store_requests,
+      t.global_load_sectors, t.global_store_sectors, t.global_atomic_bytes,
       t.global_atomic_requests, t.global_atomic_sectors, t.global_async_bytes,
       t.global_read_bytes_compulsory, t.global_write_bytes_compulsory, t.global_sectors_compulsory,
       t.shared_load_bytes, t.shared_store_bytes, t.shared_load_wavefronts,

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <vector>
@@ -49,6 +50,11 @@ void touch(const void* address, std::int64_t is_store) {
 extern "C" {
 void __tsan_read4(void* address) { touch(address, 0); }
 void __tsan_write4(void* address) { touch(address, 1); }
+// The rest is the host's: arguments on their way to the launch.
+void __tsan_read8(void*) {}
+void __tsan_write8(void*) {}
+void __tsan_read_range(void*, std::size_t) {}
+void __tsan_write_range(void*, std::size_t) {}
 void __tsan_init() {}
 void __sanitizer_cov_trace_pc() {}
 }

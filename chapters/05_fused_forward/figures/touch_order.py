@@ -24,14 +24,12 @@ STYLE = """
   .array { fill: #eef2f7; }
   .load { fill: #2f6fb0; }
   .store { fill: #d9822b; }
-  .round { stroke: #9aa5b1; stroke-dasharray: 2 3; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e4e7eb; }
     .card { fill: #161b22; }
     .array { fill: #222b36; }
     .load { fill: #6cb0f2; }
     .store { fill: #f0a04b; }
-    .round { stroke: #56616d; }
   }
 """
 
