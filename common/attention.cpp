@@ -41,6 +41,8 @@ std::size_t checked_bytes(const char* name, std::initializer_list<std::int64_t> 
   return static_cast<std::size_t>(product) * sizeof(float);
 }
 
+constexpr std::int64_t kMaxHeads = 0x7FFFFFFF;
+
 void validate_shape(const Shape& shape, const Support& support) {
   const std::array<std::pair<const char*, std::int64_t>, 5> sizes{
       {{"B", shape.B}, {"H", shape.H}, {"Hkv", shape.Hkv}, {"Nq", shape.Nq}, {"Nk", shape.Nk}}};
@@ -57,6 +59,20 @@ void validate_shape(const Shape& shape, const Support& support) {
   if (shape.Hkv != shape.H && !support.grouped_heads) {
     unsupported(
         fmt::format("Hkv = {}: this chapter supports Hkv = H = {} only", shape.Hkv, shape.H));
+  }
+}
+
+/// What fits a grid. After everything that no chapter could accept.
+void validate_extent(const Shape& shape, const Support& support) {
+  if (shape.H > 0 && shape.B > kMaxHeads / shape.H) {
+    unsupported(fmt::format("B * H = {} * {}: supported: a product of at most {}, a grid's width",
+                            shape.B, shape.H, kMaxHeads));
+  }
+  for (const auto& [name, size] : {std::pair{"Nq", shape.Nq}, std::pair{"Nk", shape.Nk}}) {
+    if (size > support.max_n) {
+      unsupported(
+          fmt::format("{} = {}: this chapter supports at most {}", name, size, support.max_n));
+    }
   }
 }
 
@@ -148,6 +164,7 @@ void validate(const ForwardArgs& args, const Support& support) {
       {"workspace", args.workspace, args.workspace_bytes, true},
   }};
   checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});
+  validate_extent(s, support);
   validate_arrays(arrays);
 }
 
@@ -171,6 +188,7 @@ void validate(const BackwardArgs& args, const Support& support) {
       {"workspace", args.workspace, args.workspace_bytes, true},
   }};
   checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});
+  validate_extent(s, support);
   validate_arrays(arrays);
 }
 

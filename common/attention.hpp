@@ -148,7 +148,8 @@ struct Step {
 /// What a chapter accepts beyond the contract's own rules.
 struct Support {
   std::int64_t max_d = 128;
-  bool grouped_heads = false;  // Hkv < H
+  std::int64_t max_n = std::int64_t{1} << 40;  // Nq and Nk; a grid's y and z end at 65,535 blocks
+  bool grouped_heads = false;                  // Hkv < H
 };
 
 /// What a chapter exports; chapters/chapters.hpp lists them all.

@@ -30,12 +30,18 @@ struct KeyTile {
   float kt[kD][kKeys];
   float v[kKeys][kD];
 
-  /// k, v: rows of d floats, `keys` of them.
-  void load(const float* k, const float* values, std::int64_t keys, std::int64_t d) {
-    *this = {};
+  /// rows: `keys` rows of K of d floats; those beyond the 64th are ignored.
+  void load_k(const float* rows, std::int64_t keys, std::int64_t d) {
+    std::fill_n(&kt[0][0], kD * kKeys, 0.0f);
     for (std::int64_t j = 0; j < std::min<std::int64_t>(keys, kKeys); ++j) {
-      for (std::int64_t c = 0; c < d; ++c) kt[c][j] = k[j * d + c];
-      for (std::int64_t c = 0; c < d; ++c) v[j][c] = values[j * d + c];
+      for (std::int64_t c = 0; c < d; ++c) kt[c][j] = rows[j * d + c];
+    }
+  }
+  /// The same for V.
+  void load_v(const float* rows, std::int64_t keys, std::int64_t d) {
+    std::fill_n(&v[0][0], kKeys * kD, 0.0f);
+    for (std::int64_t j = 0; j < std::min<std::int64_t>(keys, kKeys); ++j) {
+      std::copy(rows + j * d, rows + (j + 1) * d, v[j]);
     }
   }
 

@@ -67,8 +67,9 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   for (const verify::Case& one :
        verify::case_table(chapter.support, chapter.tile_edges, pass, false, kSeed)) {
     INFO(verify::to_string(one));
+    const bool launches = one.spec.shape.rows() > 0;  // without rows a call is a no-op
     CHECK(io_of(count(chapter, step, pass, one.spec, one.offset)) ==
-          formula(one.spec.shape, one.spec.mask));
+          (launches ? formula(one.spec.shape, one.spec.mask) : Io{}));
   }
 }
 
@@ -126,7 +127,8 @@ TEST_CASE("05_fused_forward: N = 512, d = 64, one head") {
       .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
-  CHECK(io == find_io_formula("05_fused_forward", "forward", Pass::kForward)(spec.shape, spec.mask));
+  CHECK(io ==
+        find_io_formula("05_fused_forward", "forward", Pass::kForward)(spec.shape, spec.mask));
   CHECK(io.loads + io.stores == Tc * (3 * N * d + 4 * N) + N * d + N);
   CHECK(io.reads + io.writes == 5 * N * d + 5 * N);
   CHECK(traffic.shared_load_wavefronts == traffic.shared_load_wavefronts_ideal);

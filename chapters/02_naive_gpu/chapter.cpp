@@ -19,6 +19,7 @@ const Chapter& ch02_naive_gpu() {
       .memory = device_memory,
       .steps = kSteps,
       .tile_edges = kTileEdges,
+      .support = {.max_n = std::int64_t{65535} * naive_gpu::kBlockRows},
   };
   return kChapter;
 }

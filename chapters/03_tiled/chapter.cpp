@@ -37,6 +37,7 @@ const Chapter& ch03_tiled() {
       .steps = kSteps,
       .twin = &kTwin,
       .tile_edges = kTileEdges,
+      .support = {.max_n = std::int64_t{65535} * 8},
   };
   return kChapter;
 }

@@ -19,7 +19,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
   cpu::KeyTile<kD> tile;
 
   for (std::int64_t j0 = 0; j0 < Nk; j0 += cpu::kKeys) {
-    tile.load(k + j0 * d, v + j0 * d, Nk - j0, d);
+    tile.load_k(k + j0 * d, Nk - j0, d);
     for (std::int64_t i = i0; i < i1; ++i) {
       float s[cpu::kKeys];
       tile.scores(args.q + (head * Nq + i) * d, d, args.scale, s);
@@ -36,7 +36,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
     std::fill_n(args.o + (head * Nq + i) * d, d, 0.0f);
   }
   for (std::int64_t j0 = 0; j0 < Nk; j0 += cpu::kKeys) {
-    tile.load(k + j0 * d, v + j0 * d, Nk - j0, d);
+    tile.load_v(v + j0 * d, Nk - j0, d);
     for (std::int64_t i = i0; i < i1; ++i) {
       const std::int64_t keys =
           std::clamp<std::int64_t>(visible_keys(i, diagonal, Nk) - j0, 0, cpu::kKeys);

@@ -25,7 +25,8 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
   cpu::KeyTile<kD> tile;
   for (std::int64_t j0 = 0; j0 < Nk; j0 += cpu::kKeys) {
     const std::int64_t at = (head * Nk + j0) * d;
-    tile.load(args.k + at, args.v + at, Nk - j0, d);
+    tile.load_k(args.k + at, Nk - j0, d);
+    tile.load_v(args.v + at, Nk - j0, d);
     for (std::int64_t i = i0; i < i1; ++i) {
       const std::int64_t keys =
           std::clamp<std::int64_t>(visible_keys(i, diagonal, Nk) - j0, 0, cpu::kKeys);

@@ -31,7 +31,7 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
     const int i = n / kT.Bc;  // neighbouring lanes take neighbouring keys
     const int j = n % kT.Bc;
     float dot = 0.0f;
-    for (int c = 0; c < d; ++c) dot += sQ[i * kT.D + c] * sK[j * (kT.D + 1) + c];
+    for (int c = 0; c < d; ++c) dot += sQ[i * (kT.D + 1) + c] * sK[j * (kT.D + 1) + c];
     const bool sees = j0 + j < visible_keys(i0 + i, diagonal, Nk);
     sS[i * (kT.Bc + 1) + j] = sees ? scale * dot : -INFINITY;
   }
@@ -87,8 +87,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
                                std::int64_t Nk, std::int64_t d, std::int64_t diagonal,
                                float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  float* sQ = dynamic_shared<float>();  // (Br, D)
-  float* sK = sQ + kT.Br * kT.D;        // (Bc, D + 1): its columns are read by neighbouring lanes
+  float* sQ = dynamic_shared<float>();  // (Br, D + 1)
+  float* sK = sQ + kT.Br * (kT.D + 1);  // (Bc, D + 1): its columns are read by neighbouring lanes
   float* sV = sK + kT.Bc * (kT.D + 1);  // (Bc, D)
   float* sS = sV + kT.Bc * kT.D;        // (Br, Bc + 1)
   const std::int64_t head = blockIdx.x;
@@ -106,7 +106,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     device::load_tile<kThreads>(sK, kT.Bc, kT.D, kT.D + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads>(sV, kT.Bc, kT.D, kT.D, gV + j0 * d, Nk - j0, d);
     for (std::int64_t i0 = 0; i0 < Nq; i0 += kT.Br) {
-      device::load_tile<kThreads>(sQ, kT.Br, kT.D, kT.D, gQ + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads>(sQ, kT.Br, kT.D, kT.D + 1, gQ + i0 * d, Nq - i0, d);
       __syncthreads();  // wait until the tiles are complete
       scores<kD>(sQ, sK, sS, i0, j0, Nk, d, diagonal, scale);
       __syncthreads();  // wait until all scores are there

@@ -5,14 +5,14 @@
 
 namespace attn::fused_forward {
 
-/// Tile sizes for one bucket of d. The tiles Q (Br, D), K (Bc, D + 1), V (Bc, D) and the scores
-/// S (Br, Bc + 1) share 48 KiB, which every GPU grants without asking.
+/// Tile sizes for one bucket of d. The tiles Q (Br, D + 1), K (Bc, D + 1), V (Bc, D) and the
+/// scores S (Br, Bc + 1) share 48 KiB, which every GPU grants without asking.
 struct Tiles {
   int D;   // columns: d rounded up to 32, 64 or 128
   int Br;  // queries
   int Bc;  // keys
   ATTN_HOST_DEVICE constexpr int floats() const {
-    return Br * D + Bc * (D + 1) + Bc * D + Br * (Bc + 1);
+    return Br * (D + 1) + Bc * (D + 1) + Bc * D + Br * (Bc + 1);
   }
 };
 

@@ -93,6 +93,7 @@ Arena& Arena::get() {
 }
 
 void* Arena::allocate(std::size_t bytes, std::string_view label) {
+  if (bytes > kBytes) return nullptr;
   const std::lock_guard lock(mutex_);
   const std::size_t room = (std::max<std::size_t>(bytes, 1) + kGap - 1) / kGap * kGap;
   // First fit from where the last search ended, twice: to the end, then from the beginning.

@@ -19,8 +19,17 @@ using attn::simt::Access;
   if (recorder == nullptr) [[likely]] {
     return;
   }
-  recorder->access(reinterpret_cast<std::uintptr_t>(address), bytes, kind,
-                   reinterpret_cast<std::uintptr_t>(return_address));
+  // Nothing that the recorder itself calls may come back here: the linker may have chosen a kernel
+  // file's instrumented copy of a library function.
+  attn::simt::active_recorder = nullptr;
+  // A struct that is copied whole is as many accesses as a thread needs for it.
+  constexpr std::size_t kWidest = 16;
+  for (std::size_t done = 0; done < bytes; done += kWidest) {
+    recorder->access(reinterpret_cast<std::uintptr_t>(address) + done,
+                     bytes - done < kWidest ? bytes - done : kWidest, kind,
+                     reinterpret_cast<std::uintptr_t>(return_address));
+  }
+  attn::simt::active_recorder = recorder;
 }
 
 }  // namespace
@@ -60,7 +69,9 @@ void __tsan_write_range(void* address, std::size_t bytes) {
 }
 void __sanitizer_cov_trace_pc() {
   if (attn::simt::Recorder* recorder = attn::simt::active_recorder) {
+    attn::simt::active_recorder = nullptr;
     recorder->block_of_code(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+    attn::simt::active_recorder = recorder;
   }
 }
 void __tsan_vptr_read(void**) {}

@@ -8,6 +8,7 @@
 
 #include "common/simt/arena.hpp"
 #include "common/simt/detectors.hpp"
+#include "common/simt/device.hpp"
 #include "common/simt/tracer.hpp"
 
 namespace attn::simt {
@@ -75,7 +76,7 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     space = Space::kShared;
     static_touched_.begin = std::min(static_touched_.begin, address);
     static_touched_.end = std::max(static_touched_.end, address + bytes);
-  } else if (dynamic_shared_.contains(address)) {
+  } else if (address - dynamic_shared_.begin < kLargestSharedBytesPerBlock) {
     space = Space::kShared;
     if (address + bytes > dynamic_shared_.end) {
       stop_at(

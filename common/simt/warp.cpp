@@ -16,6 +16,7 @@ namespace {
 /// The lane that `lane` reads in a shuffle, as the PTX ISA defines shfl.sync for a segment of
 /// `width` lanes; outside the segment (or below it, for up) a lane keeps its own value.
 int shuffle_source(WarpKind kind, int lane, int argument, int width) {
+  argument &= kWarpSize - 1;  // the instruction takes five bits
   const int segment = lane & ~(width - 1);
   const int last = segment + width - 1;
   switch (kind) {

@@ -35,6 +35,10 @@ struct Verdict {
 /// Compares outputs with the truth; damage and detections fail the verdict too.
 Verdict judge(const Truth& truth, const Outputs& outputs);
 
+/// Everything a run did that it must not do, whatever it computed: damaged guard bands and inputs, and
+/// what the detectors saw. Empty if there is nothing.
+std::string misconduct(const Outputs& outputs);
+
 /// The array of `outputs` called "o", "lse", "dq", "dk" or "dv".
 const std::vector<float>& array_of(const Outputs& outputs, const std::string& name);
 

@@ -34,6 +34,9 @@ Solved solve(const Subject& subject, const Problem& problem) {
   Truth truth = truth_of(problem, subject.pass);
   Outputs outputs =
       run(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, RunOptions{});
+  if (const std::string text = misconduct(outputs); !text.empty()) {
+    throw Error(ErrorKind::kDeviceFailure, text);
+  }
   return {problem, std::move(truth), std::move(outputs)};
 }
 

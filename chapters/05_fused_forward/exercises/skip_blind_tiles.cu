@@ -25,8 +25,8 @@ __global__ void skipping_kernel(const float* gQ, const float* gK, const float* g
                                 std::int64_t Nk, std::int64_t d, std::int64_t diagonal,
                                 float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  float* sQ = dynamic_shared<float>();  // (Br, D)
-  float* sK = sQ + kT.Br * kT.D;        // (Bc, D + 1): its columns are read by neighbouring lanes
+  float* sQ = dynamic_shared<float>();  // (Br, D + 1)
+  float* sK = sQ + kT.Br * (kT.D + 1);  // (Bc, D + 1): its columns are read by neighbouring lanes
   float* sV = sK + kT.Bc * (kT.D + 1);  // (Bc, D)
   float* sS = sV + kT.Bc * kT.D;        // (Br, Bc + 1)
   const std::int64_t head = blockIdx.x;
@@ -44,7 +44,7 @@ __global__ void skipping_kernel(const float* gQ, const float* gK, const float* g
     device::load_tile<kThreads>(sK, kT.Bc, kT.D, kT.D + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads>(sV, kT.Bc, kT.D, kT.D, gV + j0 * d, Nk - j0, d);
     for (std::int64_t i0 = first_row(j0, diagonal); i0 < Nq; i0 += kT.Br) {
-      device::load_tile<kThreads>(sQ, kT.Br, kT.D, kT.D, gQ + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads>(sQ, kT.Br, kT.D, kT.D + 1, gQ + i0 * d, Nq - i0, d);
       __syncthreads();  // wait until the tiles are complete
       scores<kD>(sQ, sK, sS, i0, j0, Nk, d, diagonal, scale);
       __syncthreads();  // wait until all scores are there
