@@ -35,7 +35,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
       tile.scores(args.q + (head * Nq + i) * d, d, args.scale, s);
       const float new_max = std::max(row_max[i], cpu::maximum(s, keys));
       const float reference = new_max == -kInfinity ? 0.0f : new_max;
-      const float rescale = std::exp(row_max[i] - reference);
+      const float rescale = new_max == row_max[i] ? 1.0f : std::exp(row_max[i] - reference);
       row_sum[i] = row_sum[i] * rescale + cpu::exponentials(s, keys, reference);
       tile.add_weighted(s, keys, rescale, o + i * d, d);
       row_max[i] = new_max;
