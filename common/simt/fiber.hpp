@@ -12,6 +12,7 @@
 #include <cstddef>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -32,6 +33,10 @@ class Fiber {
   void start(Entry entry, void* argument) {
     entry_ = entry;
     argument_ = argument;
+#if defined(__SANITIZE_ADDRESS__)
+    // Frames that were abandoned on this stack left their locals marked.
+    __asan_unpoison_memory_region(static_cast<char*>(top_) - bytes_, bytes_);
+#endif
     inside_ = boost::context::detail::make_fcontext(top_, bytes_, &Fiber::run);
   }
 
