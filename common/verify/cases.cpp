@@ -19,6 +19,8 @@ constexpr std::pair<std::int64_t, std::int64_t> kAwkwardPairs[] = {
 /// Multiply-adds of Q K^T that one case of the covering array may cost; the CPU machine with its
 /// detectors on does a few million of them per second.
 constexpr std::int64_t kWork = 160'000;
+/// More heads than the second or third dimension of a grid can count (65,535).
+constexpr std::int64_t kManyHeads = 70'000;
 /// With no edge of its own a chapter still gets sizes in the usual places.
 constexpr int kDefaultEdge = 16;
 
@@ -68,7 +70,8 @@ class Builder {
                                .tile_edge = edges_[number % edges_.size()],
                                .seed = seed_ + number},
                       .offset = number % 5 == 4 ? 1 : 0,
-                      .repeat = number % 8 == 3});
+                      .repeat = number % 8 == 3,
+                      .watched = shape.heads() < kManyHeads});
   }
 
   /// Default scale mostly, negative often, zero now and then.
@@ -172,7 +175,7 @@ void add_distributions(Builder& builder) {
 void add_extremes(Builder& builder) {
   builder.add(make_shape(0, 2, 5, 5, 8), Mask::kFull, InputKind::kNormal, 0);
   builder.add(make_shape(2, 0, 5, 5, 8), Mask::kFull, InputKind::kNormal, 0);
-  builder.add(make_shape(65537, 1, 1, 1, 1), Mask::kFull, InputKind::kNormal, 0);
+  builder.add(make_shape(kManyHeads, 1, 1, 1, 1), Mask::kFull, InputKind::kNormal, 0);
 }
 
 }  // namespace

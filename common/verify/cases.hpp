@@ -21,15 +21,19 @@ struct Case {
   int offset = 0;
   /// Run it twice, with different rubbish in the workspace, and compare bit by bit.
   bool repeat = false;
+  /// Whether the detectors may watch. Not a case of tens of thousands of blocks: with them it would
+  /// take a minute, and what it is about, the grid and the offsets, shows in the results.
+  bool watched = true;
 };
 
 /// "B=1 H=1 Nq=17 Nk=33 d=40, causal, scale=-0.158, normal inputs, seed=..., unaligned"
 std::string to_string(const Case& one);
 
 /// The table for a chapter whose tiles end at multiples of `tile_edges` (none: 16 is used), plain
-/// inputs and small problems first, so that the first failure is the easiest to look into. Nq, Nk from {0, 1, 2, 17,
-/// T-1, T, T+1, 2T+1, 3T+5} for every edge T, and awkward pairs; d from {1, 8, 16, 32, 40, 64, 80,
-/// 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every input distribution.
+/// inputs and small problems first, so that the first failure is the easiest to look into. Nq, Nk
+/// from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5} for every edge T, and awkward pairs; d from {1, 8, 16,
+/// 32, 40, 64, 80, 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every input
+/// distribution.
 ///
 /// By default each (Nq, Nk) comes once per mask and the rest is cycled, d kept small where Nq * Nk is
 /// large; `full_product` gives all combinations.

@@ -60,6 +60,7 @@ class Checker {
     for (const Case& one : cases) {
       if (!attempt(to_string(one), [&] { return run_case(one); })) return report_;
     }
+    memory().watch(options_.detectors);
     for (const Property& property : properties) {
       const std::string name = fmt::format("{}, seed={}", property.name, subject_.seed);
       if (!attempt(name, [&] { return run_property(property); })) return report_;
@@ -101,6 +102,7 @@ class Checker {
   }
 
   std::string run_case(const Case& one) {
+    memory().watch(options_.detectors && one.watched);
     const Problem problem = make_problem(one.spec, subject_.pass);
     const Truth truth = truth_of(problem, subject_.pass);
     const auto call = [&](unsigned char dirt) {
