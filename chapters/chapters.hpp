@@ -16,6 +16,7 @@ const Chapter& ch02_naive_gpu();
 const Chapter& ch03_tiled();
 const Chapter& ch04_online_softmax();
 const Chapter& ch05_fused_forward();
+const Chapter& ch06_recompute_backward();
 
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();

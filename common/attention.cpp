@@ -227,4 +227,13 @@ const Step& find_step(const Chapter& chapter, std::string_view id) {
   bad(fmt::format("step = {}: {} has {}", id, chapter.id, known));
 }
 
+const Step* default_step(const Chapter& chapter, Pass pass) {
+  for (auto step = chapter.steps.rbegin(); step != chapter.steps.rend(); ++step) {
+    if (pass == Pass::kForward ? step->forward != nullptr : step->backward != nullptr) {
+      return &*step;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace attn

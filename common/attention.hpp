@@ -80,6 +80,13 @@ ATTN_HOST_DEVICE constexpr std::int64_t visible_keys(std::int64_t i, std::int64_
   return visible < 0 ? 0 : visible > Nk ? Nk : visible;
 }
 
+/// The first row that sees key j: the rows from there to Nq - 1 are those that do. Nq if none does.
+ATTN_HOST_DEVICE constexpr std::int64_t first_query(std::int64_t j, std::int64_t diagonal,
+                                                    std::int64_t Nq) {
+  const std::int64_t first = j - diagonal;
+  return first < 0 ? 0 : first > Nq ? Nq : first;
+}
+
 /// 1/sqrt(d), the scale of "Attention Is All You Need" (Vaswani et al. 2017, equation 1).
 float default_scale(std::int64_t d);
 
@@ -158,7 +165,7 @@ struct Chapter {
   std::string_view title;                // "Naive GPU"
   std::string_view idea;                 // one line for tables
   Memory& (*memory)() = nullptr;         // where its pointers live
-  std::span<const Step> steps;           // the last one is the default
+  std::span<const Step> steps;           // the last one that has a pass is its default
   const Step* twin = nullptr;            // the same algorithm as plain C++ loops, on host memory
   std::string_view forward_of = {};      // id of the chapter whose forward this one borrows
   std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
@@ -176,7 +183,10 @@ void forward(const Chapter& chapter, const Step& step, const ForwardArgs& args);
 /// zeros: no row contributes to them). Throws Error; kUnsupported if the step has no backward.
 void backward(const Chapter& chapter, const Step& step, const BackwardArgs& args);
 
-/// The step called `id`, or the default step for an empty id. Throws Error(kBadArgument).
+/// The step called `id`, or the last step for an empty id. Throws Error(kBadArgument).
 const Step& find_step(const Chapter& chapter, std::string_view id);
+
+/// The last step that has this pass; null if none has.
+const Step* default_step(const Chapter& chapter, Pass pass);
 
 }  // namespace attn
