@@ -17,6 +17,7 @@ const Chapter& ch03_tiled();
 const Chapter& ch04_online_softmax();
 const Chapter& ch05_fused_forward();
 const Chapter& ch06_recompute_backward();
+const Chapter& ch07_v2_loop_order();
 
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();
