@@ -479,7 +479,7 @@ def bad_shapes(cli):
         if not chapter["grouped_heads"]:
             cli.test(f"{chapter['id']}: grouped heads", lambda: grouped(chapter))
         cli.test(f"{chapter['id']}: d too large", lambda: large_d(chapter))
-        if not chapter["steps"][-1]["backward"]:
+        if chapter["default_backward_step"] is None:
             cli.test(f"{chapter['id']}: no backward", lambda: no_backward(chapter))
 
 
@@ -599,7 +599,10 @@ def commands(cli):
         text = cli.succeed("list")
         for chapter in known:
             assert chapter["id"] in text and chapter["steps"], chapter
-            assert chapter["default_step"] in [step["id"] for step in chapter["steps"]]
+            for which in ("forward", "backward"):
+                having = [step["id"] for step in chapter["steps"]
+                          if step[which] and not step["twin"]]
+                assert chapter[f"default_{which}_step"] == (having[-1] if having else None)
         assert "\x1b" not in text, "escape codes, and not on a terminal"
 
     def workloads():

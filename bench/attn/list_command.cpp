@@ -50,10 +50,15 @@ ExitStatus list(bool as_json) {
                        {"backward", step->backward != nullptr},
                        {"deterministic_backward", step->deterministic_backward}});
     }
+    const auto id_or_null = [&](Pass pass) {
+      const Step* step = default_step(*chapter, pass);
+      return step == nullptr ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(step->id);
+    };
     chapters.push_back({{"id", chapter->id},
                         {"title", chapter->title},
                         {"idea", chapter->idea},
-                        {"default_step", chapter->steps.back().id},
+                        {"default_forward_step", id_or_null(Pass::kForward)},
+                        {"default_backward_step", id_or_null(Pass::kBackward)},
                         {"forward_of", chapter->forward_of},
                         {"max_d", chapter->support.max_d},
                         {"grouped_heads", chapter->support.grouped_heads},

@@ -126,30 +126,26 @@ struct Choice {
   const Step* step;
 };
 
-Choice choose_forward(const Chapter& chapter, const Step& step) {
-  if (step.forward != nullptr) return {&chapter, &step};
-  if (chapter.forward_of.empty()) {
-    throw Error(ErrorKind::kUnsupported,
-                fmt::format("run: {} {} has no forward pass", chapter.id, step.id));
-  }
-  const Chapter& lender = chapters::find(chapter.forward_of);
-  return {&lender, &lender.steps.back()};
+/// named: the step that --step asks for, or null. Its own forward, or the chapter's, or a borrowed one.
+Choice choose_forward(const Chapter& chapter, const Step* named) {
+  if (named != nullptr && named->forward != nullptr) return {&chapter, named};
+  const Chapter& lender = chapter.forward_of.empty() ? chapter : chapters::find(chapter.forward_of);
+  return {&lender, default_step(lender, Pass::kForward)};
 }
 
-Choice choose_backward(const Chapter& chapter, const Step& step, bool named, bool deterministic) {
-  if (step.backward == nullptr) {
+Choice choose_backward(const Chapter& chapter, const Step* named, bool deterministic) {
+  const Step* step = named != nullptr ? named : default_step(chapter, Pass::kBackward);
+  if (step == nullptr || step->backward == nullptr) {
     throw Error(ErrorKind::kUnsupported,
-                fmt::format("--do: {} {} has no backward pass", chapter.id, step.id));
+                fmt::format("--do: {} {}has no backward pass", chapter.id,
+                            step == nullptr ? "" : fmt::format("{} ", step->id)));
   }
-  if (!deterministic || step.deterministic_backward) return {&chapter, &step};
-  if (!named) {
-    for (const Step& other : chapter.steps) {
-      if (other.backward != nullptr && other.deterministic_backward) return {&chapter, &other};
-    }
+  if (deterministic && !step->deterministic_backward) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("--deterministic: {} {} adds its gradients in any order", chapter.id,
+                            step->id));
   }
-  throw Error(
-      ErrorKind::kUnsupported,
-      fmt::format("--deterministic: {} {} adds its gradients in any order", chapter.id, step.id));
+  return {&chapter, step};
 }
 
 /// Throws what the run noticed: a kernel that wrote outside its arrays, say.
@@ -162,15 +158,14 @@ void expect_clean(const verify::Outputs& outputs) {
 
 ExitStatus run(const RunArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
-  const bool named = !arguments.step.empty();
-  const Step& step = named ? *select_steps(chapter, arguments.step).front() : chapter.steps.back();
+  const Step* named =
+      arguments.step.empty() ? nullptr : select_steps(chapter, arguments.step).front();
   check_gradients(arguments);
   const Mask mask = mask_of(arguments.problem);
   const float scale = arguments.scale.empty() ? 0.0f : parse_float("--scale", arguments.scale);
-  const Choice forward = choose_forward(chapter, step);
-  const Choice backward = arguments.backward()
-                              ? choose_backward(chapter, step, named, arguments.deterministic)
-                              : forward;
+  const Choice forward = choose_forward(chapter, named);
+  const Choice backward =
+      arguments.backward() ? choose_backward(chapter, named, arguments.deterministic) : forward;
   check_files(arguments);
 
   io::NpyArray q = read("--q", arguments.q);

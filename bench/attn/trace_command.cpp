@@ -121,6 +121,13 @@ void run_traced(Trace& trace) {
                           outputs.detections.end());
 }
 
+/// The step that is asked for, or the last one that has the pass that is asked for.
+const Step& step_of(const TraceArguments& arguments, const Chapter& chapter) {
+  if (!arguments.step.empty()) return *select_steps(chapter, arguments.step).front();
+  const Step* step = default_step(chapter, parse_pass(arguments.pass).value_or(Pass::kForward));
+  return step != nullptr ? *step : chapter.steps.back();
+}
+
 /// The pass that is asked for, or the first one that the step has.
 Pass pass_of(const TraceArguments& arguments, const Chapter& chapter, const Step& step) {
   const Pass pass = parse_pass(arguments.pass)
@@ -134,8 +141,7 @@ Pass pass_of(const TraceArguments& arguments, const Chapter& chapter, const Step
 
 ExitStatus trace(const TraceArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
-  const Step& step = arguments.step.empty() ? chapter.steps.back()
-                                            : *select_steps(chapter, arguments.step).front();
+  const Step& step = step_of(arguments, chapter);
   if (!arguments.device.empty()) {
     naming("--device", [&] { simt::set_current_device(simt::find_device(arguments.device)); });
   }

@@ -255,8 +255,10 @@ struct Comparison {
   const std::vector<double>& expected;
 };
 
-/// Runs both passes, where the step has them, with and without a mask; true if all is right.
-bool show_real_problem(const Chapter& chapter, const Step& step) {
+/// Runs both passes, where the chapter has them, with and without a mask; true if all is right.
+bool show_real_problem(const Chapter& chapter) {
+  const Step* forward = default_step(chapter, Pass::kForward);
+  const Step* backward = default_step(chapter, Pass::kBackward);
   constexpr unsigned kSeed = 1;
   constexpr double kAllowed = 1e-4;  // rounding alone leaves about 1e-6 at this size
   std::mt19937 generator(kSeed);
@@ -289,15 +291,15 @@ bool show_real_problem(const Chapter& chapter, const Step& step) {
   for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
     inputs.mask = mask;
     const reference::Forward expected = reference::forward(inputs);
-    if (step.forward != nullptr) {
-      const Result result = run_forward(chapter, step, inputs);
+    if (forward != nullptr) {
+      const Result result = run_forward(chapter, *forward, inputs);
       add_row(Pass::kForward, result,
               std::array<Comparison, 2>{
                   {{"O", result.o, expected.o}, {"LSE", result.lse, expected.lse}}});
     }
-    if (step.backward != nullptr) {
+    if (backward != nullptr) {
       const reference::Gradients gradients = reference::backward(inputs, expected);
-      const Result result = run_backward(chapter, step, inputs, expected);
+      const Result result = run_backward(chapter, *backward, inputs, expected);
       add_row(Pass::kBackward, result,
               std::array<Comparison, 3>{{{"dQ", result.grad_q, gradients.grad_q},
                                          {"dK", result.grad_k, gradients.grad_k},
@@ -316,10 +318,11 @@ bool show_real_problem(const Chapter& chapter, const Step& step) {
 int main() {
   const attn::Chapter& chapter = attn::chapters::ATTN_CHAPTER();
   try {
-    const attn::Step& step = attn::find_step(chapter, "");
-    fmt::print("{}: {}\nruns on: {}\n\n", chapter.id, step.idea, chapter.memory().name());
-    if (step.forward != nullptr) attn::show_tiny_problem(chapter, step);
-    return attn::show_real_problem(chapter, step) ? 0 : 1;
+    const attn::Step* forward = attn::default_step(chapter, attn::Pass::kForward);
+    const std::string_view idea = (forward != nullptr ? *forward : chapter.steps.back()).idea;
+    fmt::print("{}: {}\nruns on: {}\n\n", chapter.id, idea, chapter.memory().name());
+    if (forward != nullptr) attn::show_tiny_problem(chapter, *forward);
+    return attn::show_real_problem(chapter) ? 0 : 1;
   } catch (const attn::Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;
