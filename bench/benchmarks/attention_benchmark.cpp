@@ -1,95 +1,219 @@
 // SPDX-License-Identifier: MIT
-//
-// attn_benchmarks: how fast this computer's CPU runs plain C++ chapters, and how fast the CPU machine
-// runs kernels. The latter is the speed of a simulator: it decides how long tests take, and it says
-// nothing about a GPU. Debian's library warns that it was built as DEBUG: that is the library's own
-// timing code, not what is measured.
+#include "bench/benchmarks/attention_benchmark.hpp"
+
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <memory>
+#include <new>
 #include <string>
-#include <string_view>
+#include <utility>
 
-#include "chapters/chapters.hpp"
-#include "common/attention.hpp"
-#include "common/io/workloads.hpp"
+#include "bench/benchmarks/implementations.hpp"
+#include "bench/benchmarks/sample.hpp"
+#include "bench/benchmarks/timer.hpp"
+#include "common/memory.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/run.hpp"
-#if ATTN_HAS_DEVICE
-#include "common/simt/options.hpp"
-#endif
 
-namespace attn {
+namespace attn::bench {
 namespace {
 
-/// Runs one pass of a step again and again.
-void run_step(benchmark::State& state, const Chapter& chapter, const Step& step, Pass pass,
-              const Shape& shape) {
-  const verify::Problem problem = verify::make_problem(
-      {.shape = shape, .scale = default_scale(shape.d), .seed = 20260101}, pass);
-  const verify::Outputs forward =
-      pass == Pass::kBackward ? run_forward(chapter, step, problem) : verify::Outputs{};
-  const verify::Run run(chapter, step, pass, problem, forward.o, forward.lse, {});
-  for (auto _ : state) run.call();
-  // Two matrix products forward, five backward, of 2 B H Nq Nk d operations each.
-  const double flops = 2.0 * (pass == Pass::kForward ? 2 : 5) *
-                       static_cast<double>(shape.rows() * shape.Nk * shape.d);
-  state.counters["FLOP/s"] =
-      benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kSeed = 20260101;
+// On the CPU: above this, one call an iteration and three repetitions are enough;
+constexpr double kLongFlops = 1e10;
+// and backward passes are timed up to here: textbook loops take about a second for it.
+constexpr double kMostBackwardFlops = 3e9;
+
+bool g_found_errors = false;
+std::optional<Clock::time_point> g_deadline;
+
+/// One thing to time.
+struct Case {
+  const Chapter* chapter;
+  const Step* step;
+  Pass pass;
+  Problem problem;
+};
+
+std::string name_of(const Case& one) {
+  return fmt::format("{}/{}/{}/{}", one.chapter->id, one.step->id, to_string(one.pass),
+                     to_string(one.problem));
 }
 
-void add(const std::string& name, const Chapter& chapter, const Step& step, Pass pass,
-         const Shape& shape) {
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [&chapter, &step, pass, shape](benchmark::State& state) {
-                                 run_step(state, chapter, step, pass, shape);
-                               })
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime();
+/// The inputs of one problem, for both passes; those of the last one asked for are kept, because
+/// the cases of a problem follow each other.
+const verify::Problem& inputs(const Problem& problem) {
+  static verify::Problem kept;
+  if (kept.q.empty() || kept.shape != problem.shape) {
+    kept = {};  // first free, then allocate
+    kept = verify::make_problem(
+        {.shape = problem.shape, .scale = default_scale(problem.shape.d), .seed = kSeed},
+        Pass::kBackward);
+  }
+  kept.mask = problem.mask;
+  return kept;
 }
 
-/// Plain C++ chapters and twins: true times of this computer. Compare them by their ratios.
-void add_plain_cpp(const Chapter& chapter, const Step& step) {
-  for (const std::int64_t N : {512, 4096, 16384}) {
-    const Shape shape = make_shape(1, 1, N, N, 64);
-    const std::string name = fmt::format("{}/{}/N:{}/d:64", chapter.id, step.id, N);
-    add(name + "/forward", chapter, step, Pass::kForward, shape);
-    if (step.backward != nullptr && N == 512) {
-      add(name + "/backward", chapter, step, Pass::kBackward, shape);
+/// Throws Error(kUnsupported) where a host workspace would push this computer into swapping.
+void check_memory(const Case& one) {
+  if (&verify::memory_of(*one.chapter, *one.step) != &host_memory()) return;
+  const auto bytes =
+      static_cast<double>(verify::workspace_bytes(*one.step, one.pass, one.problem.shape));
+  const double all = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<double>(::sysconf(_SC_PAGE_SIZE));
+  if (bytes <= all / 2) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("its workspace of {:.1f} GiB is more than half of this computer's {:.1f}",
+                          bytes / 0x1p30, all / 0x1p30));
+}
+
+/// Prints what is wrong, and throws.
+void require_right(const std::string& errors, const std::string& what) {
+  if (errors.empty()) return;
+  g_found_errors = true;
+  fmt::print(stderr, "{} is wrong (seed {}):\n{}\n", what, kSeed, errors);
+  throw Error(ErrorKind::kDeviceFailure, "wrong, so not timed");
+}
+
+/// O and LSE for a backward pass: by the chapter's own forward pass or the one it borrows, checked.
+verify::Outputs forward_for(const Case& one) {
+  const Chapter* chapter = one.chapter;
+  for (const Chapter* other : implementations()) {
+    if (other->id == one.chapter->forward_of) chapter = other;
+  }
+  const Step* step = default_step(*chapter, Pass::kForward);
+  if (step == nullptr) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("{} has no forward pass", chapter->id));
+  }
+  const verify::Problem& problem = inputs(one.problem);
+  verify::Outputs outputs = verify::run_forward(*chapter, *step, problem);
+  require_right(find_errors(problem, Pass::kForward, outputs, {}, {}),
+                fmt::format("{}: the forward pass of {} {}", name_of(one), chapter->id, step->id));
+  return outputs;
+}
+
+/// A case with its arrays, ready to be timed: found right, and warm.
+class Prepared {
+ public:
+  explicit Prepared(const Case& one)
+      : case_(one),
+        forward_(one.pass == Pass::kBackward ? forward_for(one) : verify::Outputs{}),
+        run_(*one.chapter, *one.step, one.pass, inputs(one.problem), forward_.o, forward_.lse, {}) {
+    run_.call();
+    require_right(
+        find_errors(inputs(one.problem), one.pass, run_.collect(), forward_.o, forward_.lse),
+        name_of(one));
+    double total = 0;
+    for (int calls = 0; calls < 100 && total < 0.05; ++calls) total += seconds();
+  }
+
+  /// Seconds of one call.
+  double seconds() {
+    return timer_.seconds([this] {
+      if (case_.pass == Pass::kForward) {
+        forward(*case_.chapter, *case_.step, run_.forward_args());
+      } else {
+        backward(*case_.chapter, *case_.step, run_.backward_args());
+      }
+    });
+  }
+
+ private:
+  Case case_;
+  verify::Outputs forward_;
+  verify::Run run_;
+  Timer timer_;
+};
+
+/// A case that is timed in several repetitions: prepared at the first, and freed when the next case
+/// begins.
+class Subject {
+ public:
+  explicit Subject(const Case& one) : case_(one) {}
+
+  void measure(benchmark::State& state) {
+    if (current_ != this) {
+      if (current_ != nullptr) current_->prepared_.reset();
+      current_ = this;
+      prepare();
+    }
+    if (prepared_ == nullptr) {
+      state.SkipWithError(problem_.c_str());
+      return;
+    }
+    for (auto _ : state) state.SetIterationTime(prepared_->seconds());
+    state.counters["FLOP/s"] = benchmark::Counter(flops(case_.problem, case_.pass),
+                                                  benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["workspace_bytes"] =
+        static_cast<double>(verify::workspace_bytes(*case_.step, case_.pass, case_.problem.shape));
+  }
+
+ private:
+  void prepare() {
+    try {
+      if (g_deadline && Clock::now() > *g_deadline) {
+        throw Error(ErrorKind::kUnsupported, "not run: the time limit is over");
+      }
+      check_memory(case_);
+      prepared_ = std::make_unique<Prepared>(case_);
+    } catch (const Error& error) {
+      problem_ = error.what();
+    } catch (const std::bad_alloc&) {
+      problem_ = "not enough memory";
     }
   }
-}
 
-void add_plain_cpp() {
-  for (const Chapter* chapter : chapters::all()) {
-    for (const Step& step : chapter->steps) {
-      if (chapter->memory == host_memory) add_plain_cpp(*chapter, step);
-    }
-    if (chapter->twin != nullptr) add_plain_cpp(*chapter, *chapter->twin);
-  }
-}
+  static inline Subject* current_ = nullptr;
 
-#if ATTN_HAS_DEVICE
-/// One worker, so that the figure is that of one core.
-void add_cpu_machine() {
-  simt::options().workers = 1;
-  const Chapter& chapter = chapters::ch02_naive_gpu();
-  add(fmt::format("speed_of_the_CPU_machine_not_of_a_GPU/{}/vit_b16_224/one_core", chapter.id),
-      chapter, chapter.steps.back(), Pass::kForward, io::find_workload("vit_b16_224").shape);
+  Case case_;
+  std::unique_ptr<Prepared> prepared_;
+  std::string problem_;
+};
+
+void add(const Case& one, bool is_default) {
+  const bool has_pass =
+      one.pass == Pass::kForward ? one.step->forward != nullptr : one.step->backward != nullptr;
+  const bool on_host = &verify::memory_of(*one.chapter, *one.step) == &host_memory();
+  if (!has_pass || on_host == on_gpu()) return;
+  const double work = flops(one.problem, one.pass);
+  const bool too_long = one.pass == Pass::kBackward && work > kMostBackwardFlops;
+  if (on_host && is_default && too_long) return;
+  auto* benchmark = benchmark::RegisterBenchmark(
+      name_of(one).c_str(), [subject = std::make_shared<Subject>(one)](benchmark::State& state) {
+        subject->measure(state);
+      });
+  benchmark->Unit(benchmark::kMillisecond)->UseManualTime();
+  if (on_host && work > kLongFlops) benchmark->Iterations(1)->Repetitions(3);
 }
-#endif
 
 }  // namespace
-}  // namespace attn
 
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  attn::add_plain_cpp();
-#if ATTN_HAS_DEVICE
-  attn::add_cpu_machine();
-#endif
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+void add_benchmarks(const std::vector<Problem>& problems, std::optional<double> time_limit) {
+  if (time_limit) {
+    g_deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                    std::chrono::duration<double>(*time_limit));
+  }
+  const std::span<const Problem> all =
+      problems.empty() ? default_problems(on_gpu()) : std::span<const Problem>(problems);
+  for (const Problem& problem : all) {
+    for (const Chapter* chapter : implementations()) {
+      for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+        for (const Step& step : chapter->steps) {
+          add({chapter, &step, pass, problem}, problems.empty());
+        }
+        if (chapter->twin != nullptr) {
+          add({chapter, chapter->twin, pass, problem}, problems.empty());
+        }
+      }
+    }
+  }
 }
+
+bool found_errors() { return g_found_errors; }
+
+}  // namespace attn::bench

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// How many memory accesses of kernels the CPU machine handles in a second on one core: untraced, with
-// the tracer, with the detectors, and with both. CPU time, so that a busy computer does not count.
+// The speed of the CPU machine, a simulator: it decides how long tests take, and it says nothing
+// about a GPU. How many memory accesses of kernels one core handles in a second: untraced, with the
+// tracer, with the detectors, and with both. CPU time, so that a busy computer does not count.
 #include "chapters/chapters.hpp"
 
 #if ATTN_HAS_DEVICE
@@ -10,6 +11,7 @@
 #include <cstdint>
 
 #include "common/attention.hpp"
+#include "common/io/workloads.hpp"
 #include "common/simt/counters.hpp"
 #include "common/simt/options.hpp"
 #include "common/verify/inputs.hpp"
@@ -47,11 +49,28 @@ void accesses(benchmark::State& state, bool tracer, bool detectors) {
   state.SetItemsProcessed(state.iterations() * accesses);
 }
 
+/// A whole workload on one core.
+void workload(benchmark::State& state) {
+  const Chapter& chapter = chapters::ch02_naive_gpu();
+  const Shape shape = io::find_workload("vit_b16_224").shape;
+  const verify::Problem problem = verify::make_problem(
+      {.shape = shape, .scale = default_scale(shape.d), .seed = 20260101}, Pass::kForward);
+  const verify::Run run(chapter, chapter.steps.back(), Pass::kForward, problem, {}, {}, {});
+  const simt::Options before = simt::options();
+  simt::options().workers = 1;
+  for (auto _ : state) run.call();
+  simt::options() = before;
+}
+
 void untraced(benchmark::State& state) { accesses(state, false, false); }
 void traced(benchmark::State& state) { accesses(state, true, false); }
 void detected(benchmark::State& state) { accesses(state, false, true); }
 void traced_and_detected(benchmark::State& state) { accesses(state, true, true); }
 
+BENCHMARK(workload)
+    ->Name("speed_of_the_CPU_machine_not_of_a_GPU/02_naive_gpu/vit_b16_224/one_core")
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 BENCHMARK(untraced)->Name("accesses/untraced")->MeasureProcessCPUTime();
 BENCHMARK(traced)->Name("accesses/tracer")->MeasureProcessCPUTime();
 BENCHMARK(detected)->Name("accesses/detectors")->MeasureProcessCPUTime();
