@@ -11,7 +11,6 @@
 #endif
 
 namespace attn::testing {
-namespace {
 
 bool device_is_missing() {
 #ifdef ATTN_USE_CUDA
@@ -23,6 +22,8 @@ bool device_is_missing() {
   return false;
 #endif
 }
+
+namespace {
 
 void require_right(const Chapter& chapter, const Step& step, Pass pass) {
   const verify::CheckReport report =

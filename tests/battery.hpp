@@ -12,4 +12,7 @@ namespace attn::testing {
 /// machine without one, prints "skipped: no CUDA device", which ctest shows as Skipped.
 void require_right(const Chapter& chapter, Pass pass);
 
+/// True in a program built for a GPU, on a machine without one.
+bool device_is_missing();
+
 }  // namespace attn::testing

@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
+#include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 #include "tests/catch.hpp"
@@ -12,36 +15,46 @@
 namespace attn::testing {
 namespace {
 
+constexpr std::uint64_t kSeed = 20260101;
+
+/// What another step must compute if this one is right: these outputs, within the tolerance of both.
+/// Where there is no number to compare with (-inf, NaN), what the oracle says.
+std::vector<verify::Expected> as_computed(const verify::Truth& truth,
+                                          const verify::Outputs& outputs) {
+  std::vector<verify::Expected> arrays = truth.arrays;
+  for (verify::Expected& array : arrays) {
+    const std::vector<float>& computed = verify::array_of(outputs, array.name);
+    for (std::size_t e = 0; e < array.values.size(); ++e) {
+      if (std::isfinite(computed[e])) array.values[e] = static_cast<double>(computed[e]);
+      array.tolerance[e] *= 2;
+    }
+  }
+  return arrays;
+}
+
+void check_agree(const std::vector<verify::Expected>& others, const verify::Outputs& outputs) {
+  for (const verify::Expected& array : others) {
+    const verify::Comparison result = verify::compare(array, verify::array_of(outputs, array.name));
+    INFO(result.text);
+    CHECK(result.passed);
+  }
+}
+
 TEST_CASE("all chapters and their twins agree, within the tolerance of both") {
   for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) {
     const verify::Problem problem = verify::make_problem({.shape = make_shape(2, 1, 113, 203, 40),
                                                           .mask = mask,
                                                           .scale = default_scale(40),
-                                                          .seed = 20260101},
+                                                          .seed = kSeed},
                                                          Pass::kForward);
-    std::vector<verify::Expected> others = verify::truth_of(problem, Pass::kForward).arrays;
-    for (verify::Expected& array : others) {
-      for (double& tolerance : array.tolerance) tolerance *= 2;
-    }
-    const auto agree = [&](const Chapter& chapter, const Step& step) {
-      const verify::Outputs outputs = verify::run_forward(chapter, step, problem);
-      for (const verify::Expected& array : others) {
-        INFO(fmt::format("{} {} against {}, {}", chapter.id, step.id, chapters::all().front()->id,
-                         to_string(mask)));
-        const verify::Comparison result =
-            verify::compare(array, verify::array_of(outputs, array.name));
-        INFO(result.text);
-        CHECK(result.passed);
-      }
-      return outputs;
-    };
-    // The first chapter is compared with the oracle, all others with the first chapter.
+    const verify::Truth truth = verify::truth_of(problem, Pass::kForward);
     const Chapter& first = *chapters::all().front();
-    const verify::Outputs outputs = agree(first, find_step(first, ""));
-    for (verify::Expected& array : others) {
-      const std::vector<float>& values = verify::array_of(outputs, array.name);
-      array.values.assign(values.begin(), values.end());
-    }
+    const std::vector<verify::Expected> others =
+        as_computed(truth, verify::run_forward(first, find_step(first, ""), problem));
+    const auto agree = [&](const Chapter& chapter, const Step& step) {
+      INFO(fmt::format("{} {} against {}, {}", chapter.id, step.id, first.id, to_string(mask)));
+      check_agree(others, verify::run_forward(chapter, step, problem));
+    };
     for (const Chapter* chapter : chapters::all().subspan(1)) {
       for (const Step& step : chapter->steps) {
         if (step.forward != nullptr) agree(*chapter, step);
@@ -50,6 +63,67 @@ TEST_CASE("all chapters and their twins agree, within the tolerance of both") {
     }
   }
 }
+
+TEST_CASE("from chapter 04 on no workspace grows with N^2, but that of the textbook backward") {
+  const Shape small = make_shape(1, 1, 1024, 1024, 64);
+  const Shape longer = make_shape(1, 1, 2048, 2048, 64);
+  const Shape more_keys = make_shape(1, 1, 1024, 2048, 64);
+  for (const Chapter* chapter : chapters::all()) {
+    if (chapter->id < "04") continue;
+    const auto check = [&](const Step& step, WorkspaceBytes bytes) {
+      if (bytes == nullptr) return;
+      INFO(fmt::format("{} {}", chapter->id, step.id));
+      const bool textbook = chapter->id == "06_recompute_backward" && step.id == "step1_textbook";
+      CHECK((bytes(longer) <= 2 * bytes(small)) != textbook);
+      CHECK((bytes(more_keys) == bytes(small)) != textbook);
+    };
+    for (const Step& step : chapter->steps) {
+      check(step, step.forward_workspace_bytes);
+      check(step, step.backward_workspace_bytes);
+    }
+    if (chapter->twin != nullptr) check(*chapter->twin, chapter->twin->forward_workspace_bytes);
+  }
+}
+
+#if ATTN_HAS_DEVICE
+
+TEST_CASE("07 equals 05 on every case of its table") {
+  const Chapter& before = chapters::ch05_fused_forward();
+  const Chapter& after = chapters::ch07_v2_loop_order();
+  for (const verify::Case& one :
+       verify::case_table(after.support, after.tile_edges, Pass::kForward, false, kSeed)) {
+    INFO(verify::to_string(one));
+    const verify::Problem problem = verify::make_problem(one.spec, Pass::kForward);
+    const std::vector<verify::Expected> expected =
+        as_computed(verify::truth_of(problem, Pass::kForward),
+                    verify::run_forward(before, find_step(before, ""), problem));
+    for (const Step& step : after.steps) {
+      if (step.forward == nullptr) continue;
+      INFO(step.id);
+      check_agree(expected, verify::run_forward(after, step, problem));
+    }
+  }
+}
+
+TEST_CASE("the backward of 07 equals that of 06 on every case of its table") {
+  const Chapter& before = chapters::ch06_recompute_backward();
+  const Chapter& after = chapters::ch07_v2_loop_order();
+  for (const verify::Case& one :
+       verify::case_table(after.support, after.tile_edges, Pass::kBackward, false, kSeed)) {
+    INFO(verify::to_string(one));
+    const verify::Problem problem = verify::make_problem(one.spec, Pass::kBackward);
+    const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);
+    const std::vector<verify::Expected> expected = as_computed(
+        truth, verify::run_backward(before, find_step(before, ""), problem, truth.o, truth.lse));
+    for (const Step& step : after.steps) {
+      if (step.backward == nullptr) continue;
+      INFO(step.id);
+      check_agree(expected, verify::run_backward(after, step, problem, truth.o, truth.lse));
+    }
+  }
+}
+
+#endif
 
 }  // namespace
 }  // namespace attn::testing

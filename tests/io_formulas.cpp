@@ -36,13 +36,26 @@ Visible count_visible(const Shape& shape, Mask mask) {
 }
 
 Io operator+(const Io& a, const Io& b) {
-  return {a.loads + b.loads, a.stores + b.stores, a.reads + b.reads, a.writes + b.writes};
+  return {a.loads + b.loads, a.stores + b.stores, a.reads + b.reads, a.writes + b.writes,
+          a.atomics + b.atomics};
 }
 
 /// The traffic of all heads, from that of one.
 Io all_heads(const Shape& shape, const Io& io) {
   const std::int64_t heads = shape.B * shape.H;
-  return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes};
+  return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes,
+          heads * io.atomics};
+}
+
+/// Keys that arrive if rows i0 .. i0 + Br - 1 load whole tiles of Bc keys, up to the last one of which
+/// some row sees a key.
+std::int64_t keys_in_tiles(std::int64_t i0, std::int64_t Br, std::int64_t Bc, const Shape& shape,
+                           Mask mask) {
+  std::int64_t most = 0;
+  for (std::int64_t i = i0; i < std::min(i0 + Br, shape.Nq); ++i) {
+    most = std::max(most, count_keys(i, shape, mask));
+  }
+  return std::min(shape.Nk, (most + Bc - 1) / Bc * Bc);
 }
 
 /// A thread per visible pair reads a row of Q and one of K, and writes a score.
@@ -169,6 +182,83 @@ Io fused_forward(const Shape& shape, Mask mask) {
   return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes};
 }
 
+/// FlashAttention-2's forward pass, whose blocks own tiles of Q: each row of Q once, back go O and LSE
+/// once, and each tile of Q streams K and V. skips: only the tiles of keys of which a row sees one.
+/// Without a mask, one head, Tr = ceil(N / Br) tiles of queries: 2 N d + N + Tr 2 N d elements are
+/// asked for, 4 N d + N are distinct.
+Io v2_forward(const Shape& shape, Mask mask, bool skips) {
+  const std::int64_t Br = shape.d <= 64 ? 64 : 32;
+  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+  const std::int64_t q = shape.Nq * shape.d;  // elements of Q, and of O
+  Io io{.loads = q, .stores = q + shape.Nq, .reads = q, .writes = q + shape.Nq};
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += Br) {
+    const std::int64_t keys = skips ? keys_in_tiles(i0, Br, Bc, shape, mask) : shape.Nk;
+    io.loads += 2 * keys * shape.d;
+    keys_read = std::max(keys_read, keys);
+  }
+  io.reads += 2 * keys_read * shape.d;
+  return all_heads(shape, io);
+}
+
+Io v2_forward_whole(const Shape& shape, Mask mask) { return v2_forward(shape, mask, false); }
+Io v2_forward_skipping(const Shape& shape, Mask mask) { return v2_forward(shape, mask, true); }
+
+/// delta: dO and O are read once, one number per row is written.
+Io delta_of_rows(const Shape& shape) {
+  const std::int64_t q = shape.Nq * shape.d;
+  return {.loads = 2 * q, .stores = shape.Nq, .reads = 2 * q, .writes = shape.Nq};
+}
+
+/// Blocks own tiles of keys: K and V once, dK and dV once; each streams Q, dO, LSE and delta of the
+/// tiles of queries of which a row sees one of its keys. adds_to_dq: one atomic for each element of
+/// the row of dQ, for each tile that the row sees a key of. Without a mask, one head,
+/// Tc = ceil(N / Bc): 4 N d + Tc (2 N d + 2 N) elements are asked for, and Tc N d atomics.
+Io v2_backward_keys(const Shape& shape, Mask mask, bool adds_to_dq) {
+  const std::int64_t Br = shape.d <= 64 ? 32 : 16;
+  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+  const std::int64_t d = shape.d;
+  const std::int64_t kv = 2 * shape.Nk * d;  // elements of K and V, and of dK and dV
+  Io io{.loads = kv, .stores = kv, .reads = kv, .writes = kv};
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += Br) {
+    const std::int64_t queries = std::min(Br, shape.Nq - i0);
+    const std::int64_t visits = (keys_in_tiles(i0, Br, Bc, shape, mask) + Bc - 1) / Bc;
+    io.loads += visits * queries * (2 * d + 2);
+    io.reads += visits > 0 ? queries * (2 * d + 2) : 0;
+    for (std::int64_t i = i0; adds_to_dq && i < i0 + queries; ++i) {
+      const std::int64_t keys = count_keys(i, shape, mask);
+      io.atomics += (keys + Bc - 1) / Bc * d;
+      io.reads += keys > 0 ? d : 0;
+      io.writes += keys > 0 ? d : 0;
+    }
+  }
+  return all_heads(shape, io);
+}
+
+/// FlashAttention-2's backward pass. (dQ is cleared by the host, which is not counted.)
+Io v2_backward_atomics(const Shape& shape, Mask mask) {
+  return all_heads(shape, delta_of_rows(shape)) + v2_backward_keys(shape, mask, true);
+}
+
+/// The same without atomics: then dQ comes from blocks that own tiles of queries, read Q, dO, LSE and
+/// delta once, and stream K and V as the forward pass does. Without a mask, one head,
+/// Tr = ceil(N / Br): 3 N d + 2 N + Tr 2 N d elements more than without dQ.
+Io v2_backward_deterministic(const Shape& shape, Mask mask) {
+  const std::int64_t Br = shape.d <= 64 ? 32 : 16;
+  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+  const std::int64_t rows = shape.Nq * (2 * shape.d + 2);  // elements of Q, dO, LSE, delta
+  const std::int64_t q = shape.Nq * shape.d;
+  Io queries{.loads = rows, .stores = q, .reads = rows, .writes = q};
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += Br) {
+    const std::int64_t keys = keys_in_tiles(i0, Br, Bc, shape, mask);
+    queries.loads += 2 * keys * shape.d;
+    keys_read = std::max(keys_read, keys);
+  }
+  queries.reads += 2 * keys_read * shape.d;
+  return all_heads(shape, delta_of_rows(shape) + queries) + v2_backward_keys(shape, mask, false);
+}
+
 struct Entry {
   std::string_view chapter;
   std::string_view step;
@@ -184,6 +274,11 @@ constexpr Entry kFormulas[] = {
     {"03_tiled", "step4_warp_softmax", Pass::kForward, tiled_forward},
     {"04_online_softmax", "forward", Pass::kForward, online_softmax_forward},
     {"05_fused_forward", "forward", Pass::kForward, fused_forward},
+    {"07_v2_loop_order", "step1_loop_swap", Pass::kForward, v2_forward_whole},
+    {"07_v2_loop_order", "step2_skip", Pass::kForward, v2_forward_skipping},
+    {"07_v2_loop_order", "step3_exp2", Pass::kForward, v2_forward_skipping},
+    {"07_v2_loop_order", "step4_backward", Pass::kBackward, v2_backward_atomics},
+    {"07_v2_loop_order", "step5_deterministic", Pass::kBackward, v2_backward_deterministic},
 };
 
 }  // namespace

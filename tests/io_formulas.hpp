@@ -18,6 +18,7 @@ struct Io {
   std::int64_t stores = 0;
   std::int64_t reads = 0;  // distinct elements, counted once per launch
   std::int64_t writes = 0;
+  std::int64_t atomics = 0;  // apart from loads and stores; each reads and writes its element
   bool operator==(const Io&) const = default;
 };
 

@@ -22,8 +22,9 @@
 namespace attn::testing {
 
 std::ostream& operator<<(std::ostream& out, const Io& io) {
-  return out << fmt::format("{} loads, {} stores, {} distinct reads, {} distinct writes", io.loads,
-                            io.stores, io.reads, io.writes);
+  return out << fmt::format(
+             "{} loads, {} stores, {} distinct reads, {} distinct writes, {} atomics", io.loads,
+             io.stores, io.reads, io.writes, io.atomics);
 }
 
 namespace {
@@ -58,7 +59,7 @@ simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
 Io io_of(const simt::Traffic& traffic) {
   return {floats(traffic.global_load_bytes), floats(traffic.global_store_bytes),
           floats(traffic.global_read_bytes_compulsory),
-          floats(traffic.global_write_bytes_compulsory)};
+          floats(traffic.global_write_bytes_compulsory), floats(traffic.global_atomic_bytes)};
 }
 
 void check_step(const Chapter& chapter, const Step& step, Pass pass) {
@@ -138,6 +139,39 @@ TEST_CASE("05_fused_forward: N = 512, d = 64, one head") {
   CHECK(io.reads + io.writes == 5 * N * d + 5 * N);
   CHECK(traffic.shared_load_wavefronts == traffic.shared_load_wavefronts_ideal);
   CHECK(traffic.shared_store_wavefronts == traffic.shared_store_wavefronts_ideal);
+}
+
+TEST_CASE("07_v2_loop_order: N = 512, d = 64, one head") {
+  constexpr std::int64_t N = 512, d = 64, Tr = N / 64, Tc = N / 32;
+  const Chapter& chapter = chapters::ch07_v2_loop_order();
+  const auto traffic = [&](std::string_view step, Pass pass, Mask mask) {
+    return count(chapter, find_step(chapter, step), pass,
+                 {.shape = make_shape(1, 1, N, N, d),
+                  .mask = mask,
+                  .scale = default_scale(d),
+                  .seed = kSeed},
+                 0);
+  };
+  for (const char* step : {"step1_loop_swap", "step2_skip", "step3_exp2"}) {
+    INFO(step);
+    const simt::Traffic full = traffic(step, Pass::kForward, Mask::kFull);
+    const Io io = io_of(full);
+    CHECK(io.loads + io.stores == 2 * N * d + N + Tr * 2 * N * d);
+    CHECK(io.reads + io.writes == 4 * N * d + N);
+    CHECK(full.barriers == static_cast<std::uint64_t>(2 * Tr * Tc));
+    CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
+    CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+    const Io causal = io_of(traffic(step, Pass::kForward, Mask::kCausal));
+    const bool skips = std::string_view(step) != "step1_loop_swap";
+    CHECK(causal.loads + causal.stores ==
+          2 * N * d + N + (skips ? (Tr + 1) * N * d : Tr * 2 * N * d));
+  }
+  const Io atomics = io_of(traffic("step4_backward", Pass::kBackward, Mask::kFull));
+  CHECK(atomics.loads + atomics.stores == 6 * N * d + N + Tc * (2 * N * d + 2 * N));
+  CHECK(atomics.atomics == Tc * N * d);
+  const Io seven = io_of(traffic("step5_deterministic", Pass::kBackward, Mask::kFull));
+  CHECK(seven.loads + seven.stores == 9 * N * d + 3 * N + Tc * (4 * N * d + 2 * N));
+  CHECK(seven.atomics == 0);
 }
 
 }  // namespace

@@ -7,9 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -18,109 +15,22 @@
 
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/commands.hpp"
+#include "bench/attn/compare_row.hpp"
 #include "bench/attn/progress.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/output_file.hpp"
 #include "common/io/table.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::cli {
 namespace {
-
-constexpr std::uint64_t kSeed = 20260101;
 
 struct CompareArguments {
   ProblemOptions problem;
   std::string pass;
   std::string json;
 };
-
-/// One line of the table.
-struct Row {
-  const Chapter* chapter = nullptr;
-  const Step* step = nullptr;
-  std::string where;
-  std::string problem;  // why there are no numbers; empty if there are
-  bool supported = true;
-  bool right = false;
-  double max_error = 0;
-  double error_over_tolerance = 0;
-  std::size_t workspace_bytes = 0;
-  std::optional<double> cpu_seconds;  // plain C++ only
-  std::optional<double> gpu_seconds;
-};
-
-/// Wall-clock seconds of `launches` runs, one after the other, and the wait for the last.
-double seconds_of(const verify::Run& run, const Row& row, Pass pass, int launches) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < launches; ++i) {
-    if (pass == Pass::kForward) {
-      forward(*row.chapter, *row.step, run.forward_args());
-    } else {
-      backward(*row.chapter, *row.step, run.backward_args());
-    }
-  }
-  verify::memory_of(*row.chapter, *row.step).synchronize();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// The best of at least three runs and half a second of them.
-double best_time(const std::function<double(int)>& seconds) {
-  double best = seconds(1);
-  double total = best;
-  for (int done = 1; done < 3 || total < 0.5; ++done) {
-    const double once = seconds(1);
-    best = std::min(best, once);
-    total += once;
-  }
-  return best;
-}
-
-/// The median of ten groups of launches, each group long enough (10 ms) to hide the host's part.
-double median_time(const std::function<double(int)>& seconds) {
-  seconds(1);  // the first launch loads the kernel
-  const int launches = std::clamp(static_cast<int>(0.01 / std::max(seconds(1), 1e-7)), 1, 1000);
-  std::vector<double> times;
-  for (int group = 0; group < 10; ++group) times.push_back(seconds(launches) / launches);
-  std::nth_element(times.begin(), times.begin() + 5, times.end());
-  return times[5];
-}
-
-bool on_host(const Row& row) {
-  return &verify::memory_of(*row.chapter, *row.step) == &host_memory();
-}
-
-void measure(Row& row, Pass pass, const verify::Problem& problem, const verify::Truth& truth) {
-  const bool on_gpu = runs_on_gpu(*row.chapter, *row.step);
-  if (!on_host(row) && !on_gpu) return;
-  const verify::Run run(*row.chapter, *row.step, pass, problem, truth.o, truth.lse, {});
-  const auto seconds = [&](int launches) { return seconds_of(run, row, pass, launches); };
-  (on_gpu ? row.gpu_seconds : row.cpu_seconds) = on_gpu ? median_time(seconds) : best_time(seconds);
-}
-
-/// The largest difference from the oracle and the largest one measured in its tolerance, over all
-/// elements; NaN if any element is not a number.
-void measure_errors(Row& row, const verify::Truth& truth, const verify::Outputs& outputs) {
-  const auto raise = [](double& largest, double value) {
-    if (!(value <= largest) && !std::isnan(largest)) largest = value;
-  };
-  for (const verify::Expected& expected : truth.arrays) {
-    const std::vector<float>& got = verify::array_of(outputs, expected.name);
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      if (expected.values[i] == static_cast<double>(got[i])) continue;  // -inf in LSE, too
-      const double error = std::abs(static_cast<double>(got[i]) - expected.values[i]);
-      raise(row.max_error, error);
-      raise(row.error_over_tolerance, error / expected.tolerance[i]);
-    }
-  }
-}
-
-double physical_memory() {
-  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<double>(::sysconf(_SC_PAGE_SIZE));
-}
 
 /// Refuses sizes whose arrays and float64 oracle would not fit into memory, at about 64 bytes for
 /// each element of Q, K, V and O together.
@@ -149,39 +59,6 @@ void check_support(const Shape& shape) {
   }
 }
 
-Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verify::Problem& problem,
-                const verify::Truth& truth) {
-  Row row;
-  row.chapter = &chapter;
-  row.step = &step;
-  row.where = runs_on_gpu(chapter, step) ? "GPU" : "CPU";
-  try {
-    row.workspace_bytes = verify::workspace_bytes(step, pass, problem.shape);
-    row.where = verify::memory_of(chapter, step).name();
-    if (!runs_on_gpu(chapter, step) &&
-        static_cast<double>(row.workspace_bytes) > physical_memory()) {
-      row.supported = false;
-      row.problem = "workspace larger than this computer's memory";
-      return row;
-    }
-    const verify::Outputs outputs =
-        verify::run(chapter, step, pass, problem, truth.o, truth.lse, {});
-    const verify::Verdict verdict = judge(truth, outputs);
-    row.right = verdict.passed;
-    measure_errors(row, truth, outputs);
-    if (!row.right) {
-      fmt::print("{} {} is wrong (seed {}):\n{}\n", chapter.id, step.id, kSeed, verdict.text);
-    } else {
-      measure(row, pass, problem, truth);
-    }
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kBadArgument) throw;
-    row.supported = error.kind() != ErrorKind::kUnsupported;
-    row.problem = error.what();
-  }
-  return row;
-}
-
 std::string time_text(const std::optional<double>& seconds, const char* otherwise) {
   return seconds ? io::human_seconds(*seconds) : otherwise;
 }
@@ -190,24 +67,28 @@ void print_table(const std::vector<Row>& rows) {
   using enum io::Table::Align;
   io::Table table({{"chapter"},
                    {"step"},
-                   {"ran on"},
                    {"result"},
                    {"max error", kRight},
-                   {"error / tolerance", kRight},
+                   {"/ allowed", kRight},
                    {"workspace", kRight},
+                   {"requested", kRight},
+                   {"H200 bound", kRight},
                    {"CPU time", kRight},
                    {"GPU time", kRight}});
   for (const Row& row : rows) {
     const bool compared = row.problem.empty();
-    table.add_row({std::string(row.chapter->id), std::string(row.step->id), row.where,
-                   !row.supported ? "not run"
-                   : !compared    ? "failed"
-                   : row.right    ? "right"
-                                  : "WRONG",
-                   compared ? fmt::format("{:.1e}", row.max_error) : "",
-                   compared ? fmt::format("{:.3g}", row.error_over_tolerance) : "",
-                   io::human_bytes(row.workspace_bytes), time_text(row.cpu_seconds, ""),
-                   time_text(row.gpu_seconds, on_host(row) ? "" : "not measured")});
+    table.add_row(
+        {std::string(row.chapter->id), std::string(row.step->id),
+         !row.supported ? "not run"
+         : !compared    ? "failed"
+         : row.right    ? "right"
+                        : "WRONG",
+         compared ? fmt::format("{:.1e}", row.max_error) : "",
+         compared ? fmt::format("{:.3g}", row.error_over_tolerance) : "",
+         io::human_bytes(row.workspace_bytes),
+         row.requested_bytes ? io::human_bytes(static_cast<std::size_t>(*row.requested_bytes)) : "",
+         time_text(row.bound_seconds, ""), time_text(row.cpu_seconds, ""),
+         time_text(row.gpu_seconds, on_host(row) ? "" : "not measured")});
   }
   fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
   for (const Row& row : rows) {
@@ -236,6 +117,8 @@ nlohmann::ordered_json to_json(const verify::Problem& problem, const std::string
          {"max_error", compared ? Json(row.max_error) : Json(nullptr)},
          {"error_over_tolerance", compared ? Json(row.error_over_tolerance) : Json(nullptr)},
          {"workspace_bytes", row.workspace_bytes},
+         {"requested_bytes", or_null(row.requested_bytes)},
+         {"bound_seconds", or_null(row.bound_seconds)},
          {"cpu_seconds", or_null(row.cpu_seconds)},
          {"gpu_seconds", or_null(row.gpu_seconds)}});
   }
@@ -245,7 +128,7 @@ nlohmann::ordered_json to_json(const verify::Problem& problem, const std::string
       {"workload", workload.empty() ? Json(nullptr) : Json(workload)},
       {"mask", to_string(problem.mask)},
       {"scale", problem.scale},
-      {"seed", kSeed},
+      {"seed", kCompareSeed},
       {"rows", list}};
 }
 
@@ -266,7 +149,7 @@ ExitStatus compare(const CompareArguments& arguments) {
   Progress progress;
   progress.stage("the oracle, in float64");
   const verify::Problem problem = verify::make_problem(
-      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kSeed}, pass);
+      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kCompareSeed}, pass);
   const verify::Truth truth = truth_of(problem, pass);
   std::vector<Row> rows;
   for (const Chapter* chapter : chapters::all()) {
@@ -290,8 +173,12 @@ ExitStatus compare(const CompareArguments& arguments) {
              to_string(pass), to_string(mask));
   print_table(rows);
   fmt::print(
-      "\nerror: against a float64 evaluation, over {}. CPU time: plain C++ on this computer, best "
-      "of\nseveral. The CPU machine's own speed is no measure of a GPU, so it is not shown.\n",
+      "\nerror: against a float64 evaluation, over {}. Requested: what the threads ask of global\n"
+      "memory, counted on the CPU machine. Bound: no such GPU is faster. CPU time: plain C++ on "
+      "this\n"
+      "computer, best of several; the CPU machine's own speed says nothing, so it is not shown.\n"
+      "Against N, as pictures: bench/results/figures/time.svg, traffic.svg, workspace.svg and\n"
+      "roofline.svg. The tables of the lessons: bench/results, by bench/report.py.\n",
       pass == Pass::kForward ? "O and LSE" : "dQ, dK and dV");
   if (!arguments.json.empty()) {
     const std::string text = to_json(problem, workload, pass, rows).dump(2) + "\n";

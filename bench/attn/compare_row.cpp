@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+#include "bench/attn/compare_row.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "bench/attn/arguments.hpp"
+#include "bench/attn/trace_report.hpp"
+#include "common/verify/run.hpp"
+#if ATTN_CAN_TRACE
+#include "common/simt/bound.hpp"
+#include "common/simt/launch.hpp"
+#include "common/simt/options.hpp"
+#endif
+
+namespace attn::cli {
+namespace {
+
+/// Wall-clock seconds of `launches` runs, one after the other, and the wait for the last.
+double seconds_of(const verify::Run& run, const Row& row, Pass pass, int launches) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < launches; ++i) {
+    if (pass == Pass::kForward) {
+      forward(*row.chapter, *row.step, run.forward_args());
+    } else {
+      backward(*row.chapter, *row.step, run.backward_args());
+    }
+  }
+  verify::memory_of(*row.chapter, *row.step).synchronize();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The best of at least three runs and half a second of them.
+double best_time(const std::function<double(int)>& seconds) {
+  double best = seconds(1);
+  double total = best;
+  for (int done = 1; done < 3 || total < 0.5; ++done) {
+    const double once = seconds(1);
+    best = std::min(best, once);
+    total += once;
+  }
+  return best;
+}
+
+/// The median of ten groups of launches, each group long enough (10 ms) to hide the host's part.
+double median_time(const std::function<double(int)>& seconds) {
+  seconds(1);  // the first launch loads the kernel
+  const int launches = std::clamp(static_cast<int>(0.01 / std::max(seconds(1), 1e-7)), 1, 1000);
+  std::vector<double> times;
+  for (int group = 0; group < 10; ++group) times.push_back(seconds(launches) / launches);
+  std::nth_element(times.begin(), times.begin() + 5, times.end());
+  return times[5];
+}
+
+void measure(Row& row, Pass pass, const verify::Problem& problem, const verify::Truth& truth) {
+  const bool on_gpu = runs_on_gpu(*row.chapter, *row.step);
+  if (!on_host(row) && !on_gpu) return;
+  const verify::Run run(*row.chapter, *row.step, pass, problem, truth.o, truth.lse, {});
+  const auto seconds = [&](int launches) { return seconds_of(run, row, pass, launches); };
+  (on_gpu ? row.gpu_seconds : row.cpu_seconds) = on_gpu ? median_time(seconds) : best_time(seconds);
+}
+
+#if ATTN_CAN_TRACE
+/// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T.
+constexpr std::int64_t kCountedWork = 100'000'000;
+
+/// What the kernels ask of global memory, and the lower bound that follows.
+void count(Row& row, Pass pass, const verify::Problem& problem, const verify::Truth& truth) {
+  const Shape& shape = problem.shape;
+  if (on_host(row) || shape.rows() * shape.Nk * shape.d > kCountedWork) return;
+  const verify::Run run(*row.chapter, *row.step, pass, problem, truth.o, truth.lse, {});
+  simt::take_launches();
+  simt::options().tracer = true;
+  seconds_of(run, row, pass, 1);
+  simt::options().tracer = false;
+  const std::vector<simt::LaunchRecord> launches = simt::take_launches();
+  row.requested_bytes = 0.0;
+  for (const simt::LaunchRecord& launch : launches) {
+    const simt::Traffic& traffic = launch.traffic;
+    *row.requested_bytes +=
+        static_cast<double>(traffic.global_load_bytes + traffic.global_store_bytes +
+                            traffic.global_atomic_bytes + traffic.global_async_bytes);
+  }
+  row.bound_seconds =
+      bound_of(launches, simt::work_of(shape, problem.mask, pass), simt::current_device()).seconds;
+}
+#else
+void count(Row&, Pass, const verify::Problem&, const verify::Truth&) {}
+#endif
+
+/// The largest difference from the oracle and the largest one measured in its tolerance, over all
+/// elements; NaN if any element is not a number.
+void measure_errors(Row& row, const verify::Truth& truth, const verify::Outputs& outputs) {
+  const auto raise = [](double& largest, double value) {
+    if (!(value <= largest) && !std::isnan(largest)) largest = value;
+  };
+  for (const verify::Expected& expected : truth.arrays) {
+    const std::vector<float>& got = verify::array_of(outputs, expected.name);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      if (expected.values[i] == static_cast<double>(got[i])) continue;  // -inf in LSE, too
+      const double error = std::abs(static_cast<double>(got[i]) - expected.values[i]);
+      raise(row.max_error, error);
+      raise(row.error_over_tolerance, error / expected.tolerance[i]);
+    }
+  }
+}
+
+}  // namespace
+
+bool on_host(const Row& row) {
+  return &verify::memory_of(*row.chapter, *row.step) == &host_memory();
+}
+
+double physical_memory() {
+  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<double>(::sysconf(_SC_PAGE_SIZE));
+}
+
+Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verify::Problem& problem,
+                const verify::Truth& truth) {
+  Row row;
+  row.chapter = &chapter;
+  row.step = &step;
+  row.where = runs_on_gpu(chapter, step) ? "GPU" : "CPU";
+  try {
+    row.workspace_bytes = verify::workspace_bytes(step, pass, problem.shape);
+    row.where = verify::memory_of(chapter, step).name();
+    if (!runs_on_gpu(chapter, step) &&
+        static_cast<double>(row.workspace_bytes) > physical_memory()) {
+      row.supported = false;
+      row.problem = "workspace larger than this computer's memory";
+      return row;
+    }
+    const verify::Outputs outputs =
+        verify::run(chapter, step, pass, problem, truth.o, truth.lse, {});
+    const verify::Verdict verdict = judge(truth, outputs);
+    row.right = verdict.passed;
+    measure_errors(row, truth, outputs);
+    if (!row.right) {
+      fmt::print("{} {} is wrong (seed {}):\n{}\n", chapter.id, step.id, kCompareSeed,
+                 verdict.text);
+    } else {
+      measure(row, pass, problem, truth);
+      count(row, pass, problem, truth);
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kBadArgument) throw;
+    row.supported = error.kind() != ErrorKind::kUnsupported;
+    row.problem = error.what();
+  }
+  return row;
+}
+
+}  // namespace attn::cli

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//
+// One line of `attn compare`: one step on one problem, verified, timed and counted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/verify/check.hpp"
+#include "common/verify/oracle.hpp"
+
+namespace attn::cli {
+
+inline constexpr std::uint64_t kCompareSeed = 20260101;
+
+/// What the table shows of a step.
+struct Row {
+  const Chapter* chapter = nullptr;
+  const Step* step = nullptr;
+  std::string where;
+  std::string problem;  // why there are no numbers; empty if there are
+  bool supported = true;
+  bool right = false;
+  double max_error = 0;
+  double error_over_tolerance = 0;
+  std::size_t workspace_bytes = 0;
+  std::optional<double> requested_bytes;  // of global memory; on the CPU machine only
+  std::optional<double> bound_seconds;    // no current device is faster
+  std::optional<double> cpu_seconds;      // plain C++ only
+  std::optional<double> gpu_seconds;
+};
+
+/// Whether a row's arrays are in host memory: plain C++.
+bool on_host(const Row& row);
+
+/// Bytes of memory in this computer.
+double physical_memory();
+
+/// Runs a step and compares it with the oracle; if it is right, times it, where it is plain C++ or on
+/// a GPU, or counts its traffic, where it runs on the CPU machine. What a run throws becomes the row's
+/// problem, except Error(kBadArgument), which it throws on.
+Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verify::Problem& problem,
+                const verify::Truth& truth);
+
+}  // namespace attn::cli

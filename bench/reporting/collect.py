@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Counts every step by `attn trace`, and compiles every kernel with nvcc for its registers."""
+import json
+import pathlib
+import re
+import subprocess
+import tempfile
+
+from . import ROOT, SHAPE, Failure, compulsory, requested
+
+SCALING_N = (128, 256, 512)  # the dots of the traffic plot
+HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
+ARCHITECTURES = ("sm_80", "sm_90a")  # as in common/cmake/cuda.cmake
+COUNTERS = (
+    "global_load_bytes global_store_bytes global_atomic_bytes global_async_bytes "
+    "global_load_requests global_load_sectors global_read_bytes_compulsory "
+    "global_write_bytes_compulsory shared_load_wavefronts shared_load_wavefronts_ideal "
+    "shared_store_wavefronts shared_store_wavefronts_ideal special_functions").split()
+
+
+def run(command, **options):
+    """Standard output of a command that must succeed."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    except OSError as error:
+        raise Failure(f"{command[0]}: {error.strerror}") from error
+    if result.returncode != 0:
+        said = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        raise Failure(f"{' '.join(command[:3])}: {said[-1] if said else 'failed'}")
+    return result
+
+
+def shape_text(shape):
+    return ",".join(f"{name}={size}" for name, size in shape.items())
+
+
+def rounded(seconds):
+    """Four digits, which every processor computes alike."""
+    return float(f"{seconds:.4g}")
+
+
+def passes(attn):
+    """[(chapter, step, pass)] of everything that runs on the CPU machine, in the order of the
+    ladder; and the chapters of plain C++, likewise."""
+    traced, plain = [], []
+    for chapter in json.loads(run([attn, "list", "--json"]).stdout)["chapters"]:
+        for step in chapter["steps"]:
+            into = traced if step["runs_on"] == "CPU machine" else plain
+            if not step["twin"]:
+                into += [(chapter["id"], step["id"], name)
+                         for name in ("forward", "backward") if step[name]]
+    return traced, plain
+
+
+def trace(attn, chapter, step, name, shape):
+    output = run([attn, "trace", chapter, "--step", step, "--pass", name, "--shape",
+                  shape_text(shape), "--json"])
+    return json.loads(output.stdout)
+
+
+def workspaces(attn):
+    """{(chapter, step, pass): bytes}. The program tells them where it compares all chapters."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "compared.json"
+        for name in ("forward", "backward"):
+            run([attn, "compare", "--pass", name, "--shape", shape_text(SHAPE), "--json",
+                 str(path)])
+            for row in json.loads(path.read_text())["rows"]:
+                found[row["chapter"], row["step"], name] = row["workspace_bytes"]
+    return found
+
+
+def kept(counts, seconds, limit):
+    """Of a launch or a total, what the tables need. limit: the resource that sets the bound."""
+    return {**{name: counts[name] for name in COUNTERS}, "bound_seconds": rounded(seconds),
+            "bound_limit": limit}
+
+
+def traced_step(attn, chapter, step, name):
+    """One step of a chapter as trace.json has it, without its workspace."""
+    result = trace(attn, chapter, step, name, SHAPE)
+    bound = result["bound"]
+    return {
+        "chapter": chapter,
+        "step": step,
+        "pass": name,
+        "device": bound["device"],
+        "total": kept(result["total"], bound["seconds"], bound["limit"]),
+        "launches": [
+            {"kernel": launch["kernel"],
+             **kept(launch, its["seconds"], max(its["parts"], key=its["parts"].get))}
+            for launch, its in zip(result["launches"], bound["launches"], strict=True)
+        ],
+    }
+
+
+def collect_trace(attn):
+    traced, plain = passes(attn)
+    workspace = workspaces(attn)
+    steps = [{"chapter": chapter, "step": step, "pass": name} for chapter, step, name in plain]
+    for chapter, step, name in traced:
+        print(f"trace {chapter} {step} {name}")
+        steps.append(traced_step(attn, chapter, step, name))
+    for step in steps:
+        step["workspace_bytes"] = workspace[step["chapter"], step["step"], step["pass"]]
+    steps.sort(key=lambda step: step["chapter"])
+    return {"shape": SHAPE, "mask": "full", "steps": steps, "scaling": scaling(attn, traced)}
+
+
+def scaling(attn, traced):
+    """What every forward step moves at a few N."""
+    found = []
+    for chapter, step, name in traced:
+        if name != "forward":
+            continue
+        for N in SCALING_N:
+            total = trace(attn, chapter, step, name, {**SHAPE, "Nq": N, "Nk": N})["total"]
+            found.append({"chapter": chapter, "step": step, "N": N,
+                          "requested_bytes": requested(total),
+                          "compulsory_bytes": compulsory(total)})
+    return found
+
+
+def split_outside(text, separator):
+    """Splits at a separator that stands outside of every <> and ()."""
+    parts, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        if depth == 0 and text.startswith(separator, i):
+            parts.append(text[start:i])
+            i = start = i + len(separator)
+            continue
+        depth += (text[i] in "<(") - (text[i] in ">)")
+        i += 1
+    return [*parts, text[start:]]
+
+
+def kernel_name(demangled):
+    """forward_kernel<64> of `void attn::(anonymous namespace)::forward_kernel<64>(float*)`."""
+    name = split_outside(split_outside(demangled, " ")[-1], "::")[-1]
+    return split_outside(name, "(")[0]
+
+
+def parse_ptxas(text):
+    """What `nvcc -Xptxas -v` says of each kernel; "kernel" is the mangled name."""
+    kernels, entry = [], None
+    for line in text.splitlines():
+        if match := re.search(r"Compiling entry function '(\S+)' for '(\S+)'", line):
+            entry = {"kernel": match[1], "architecture": match[2], "static_shared_bytes": 0,
+                     "barriers": 0}
+            kernels.append(entry)
+        elif entry and (match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, "
+                                           r"(\d+) bytes spill loads", line)):
+            entry["stack_bytes"] = int(match[1])
+            entry["spill_bytes"] = int(match[2]) + int(match[3])
+        elif entry and (match := re.search(r"Used (\d+) registers", line)):
+            entry["registers"] = int(match[1])
+            if match := re.search(r"used (\d+) barriers", line):
+                entry["barriers"] = int(match[1])
+            if match := re.search(r"(\d+) bytes smem", line):
+                entry["static_shared_bytes"] = int(match[1])
+    return kernels
+
+
+def nvcc_version(nvcc):
+    return re.search(r"V(\d+\.\d+\.\d+)", run([nvcc, "--version"]).stdout)[1]
+
+
+def compile_kernels(nvcc, source):
+    """parse_ptxas of one kernel file for all architectures, with short names."""
+    generate = [f"-gencode=arch={name.replace('sm', 'compute')},code={name}"
+                for name in ARCHITECTURES]
+    with tempfile.TemporaryDirectory() as folder:
+        report = run([nvcc, "-fatbin", str(source), "-o", f"{folder}/kernels.fatbin", "-std=c++20",
+                      *generate, "-DATTN_USE_CUDA=1", f"-I{ROOT}", "-Xptxas=-v"]).stderr
+    kernels = parse_ptxas(report)
+    mangled = "\n".join(kernel["kernel"] for kernel in kernels)
+    demangled = run(["c++filt"], input=mangled).stdout.splitlines()
+    for kernel, name in zip(kernels, demangled, strict=True):
+        kernel["kernel"] = kernel_name(name)
+    return kernels
+
+
+def launched_shared_bytes(attn):
+    """{(chapter, step): {kernel: dynamic shared memory in bytes}}, for all HEAD_SIZES."""
+    found = {}
+    for chapter, step, name in passes(attn)[0]:
+        kernels = found.setdefault((chapter, step), {})
+        for d in HEAD_SIZES:
+            shape = {"B": 1, "H": 1, "Nq": 8, "Nk": 8, "d": d}
+            for launch in trace(attn, chapter, step, name, shape)["launches"]:
+                kernels[launch["kernel"]] = max(launch["shared_bytes"],
+                                                kernels.get(launch["kernel"], 0))
+    return found
+
+
+def collect_ptxas(attn, nvcc):
+    """The kernels that a step launches. (A header may bring along others.)"""
+    launched = launched_shared_bytes(attn)
+    kernels = []
+    for chapter in sorted({chapter for chapter, _ in launched}):
+        steps = {step: found for (its, step), found in launched.items() if its == chapter}
+        missing = {name for found in steps.values() for name in found}
+        for source in sorted((ROOT / "chapters" / chapter).glob("*.cu")):
+            print(f"ptxas {source.relative_to(ROOT)}")
+            # A file named after a step is that step's; any other may hold kernels of all steps.
+            own = [steps[source.stem]] if source.stem in steps else steps.values()
+            shared_bytes = {name: size for found in own for name, size in found.items()}
+            compiled = compile_kernels(nvcc, source)
+            for name, size in shared_bytes.items():  # in the order of their launches
+                found = [kernel for kernel in compiled if kernel["kernel"] == name]
+                kernels += [{"chapter": chapter, "file": source.name, **kernel,
+                             "dynamic_shared_bytes": size} for kernel in found]
+                if found:
+                    missing.discard(name)
+        if missing:
+            raise Failure(f"{chapter}: nvcc compiled no kernel {', '.join(sorted(missing))}")
+    return {"nvcc": nvcc_version(nvcc), "kernels": kernels}

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""The four pictures in bench/results/figures: time, workspace and traffic against N, and a roofline.
+Lines of counts are the closed forms of notes/tables.py; dots are what was counted or measured."""
+import sys
+
+from . import ROOT, Failure, compulsory, requested, times
+from .charts import Series, chart
+
+sys.path.insert(0, str(ROOT / "notes"))
+import tables as forms  # noqa: E402  (found by the line above)
+
+FOLDER = ROOT / "bench" / "results" / "figures"
+N_RANGE = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+D = 64
+
+# The forward passes that are drawn: chapter, step, name, color, and the key of its closed form.
+DRAWN = [
+    ("02_naive_gpu", "naive", "02 naive", 0, ("02_naive_gpu", "naive", "forward")),
+    ("03_tiled", "step4_warp_softmax", "03 tiled", 1,
+     ("03_tiled", "step4_warp_softmax", "forward")),
+    ("04_online_softmax", "forward", "04 online softmax", 2,
+     ("04_online_softmax", "forward", "forward")),
+    ("05_fused_forward", "forward", "05 fused (FA-1)", 3,
+     ("05_fused_forward", "forward", "forward")),
+    ("07_v2_loop_order", "step3_exp2", "07 loop swap (FA-2)", 4,
+     ("07_v2_loop_order", "step1_loop_swap", "forward")),
+]
+
+# What was timed, as a picture names it: name, color, dashed.
+TIMED = {
+    "01_naive_cpu/naive": ("01 three loops", 7, False),
+    "03_tiled/cpu": ("03 tiled", 1, False),
+    "04_online_softmax/cpu": ("04 online softmax", 2, False),
+    "05_fused_forward/cpu": ("05 fused (FA-1)", 3, False),
+    "07_v2_loop_order/cpu": ("07 loop swap (FA-2)", 4, False),
+    "pytorch/math_fp32": ("PyTorch, math", 5, True),
+    "pytorch/flash_fp32": ("PyTorch, flash", 8, True),
+}
+
+
+def count_text(n):
+    return f"{n:,.0f}" if n < 1024 else f"{n / 1024:.0f}k"
+
+
+def unit_text(units):
+    """A number as 1, 10, 100 of the units [(factor, name)], the largest that fits."""
+    def text(number):
+        factor, name = next((its for its in units if number >= 0.999 * its[0]), units[-1])
+        return f"{number / factor:.3g} {name}"
+    return text
+
+
+BYTES = unit_text([(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")])
+MILLISECONDS = unit_text([(1e3, "s"), (1, "ms"), (1e-3, "µs")])
+
+
+def time_plot(data):
+    run = times.of_kind(data["runs"], is_cpu=True)
+    if run is None:
+        raise Failure("no run on a CPU in bench/results; bench/cpu.sh makes one")
+    series = []
+    for name, (label, color, dashed) in TIMED.items():
+        points = [(N, times.milliseconds(run, name, N=N)) for N in N_RANGE]
+        points = [(N, value) for N, value in points if value is not None]
+        if points:
+            series.append(Series(label, color, points, dashed=dashed))
+    ticks = sorted({N for its in series for N, _ in its.points})
+    device = run["context"]["chapters"]["device"]
+    return chart(f"Plain C++ and PyTorch on a CPU: forward, one head, d = {D} ({device})",
+                 "N, queries and keys", "time", series, ticks, count_text, MILLISECONDS)
+
+
+def workspace_plot(data):
+    """Lines: 4N² bytes, 8N bytes. Dots: what the timed implementations and the traced steps took."""
+    run = times.of_kind(data["runs"], is_cpu=True)
+    at_512 = {step["chapter"]: step["workspace_bytes"] for step in data["trace"]["steps"]
+              if step["pass"] == "forward"}
+
+    def measured(chapter):
+        points = [(512, at_512[chapter])] if at_512.get(chapter) else []
+        for N in N_RANGE:
+            size = times.workspace_bytes(run, f"{chapter}/cpu", N=N)
+            if size and N != 512:
+                points.append((N, size))
+        return sorted(points)
+
+    def line(form):
+        return [(N, form(N)) for N in N_RANGE]
+
+    def inputs(N):
+        return 4 * (4 * N * D + N)
+
+    series = [Series("02, 03: S, 4N² bytes", 1, line(lambda N: 4 * N * N), dots=False),
+              Series("Q, K, V, O and LSE", 7, line(inputs), dots=False, dashed=True),
+              Series("05: m and l, 8N bytes", 3, line(lambda N: 8 * N), dots=False)]
+    for chapter, color in (("03_tiled", 1), ("05_fused_forward", 3)):
+        series.append(Series("", color, measured(chapter), line=False))
+    return chart(f"Workspace of one head, forward, d = {D} (04 and 07 need none)",
+                 "N, queries and keys", "bytes (lines: formula, dots: allocated)", series, N_RANGE,
+                 count_text, BYTES)
+
+
+def traffic_plot(data):
+    series = []
+    for chapter, step, label, color, key in DRAWN:
+        line = [(N, 4 * forms.traffic(key, N, D)[0]) for N in N_RANGE]
+        dots = [(its["N"], its["requested_bytes"]) for its in data["trace"]["scaling"]
+                if (its["chapter"], its["step"]) == (chapter, step)]
+        wrong = [N for N, size in dots if 4 * forms.traffic(key, N, D)[0] != size]
+        if wrong or not dots:
+            raise Failure(f"{chapter} {step}: counted and closed form differ at N = {wrong}")
+        series.append(Series(label, color, line, dots=False))
+        series.append(Series("", color, dots, line=False))
+    least = [(N, 4 * (4 * N * D + N)) for N in N_RANGE]
+    series.append(Series("Q, K, V, O, LSE once", 7, least, dots=False, dashed=True))
+    return chart(f"What the threads ask of global memory: forward, one head, d = {D}",
+                 "N, queries and keys", "bytes (lines: formula, dots: counted)", series, N_RANGE,
+                 count_text, BYTES)
+
+
+def roofline_plot(data):
+    shape = data["trace"]["shape"]
+    device = forms.devices()[data["trace"]["steps"][-1]["device"]]
+    peak = device["multiprocessors"] * device["flops_per_clock"] * device["clocks_per_second"]
+    memory = device["memory_bytes_per_second"]
+    flops = 4 * shape["Nq"] * shape["Nk"] * shape["d"]
+    roof = [(x, min(peak, x * memory)) for x in (0.1, peak / memory, 1000)]
+    series = [Series("4.8 TB/s, 67 TFLOP/s", 7, roof, dots=False)]
+    for chapter, step, label, color, _ in DRAWN:
+        total = next(its["total"] for its in data["trace"]["steps"]
+                     if (its["chapter"], its["step"], its["pass"]) == (chapter, step, "forward"))
+        fastest = flops / total["bound_seconds"]
+        series.append(Series(label, color, [(flops / requested(total), fastest),
+                                            (flops / compulsory(total), fastest)]))
+    return chart(f"H200, float32: no faster than this (forward, one head, N = {shape['Nq']}, d = {D})",
+                 "FLOP per byte: left dot of requested bytes, right dot of compulsory ones", "FLOP/s",
+                 series, (0.1, 1, 10, 100, 1000), lambda x: f"{x:g}",
+                 unit_text([(1e12, "TFLOP/s"), (1e9, "GFLOP/s")]))
+
+
+PLOTS = {"time": time_plot, "workspace": workspace_plot, "traffic": traffic_plot,
+         "roofline": roofline_plot}

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Measured runs: bench/results/<device>/<date>/*.json, each in Google Benchmark's form. One folder is
+one run on one machine; of each device the latest counts."""
+import json
+
+from . import RESULTS
+
+PLAIN = "01_naive_cpu/naive"  # what everything on a CPU is compared with
+
+
+def read_run(folder):
+    """{"device", "context", "results": {benchmark name: its medians}} of one run."""
+    found = {"device": folder.parent.name, "context": {}, "results": {}}
+    for path in sorted(folder.glob("*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found["context"][path.stem] = data["context"]
+        for entry in data["benchmarks"]:
+            if entry.get("aggregate_name") == "median":
+                found["results"][entry["run_name"]] = entry
+    return found
+
+
+def runs(results=RESULTS):
+    """The latest run of every device, by the name of its folder."""
+    latest = {}
+    for folder in sorted(path for path in results.glob("*/*/") if any(path.glob("*.json"))):
+        latest[folder.parent.name] = folder
+    return {device: read_run(folder) for device, folder in latest.items()}
+
+
+def of_kind(found, is_cpu):
+    """The first run on a CPU, or on a GPU; None if there is none."""
+    return next((run for device, run in found.items() if device.startswith("cpu-") == is_cpu), None)
+
+
+def milliseconds(run, implementation, name="forward", B=1, H=1, N=4096, d=64, mask="full"):
+    """The median, or None where it was not measured."""
+    entry = run["results"].get(f"{implementation}/{name}/B:{B}/H:{H}/N:{N}/d:{d}/{mask}") if run else None
+    if entry is None:
+        return None
+    return entry["real_time"] * {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}[entry["time_unit"]]
+
+
+def workspace_bytes(run, implementation, **shape):
+    entry = run["results"].get(
+        "{}/forward/B:1/H:1/N:{N}/d:64/full".format(implementation, **shape)) if run else None
+    return entry.get("workspace_bytes") if entry else None
+
+
+def implementations(run):
+    """Those that were timed, in their order: chapters first, then the peers."""
+    names = dict.fromkeys("/".join(name.split("/")[:2]) for name in run["results"])
+    return sorted(names, key=lambda name: (not name[0].isdigit(), name))
