@@ -259,6 +259,93 @@ Io v2_backward_deterministic(const Shape& shape, Mask mask) {
   return all_heads(shape, delta_of_rows(shape) + queries) + v2_backward_keys(shape, mask, false);
 }
 
+/// Rows [0, first) of a head do not see this key, the others do; Nq if none does.
+std::int64_t first_row_that_sees(std::int64_t key, const Shape& shape, Mask mask) {
+  std::int64_t i = 0;
+  while (i < shape.Nq && count_keys(i, shape, mask) <= key) ++i;
+  return i;
+}
+
+/// What of a matrix over (queries, keys) exists is read for every 32 columns of the result, and for
+/// every 32 of its rows those rows of the other factor that meet one of them.
+/// by_key: the result has a row per key, and sums over queries; else the other way round.
+Io textbook_product(const Shape& shape, Mask mask, bool by_key) {
+  constexpr std::int64_t kTile = 32;
+  const Visible visible = count_visible(shape, mask);
+  const std::int64_t rows = by_key ? shape.Nk : shape.Nq;
+  Io io{.stores = rows * shape.d, .writes = rows * shape.d};
+  io.loads = (shape.d + kTile - 1) / kTile * visible.pairs;
+  std::int64_t most = 0;  // rows of the other factor that some tile needs
+  for (std::int64_t row = 0; row < rows; row += kTile) {
+    const std::int64_t last = std::min(row + kTile, rows) - 1;
+    const std::int64_t needed =
+        by_key ? shape.Nq - first_row_that_sees(row, shape, mask) : count_keys(last, shape, mask);
+    io.loads += needed * shape.d;
+    most = std::max(most, needed);
+  }
+  io.reads = visible.pairs + most * shape.d;
+  return io;
+}
+
+/// Tiles of 32 x 32 dot products, for tiles with a visible pair: whole rows of both factors. Each
+/// visible pair also reads one number of its row, and writes its result. updates: it reads its old
+/// value before.
+Io textbook_pairs(const Shape& shape, Mask mask, bool updates) {
+  constexpr std::int64_t kTile = 32;
+  const Visible visible = count_visible(shape, mask);
+  Io io{.loads = visible.pairs,
+        .stores = visible.pairs,
+        .reads = visible.rows,
+        .writes = visible.pairs};
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += kTile) {
+    const std::int64_t queries = std::min(kTile, shape.Nq - i0);
+    const std::int64_t most = count_keys(i0 + queries - 1, shape, mask);
+    const std::int64_t tiles = (most + kTile - 1) / kTile;
+    const std::int64_t keys = std::min(tiles * kTile, shape.Nk);
+    io.loads += (tiles * queries + keys) * shape.d;
+    io.reads += tiles > 0 ? queries * shape.d : 0;
+    keys_read = std::max(keys_read, keys);
+  }
+  io.reads += keys_read * shape.d;
+  if (updates) {
+    io.loads += visible.pairs;
+    io.reads += visible.pairs;
+  }
+  return io;
+}
+
+/// The textbook backward pass: delta; P; dV; dS in P's place; dQ; dK. Without a mask, one head, N and d
+/// multiples of 32: 5 N^2 d / 16 + 5 N^2 + 5 N d + N elements are asked for.
+Io textbook_backward(const Shape& shape, Mask mask) {
+  const Io by_key = textbook_product(shape, mask, true);
+  return all_heads(shape, delta_of_rows(shape) + textbook_pairs(shape, mask, false) + by_key +
+                              textbook_pairs(shape, mask, true) +
+                              textbook_product(shape, mask, false) + by_key);
+}
+
+/// FlashAttention-1's backward pass after delta: one block per head, tiles of K and V outside, tiles of
+/// Q inside, dQ in global memory. Without a mask, one head, Tc = ceil(N / Bc): with delta,
+/// Tc (4 N d + 2 N) + 5 N d + N elements are asked for.
+Io recompute_backward(const Shape& shape, Mask mask) {
+  const std::int64_t Nq = shape.Nq, Nk = shape.Nk, d = shape.d;
+  const std::int64_t keys_per_tile = d <= 32 ? 64 : d <= 64 ? 32 : 16;
+  const std::int64_t rounds = std::max<std::int64_t>(1, (Nk + keys_per_tile - 1) / keys_per_tile);
+  std::int64_t returns = 0;   // visits to a row of dQ after its first
+  std::int64_t returned = 0;  // rows with such visits
+  for (std::int64_t i = 0; i < Nq; ++i) {
+    const std::int64_t keys = count_keys(i, shape, mask);
+    const std::int64_t tiles = (keys + keys_per_tile - 1) / keys_per_tile;
+    returns += tiles > 1 ? tiles - 1 : 0;
+    returned += tiles > 1 ? 1 : 0;
+  }
+  const Io main{.loads = 2 * Nk * d + rounds * (2 * Nq * d + 2 * Nq) + returns * d,
+                .stores = (Nq + returns) * d + 2 * Nk * d,
+                .reads = 2 * Nk * d + 2 * Nq * d + 2 * Nq + returned * d,
+                .writes = Nq * d + 2 * Nk * d};
+  return all_heads(shape, delta_of_rows(shape) + main);
+}
+
 struct Entry {
   std::string_view chapter;
   std::string_view step;
@@ -274,6 +361,8 @@ constexpr Entry kFormulas[] = {
     {"03_tiled", "step4_warp_softmax", Pass::kForward, tiled_forward},
     {"04_online_softmax", "forward", Pass::kForward, online_softmax_forward},
     {"05_fused_forward", "forward", Pass::kForward, fused_forward},
+    {"06_recompute_backward", "step1_textbook", Pass::kBackward, textbook_backward},
+    {"06_recompute_backward", "step2_recompute", Pass::kBackward, recompute_backward},
     {"07_v2_loop_order", "step1_loop_swap", Pass::kForward, v2_forward_whole},
     {"07_v2_loop_order", "step2_skip", Pass::kForward, v2_forward_skipping},
     {"07_v2_loop_order", "step3_exp2", Pass::kForward, v2_forward_skipping},

@@ -95,7 +95,7 @@ __global__ void product_kernel(const float* gA, const float* gB, float* gC, std:
   const std::int64_t inner_end = end(last);
 
   float sum[kRowsPerThread] = {};
-  for (std::int64_t k0 = begin(row0) / kTile * kTile; k0 < inner_end; k0 += kTile) {
+  for (std::int64_t k0 = begin(row0); k0 < inner_end; k0 += kTile) {
     for (int r = y; r < kTile; r += kWarps) {
       const std::int64_t i = kTransposed ? k0 + r : row0 + r;
       const std::int64_t j =

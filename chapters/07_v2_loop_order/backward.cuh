@@ -90,8 +90,8 @@ template <int kD, bool kAddToDQ>
   tiles.load_keys(gK + k_start, gV + k_start, j0, Nk, d);
   float grad_k[kOwned] = {};
   float grad_v[kOwned] = {};
-  // Earlier rows see no key of this tile.
-  for (std::int64_t i0 = first_query(j0, diagonal, Nq) / kT.Br * kT.Br; i0 < Nq; i0 += kT.Br) {
+  const std::int64_t first = first_query(j0, diagonal, Nq);  // earlier rows see no key of this tile
+  for (std::int64_t i0 = first - first % kT.Br; first < Nq && i0 < Nq; i0 += kT.Br) {
     const device::TilePlace at = {i0, j0, Nq, Nk, d, diagonal};
     tiles.load_queries(gQ + q_start, gDO + q_start, gLSE + head * Nq, gDelta + head * Nq, i0, Nq,
                        d);

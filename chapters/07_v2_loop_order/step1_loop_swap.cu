@@ -20,14 +20,15 @@ constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
 /// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS (Br, Bc + 1).
+/// Warp w has rows w, w + 4, ...
 template <int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
                                        float scale) {
   constexpr Tiles kT = tiles_for(kD);
   constexpr int kRows = kT.Br / kWarps;
-  const int first = threadIdx.x / kWarp * kRows;
+  const int warp = threadIdx.x / kWarp;
   for (int n = threadIdx.x % kWarp; n < kRows * kT.Bc; n += kWarp) {
-    const int i = first + n / kT.Bc;  // neighbouring lanes take neighbouring keys
+    const int i = n / kT.Bc * kWarps + warp;  // neighbouring lanes take neighbouring keys
     const int j = n % kT.Bc;
     float dot = 0.0f;
     for (int c = 0; c < d; ++c) dot += sQ[i * (kD + 1) + c] * sK[j * (kD + 1) + c];
@@ -102,7 +103,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     __syncwarp();  // wait until the warp's own scores are there
 #pragma unroll
     for (int n = 0; n < kRows; ++n) {
-      const int r = warp * kRows + n;
+      const int r = n * kWarps + warp;
       const std::int64_t left = visible_keys(i0 + r, diagonal, Nk) - j0;
       const int keys = left < 0 ? 0 : left < kT.Bc ? static_cast<int>(left) : kT.Bc;
       if (keys == 0 || i0 + r >= Nq) continue;
@@ -113,7 +114,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
 
 #pragma unroll
   for (int n = 0; n < kRows; ++n) {
-    const std::int64_t i = i0 + warp * kRows + n;
+    const std::int64_t i = i0 + n * kWarps + warp;
     if (i >= Nq) continue;
     const bool empty = visible_keys(i, diagonal, Nk) == 0;
 #pragma unroll

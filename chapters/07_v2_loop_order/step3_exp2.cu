@@ -22,14 +22,15 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
 
 /// S = sign * sQ sK^T for the rows of this warp, which are the only ones it will read: sS (Br, Bc + 1).
+/// Warp w has rows w, w + 4, ...
 template <int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
                                        float sign) {
   constexpr Tiles kT = tiles_for(kD);
   constexpr int kRows = kT.Br / kWarps;
-  const int first = threadIdx.x / kWarp * kRows;
+  const int warp = threadIdx.x / kWarp;
   for (int n = threadIdx.x % kWarp; n < kRows * kT.Bc; n += kWarp) {
-    const int i = first + n / kT.Bc;  // neighbouring lanes take neighbouring keys
+    const int i = n / kT.Bc * kWarps + warp;  // neighbouring lanes take neighbouring keys
     const int j = n % kT.Bc;
     float dot = 0.0f;
     for (int c = 0; c < d; ++c) dot += sQ[i * (kD + 1) + c] * sK[j * (kD + 1) + c];
@@ -112,7 +113,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     const bool whole = j0 + kT.Bc <= least;
 #pragma unroll
     for (int n = 0; n < kRows; ++n) {
-      const int r = warp * kRows + n;
+      const int r = n * kWarps + warp;
       if (whole) {
         update_row<kD>(sS + r * (kT.Bc + 1), sV, kT.Bc, factor, row_max[n], row_sum[n], acc_o[n]);
         continue;
@@ -127,7 +128,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
 
 #pragma unroll
   for (int n = 0; n < kRows; ++n) {
-    const std::int64_t i = i0 + warp * kRows + n;
+    const std::int64_t i = i0 + n * kWarps + warp;
     if (i >= Nq) continue;
     const bool empty = visible_keys(i, diagonal, Nk) == 0;
 #pragma unroll

@@ -8,14 +8,18 @@
 # wrong (exit status 1; a crash or a timeout does not count). hunt.patch is the lesson's bug to hunt;
 # its program is called chNN_hunt and lies in the build folder, beside the exercise's.
 #
+# The program is the battery on all steps. Above "---", a line "Step: <id>" asks for that step alone,
+# and "Found by: <file>.cpp" for that program of tests/ instead.
+#
 # A patched header (.cuh) takes the original's place on the include path of the program, under the
 # same name, and the chapter's kernel files that include it are compiled again.
 find_program(ATTN_PATCH patch)
 set(ATTN_EXPECT_EXIT ${PROJECT_SOURCE_DIR}/tests/expect_exit.cmake)
 
-# A test that passes only if the target's program exits with the given status.
+# A test that passes only if the target's program, given what follows as arguments, exits with the
+# given status.
 function(attn_add_exit_test name target status label)
-  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${target}>
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DPROGRAM=$<TARGET_FILE:${target}>;${ARGN}"
     -DSTATUS=${status} -P ${ATTN_EXPECT_EXIT})
   set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300)
 endfunction()
@@ -45,7 +49,12 @@ function(attn_add_mutant id patch)
     COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${mutated} ${source} ${patch}
     DEPENDS ${source} ${patch} COMMENT "Breaking ${path}: ${name}" VERBATIM)
 
-  attn_add_checker(${target} ch${id})
+  file(STRINGS ${patch} finder REGEX "^Found by: ")
+  if(finder MATCHES "^Found by: ([a-z_]+\\.cpp)$")
+    add_executable(${target} EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/${CMAKE_MATCH_1})
+  else()
+    attn_add_checker(${target} ch${id})
+  endif()
   target_sources(${target} PRIVATE ${mutated})
   if(path MATCHES "\\.cuh$")
     target_include_directories(${target} BEFORE PRIVATE ${include})
@@ -65,7 +74,9 @@ function(attn_add_mutant id patch)
   target_link_libraries(${target} PRIVATE ${ch})
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
   add_dependencies(mutants ${target})
-  attn_add_exit_test(${target} ${target} 1 mutants_${number})
+  file(STRINGS ${patch} step REGEX "^Step: ")
+  string(REPLACE "Step: " "" step "${step}")
+  attn_add_exit_test(${target} ${target} 1 mutants_${number} ${step})
 endfunction()
 
 function(attn_add_mutants id)

@@ -130,6 +130,17 @@ void add_covering_array(Builder& builder, const std::vector<std::int64_t>& sizes
   for (const auto& [Nq, Nk] : kAwkwardPairs) add(Nq, Nk);
 }
 
+/// The largest d with masks that cut tiles where no row or column of threads ends. The covering array
+/// keeps d small wherever there are many pairs.
+void add_large_d(Builder& builder, const std::vector<std::int64_t>& dims) {
+  for (const std::int64_t d : dims) {
+    if (d <= 64) continue;
+    for (const Mask mask : kMasks) {
+      builder.add(make_shape(1, 1, 21, 38, d), mask, InputKind::kNormal, 0);
+    }
+  }
+}
+
 void add_full_product(Builder& builder, const std::vector<std::int64_t>& sizes,
                       const std::vector<std::int64_t>& dims) {
   const auto add = [&](std::int64_t Nq, std::int64_t Nk) {
@@ -200,6 +211,7 @@ std::vector<Case> case_table(const Support& support, std::span<const int> tile_e
     add_full_product(builder, sizes, dims);
   } else {
     add_covering_array(builder, sizes, dims);
+    add_large_d(builder, dims);
   }
   return builder.take();
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Checks every step and pass of one Chapter record and says what is wrong. Built once per exercise
-// and once per mutant. Exit status: 0 everything right, 1 something wrong.
+// Checks every step and pass of one Chapter record, or only the step named on the command line, and
+// says what is wrong. Built once per exercise and once per mutant. Exit status: 0 everything right,
+// 1 something wrong.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -59,9 +60,10 @@ bool check_step(const Chapter& chapter, const Step& step) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   try {
     const Chapter& chapter = attn::chapters::ATTN_CHAPTER();
+    if (argc > 1) return check_step(chapter, attn::find_step(chapter, argv[1])) ? 0 : 1;
     bool passed = true;
     for (const Step& step : chapter.steps) passed &= check_step(chapter, step);
     if (chapter.twin != nullptr) passed &= check_step(chapter, *chapter.twin);

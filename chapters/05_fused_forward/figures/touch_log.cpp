@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Runs the chapter's kernel on the CPU machine and prints which rows of which array it touches in
-// global memory, in order. figures/touch_order.py makes the picture of it.
+// Runs a forward step on the CPU machine and prints which rows of which array it touches in global
+// memory, in order. figures/touch_order.py makes the picture of it.
+//
+//   ch05_touch_log                       this chapter's kernel
+//   ch05_touch_log 07 step1_loop_swap    a step of another chapter
 //
 // The kernel is the chapter's own: g++ has put a call before each of its memory accesses, and here
 // these calls end up in this file instead of the tracer.
@@ -13,7 +16,7 @@
 #include <map>
 #include <vector>
 
-#include "chapters/05_fused_forward/fused_forward.hpp"
+#include "chapters/chapters.hpp"
 #include "common/simt/options.hpp"
 
 namespace {
@@ -59,7 +62,9 @@ void __tsan_init() {}
 void __sanitizer_cov_trace_pc() {}
 }
 
-int main() {
+int main(int argc, char** argv) {
+  const attn::Chapter& chapter = attn::chapters::find(argc > 1 ? argv[1] : "05");
+  const attn::Step& step = attn::find_step(chapter, argc > 2 ? argv[2] : "");
   attn::Memory& memory = attn::device_memory();
   const auto floats = [&](std::int64_t n, const char* label) {
     const std::vector<float> zeros(static_cast<std::size_t>(n));
@@ -77,13 +82,13 @@ int main() {
   args.v = v;
   args.o = floats(kN * kD, "o");
   args.lse = floats(kN, "lse");
-  args.workspace = floats(2 * kN, "workspace");
-  args.workspace_bytes = attn::fused_forward::workspace_bytes(shape);
+  args.workspace_bytes = step.forward_workspace_bytes(shape);
+  args.workspace = memory.allocate(args.workspace_bytes, "workspace");
   arrays = {{{"K", k, kD}, {"V", v, kD}, {"Q", q, kD}, {"O", args.o, kD}}};
 
   attn::simt::options().workers = 1;
   logging = true;
-  attn::fused_forward::forward(args);
+  attn::forward(chapter, step, args);
   logging = false;
   fmt::print("column,array,cell,store,touches\n");
   for (const auto& [key, count] : cells) {
