@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Chapter 03's three kernels as plain C++: three walks over all of S, which lies in memory between them.
-// The products go in tiles of 64 keys, and what has been brought into the cache serves 64 queries
+// The products go in tiles of 64 keys, and what has been brought into the cache serves 128 queries
 // (common/cpu_tiles.hpp).
 #include "chapters/03_tiled/tiled.hpp"
 #include "common/cpu_tiles.hpp"
@@ -9,7 +9,7 @@
 namespace attn::tiled {
 namespace {
 
-constexpr std::int64_t kRows = 64;
+constexpr std::int64_t kRows = 128;
 
 /// S = scale * Q K^T for queries [i0, i1) of one head: gS (Nq, Nk).
 template <int kD>
