@@ -101,7 +101,8 @@ def formats(cli):
             assert list(launch)[: len(LAUNCH_KEYS)] == LAUNCH_KEYS, list(launch)
             assert len(launch["grid"]) == 3 and len(launch["block"]) == 3
             assert all(isinstance(launch[key], int) and launch[key] >= 0 for key in COUNTERS)
-            assert launch["global_load_bytes"] >= launch["global_read_bytes_compulsory"] > 0
+            asked = launch["global_load_bytes"] + launch["global_atomic_bytes"]
+            assert asked >= launch["global_read_bytes_compulsory"] > 0, launch["kernel"]
             assert launch["shared_load_wavefronts"] >= launch["shared_load_wavefronts_ideal"]
         assert list(result["total"])[: len(COUNTERS)] == COUNTERS
         for key in result["total"]:
