@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Fills the tables of the lessons with what was counted, compiled and measured, and draws the plots.
+"""Fills the tables of the lessons with what was counted, compiled and measured; draws the plots.
 
     bench/report.py collect --attn build/attn     counts and compiles; writes bench/results/*.json
     bench/report.py render                        fills the tables and draws the plots from these
@@ -28,7 +28,7 @@ import sys
 
 from reporting import RESULTS, ROOT, Failure, load, times
 from reporting.collect import collect_ptxas, collect_trace
-from reporting.plots import FOLDER, PLOTS
+from reporting.plots import FOLDER, pictures
 from reporting.tables import table
 
 
@@ -97,11 +97,10 @@ def render_pages(data, check):
 
 
 def render_plots(data, check):
-    """{name: whether the file was as it should be}; writes it unless check."""
+    """Writes what is stale; with check, only says so. 1 if it found something and check, else 0."""
     status = 0
-    for name, plot in PLOTS.items():
+    for name, new in pictures(data).items():
         path = FOLDER / f"{name}.svg"
-        new = plot(data)
         if path.exists() and path.read_text(encoding="utf-8") == new:
             continue
         print(f"{path.relative_to(ROOT)}: {'is stale' if check else 'written'}")

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -67,9 +68,11 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   const std::string name = fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
   if (formula == nullptr) FAIL(name << " has no formula");
   INFO(name);
-  for (verify::Case& one :
-       verify::case_table(chapter.support, chapter.tile_edges, pass, false, kSeed)) {
-    // The table's 65,537 heads of one key are about grid limits. Traced they take three quarters of
+  // Sizes around the largest tile are ragged for the smaller ones, too.
+  const std::span<const int> edges = chapter.tile_edges;
+  const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
+  for (verify::Case& one : verify::case_table(chapter.support, largest, pass, false, kSeed)) {
+    // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
     // this test's time, and each head moves the same bytes.
     one.spec.shape.B = std::min<std::int64_t>(one.spec.shape.B, 100);
     INFO(verify::to_string(one));

@@ -74,7 +74,7 @@ def made_up_data():
 
 
 def made_up_runs():
-    """Two runs on a CPU, of which the later counts, and one on a GPU, read from files."""
+    """Two runs on a CPU, of which the later counts, and one on each of two GPUs, from files."""
     def written(folder, medians):
         folder.mkdir(parents=True)
         context = {"device": "X, 2 cores", "compiler": "g++", "commit": "abc"}
@@ -97,7 +97,12 @@ def made_up_runs():
                                                 (f"99_later/cpu/{at}", 1, "ms"),
                                                 (f"other/flash/{at}", 20, "ms")])
         written(root / "gpu-y" / "2026-01-02",
-                [(f"98_made_up/one/{size.format(512)}", 12.5, "us")])
+                [(f"98_made_up/one/{size.format(512)}", 99, "us")])
+        written(root / "h200" / "2026-01-02",
+                [(f"98_made_up/one/{size.format(512)}", 12.5, "us"),
+                 (f"02_naive_gpu/naive/{size.format(512)}", 4, "ms"),
+                 ("cublas/fp32/forward/B:32/H:16/N:512/d:64/full", 1, "ms"),
+                 ("cublas/fp32/forward/B:16/H:16/N:1024/d:64/full", 2, "ms")])
         return times.runs(root)
 
 
@@ -182,6 +187,17 @@ def pictures():
         raise AssertionError("a count beside its line was not noticed")
 
 
+def pictures_of_gpus():
+    """Each measured GPU has a picture of its own; the bound stands beside the same GPU's times."""
+    data = report.load_all()
+    without = plots.pictures(data)
+    data["runs"] |= {name: run for name, run in made_up_runs().items() if not times.is_cpu(run)}
+    drawn = plots.pictures(data)
+    assert sorted(drawn.keys() - without.keys()) == ["time-h200"], drawn.keys()  # gpu-y: one N
+    assert "cuBLAS and a softmax" in drawn["time-h200"]
+    assert "02 measured" in drawn["roofline"] and "02 measured" not in without["roofline"]
+
+
 def committed_plots():
     assert report.render_plots(report.load_all(), check=True) == 0, "`bench/report.py render`"
 
@@ -241,8 +257,8 @@ def committed_registers():
 def main():
     attn = sys.argv[1] if len(sys.argv) > 1 else None
     tests = [(test, ()) for test in (ptxas_text, kernel_names, tables, times_tables, stale_tables,
-                                     bad_markers, pictures, committed_tables, committed_plots,
-                                     committed_registers)]
+                                     bad_markers, pictures, pictures_of_gpus, committed_tables,
+                                     committed_plots, committed_registers)]
     if attn:
         tests += [(test, (attn,)) for test in (committed_steps, committed_counts)]
     failed = 0

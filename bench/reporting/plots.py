@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The four pictures in bench/results/figures: time, workspace and traffic against N, and a roofline.
-Lines of counts are the closed forms of notes/tables.py; dots are what was counted or measured."""
+"""The pictures in bench/results/figures: workspace and traffic against N, a roofline, and time
+against N, one for the CPU and one for each GPU that was measured. Lines of counts are the closed
+forms of notes/tables.py; dots are what was counted or measured."""
 import sys
 
 from . import ROOT, Failure, compulsory, requested, times
@@ -26,7 +27,7 @@ DRAWN = [
      ("07_v2_loop_order", "step1_loop_swap", "forward")),
 ]
 
-# What was timed, as a picture names it: name, color, dashed.
+# What was timed on a CPU, as a picture names it: name, color, dashed.
 TIMED = {
     "01_naive_cpu/naive": ("01 three loops", 7, False),
     "03_tiled/cpu": ("03 tiled", 1, False),
@@ -36,6 +37,13 @@ TIMED = {
     "pytorch/math_fp32": ("PyTorch, math", 5, True),
     "pytorch/flash_fp32": ("PyTorch, flash", 8, True),
 }
+
+# The same on a GPU. 16 heads and B N = 16,384 fill it at every N.
+TIMED_ON_GPU = {f"{chapter}/{step}": (label, color, False)
+                for chapter, step, label, color, _ in DRAWN}
+TIMED_ON_GPU |= {"cublas/fp32": ("cuBLAS and a softmax", 5, True),
+                 "pytorch/efficient_fp32": ("PyTorch, efficient", 8, True)}
+GPU_HEADS, GPU_TOKENS = 16, 16384
 
 
 def count_text(n):
@@ -54,25 +62,37 @@ BYTES = unit_text([(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")
 MILLISECONDS = unit_text([(1e3, "s"), (1, "ms"), (1e-3, "µs")])
 
 
-def time_plot(data):
-    run = times.of_kind(data["runs"], is_cpu=True)
-    if run is None:
-        raise Failure("no run on a CPU in bench/results; bench/cpu.sh makes one")
+def time_chart(title, run, names, heads_of):
+    """heads_of: the B and H that were measured at an N."""
     series = []
-    for name, (label, color, dashed) in TIMED.items():
-        points = [(N, times.milliseconds(run, name, N=N)) for N in N_RANGE]
+    for name, (label, color, dashed) in names.items():
+        points = [(N, times.milliseconds(run, name, N=N, **heads_of(N))) for N in N_RANGE]
         points = [(N, value) for N, value in points if value is not None]
         if points:
             series.append(Series(label, color, points, dashed=dashed))
     ticks = sorted({N for its in series for N, _ in its.points})
-    device = run["context"]["chapters"]["device"]
-    return chart(f"Plain C++ and PyTorch on a CPU: forward, one head, d = {D} ({device})",
-                 "N, queries and keys", "time", series, ticks, count_text, MILLISECONDS)
+    if len(ticks) < 2:
+        raise Failure(f"{run['device']}: no picture of times at fewer than two N")
+    return chart(title, "N, queries and keys", "time", series, ticks, count_text, MILLISECONDS)
+
+
+def time_plot(data):
+    run = times.on_cpu(data["runs"])
+    if run is None:
+        raise Failure("no run on a CPU in bench/results; bench/cpu.sh makes one")
+    return time_chart(f"Forward on a CPU, one head, d = {D} ({times.device_text(run)})", run, TIMED,
+                      lambda N: {"B": 1, "H": 1})
+
+
+def gpu_time_plot(run):
+    return time_chart(f"Forward, float32, B × N = {GPU_TOKENS:,}, {GPU_HEADS} heads, d = {D} "
+                      f"({times.device_text(run)})", run, TIMED_ON_GPU,
+                      lambda N: {"B": GPU_TOKENS // N, "H": GPU_HEADS})
 
 
 def workspace_plot(data):
-    """Lines: 4N² bytes, 8N bytes. Dots: what the timed implementations and the traced steps took."""
-    run = times.of_kind(data["runs"], is_cpu=True)
+    """Lines: 4N² bytes, 8N bytes. Dots: what timed implementations and traced steps took."""
+    run = times.on_cpu(data["runs"])
     at_512 = {step["chapter"]: step["workspace_bytes"] for step in data["trace"]["steps"]
               if step["pass"] == "forward"}
 
@@ -120,23 +140,42 @@ def traffic_plot(data):
 
 def roofline_plot(data):
     shape = data["trace"]["shape"]
-    device = forms.devices()[data["trace"]["steps"][-1]["device"]]
+    name = data["trace"]["steps"][-1]["device"]
+    device = forms.devices()[name]
+    run = times.on_gpu(data["runs"], name)
     peak = device["multiprocessors"] * device["flops_per_clock"] * device["clocks_per_second"]
     memory = device["memory_bytes_per_second"]
     flops = 4 * shape["Nq"] * shape["Nk"] * shape["d"]
     roof = [(x, min(peak, x * memory)) for x in (0.1, peak / memory, 1000)]
-    series = [Series("4.8 TB/s, 67 TFLOP/s", 7, roof, dots=False)]
+    series = [Series(f"{memory / 1e12:.1f} TB/s, {peak / 1e12:.0f} TFLOP/s", 7, roof, dots=False)]
     for chapter, step, label, color, _ in DRAWN:
         total = next(its["total"] for its in data["trace"]["steps"]
                      if (its["chapter"], its["step"], its["pass"]) == (chapter, step, "forward"))
         fastest = flops / total["bound_seconds"]
         series.append(Series(label, color, [(flops / requested(total), fastest),
                                             (flops / compulsory(total), fastest)]))
-    return chart(f"H200, float32: no faster than this (forward, one head, N = {shape['Nq']}, d = {D})",
-                 "FLOP per byte: left dot of requested bytes, right dot of compulsory ones", "FLOP/s",
-                 series, (0.1, 1, 10, 100, 1000), lambda x: f"{x:g}",
+        took = times.milliseconds(run, f"{chapter}/{step}", N=shape["Nq"])
+        if took is not None:
+            series.append(Series(f"{label[:2]} measured", color,
+                                 [(flops / compulsory(total), flops / (took / 1e3))]))
+    title = f"{name}, float32: no faster than this (forward, one head, N = {shape['Nq']}, d = {D})"
+    return chart(title, "FLOP per byte: left dot of requested bytes, right dot of compulsory ones",
+                 "FLOP/s", series, (0.1, 1, 10, 100, 1000), lambda x: f"{x:g}",
                  unit_text([(1e12, "TFLOP/s"), (1e9, "GFLOP/s")]))
 
 
 PLOTS = {"time": time_plot, "workspace": workspace_plot, "traffic": traffic_plot,
          "roofline": roofline_plot}
+
+
+def pictures(data):
+    """{name: SVG} of all that can be drawn."""
+    drawn = {name: plot(data) for name, plot in PLOTS.items()}
+    for run in data["runs"].values():
+        if times.is_cpu(run):
+            continue
+        try:
+            drawn[f"time-{run['device']}"] = gpu_time_plot(run)
+        except Failure as failure:  # a run that was cut short leaves the other pictures alone
+            print(failure)
+    return drawn

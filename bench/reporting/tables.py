@@ -123,13 +123,13 @@ def ptxas_table(data, chapter):
 
 LADDER = {
     "en": (["chapter", "step", "requested, KiB:", "compulsory, KiB:", "workspace, KiB:",
-            "bound on {}:", "GPU time:"],
+            "bound on {}:", "time on {}:"],
            "not measured", {"forward": "Forward", "backward": "Backward"},
            "<sub>{} pass at {}, no mask, counted on the CPU machine. Requested: what the threads "
            "ask for. Compulsory: each distinct byte once per launch. The bound is a time that no "
            "{} can beat; a real run takes longer.</sub>"),
     "zh": (["章节", "步骤", "请求访存量（KiB）:", "必需访存量（KiB）:", "工作区（KiB）:",
-            "{} 上的时间下界:", "GPU 时间:"],
+            "{} 上的时间下界:", "{} 上的实测时间:"],
            "未测量", {"forward": "前向传播", "backward": "反向传播"},
            "<sub>{}，{}，无掩码，在 CPU 模拟机上计数。请求访存量：线程要求访问的字节数。必需访存量：每次启动中"
            "每个不同的字节只算一次。下界是 {} 无论如何也快不过的时间；实际运行会更久。</sub>"),
@@ -138,7 +138,6 @@ LADDER = {
 
 def ladder_table(data, name, language):
     titles, not_measured, names, caption = LADDER[language]
-    gpu = times.of_kind(data["runs"], is_cpu=False)
     rows, device = [], ""
     for step in data["trace"]["steps"]:
         if step["pass"] != name:
@@ -146,7 +145,8 @@ def ladder_table(data, name, language):
         counted = ["–"] * 4  # plain C++
         if "total" in step:
             total, device = step["total"], step["device"]
-            measured = times.milliseconds(gpu, f"{step['chapter']}/{step['step']}", name, N=512)
+            measured = times.milliseconds(times.on_gpu(data["runs"], device),
+                                          f"{step['chapter']}/{step['step']}", name, N=SHAPE["Nq"])
             counted = [kib(requested(total)), kib(compulsory(total)),
                        seconds_text(total["bound_seconds"]),
                        not_measured if measured is None else seconds_text(measured / 1e3)]
@@ -176,7 +176,7 @@ def bytes_text(size):
 
 def times_table(data, chapter, language):
     """CPU times of chapter 01 and the twins up to a chapter, or of all and PyTorch's, as ratios."""
-    run = times.of_kind(data["runs"], is_cpu=True)
+    run = times.on_cpu(data["runs"])
     if run is None:
         raise Failure("no run on a CPU in bench/results; bench/cpu.sh makes one")
     (first, *titles), caption = TIMES[language]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Measured runs: bench/results/<device>/<date>/*.json, each in Google Benchmark's form. One folder is
-one run on one machine; of each device the latest counts."""
+"""Measured runs: bench/results/<device>/<date>/*.json, each in Google Benchmark's form. One folder
+is one run on one machine; of each device the latest counts."""
 import json
 
 from . import RESULTS
@@ -15,7 +15,7 @@ def read_run(folder):
         data = json.loads(path.read_text(encoding="utf-8"))
         found["context"][path.stem] = data["context"]
         for entry in data["benchmarks"]:
-            if entry.get("aggregate_name") == "median":
+            if entry.get("aggregate_name") == "median" and not entry.get("error_occurred"):
                 found["results"][entry["run_name"]] = entry
     return found
 
@@ -28,14 +28,30 @@ def runs(results=RESULTS):
     return {device: read_run(folder) for device, folder in latest.items()}
 
 
-def of_kind(found, is_cpu):
-    """The first run on a CPU, or on a GPU; None if there is none."""
-    return next((run for device, run in found.items() if device.startswith("cpu-") == is_cpu), None)
+def is_cpu(run):
+    return run["device"].startswith("cpu-")
+
+
+def on_cpu(found):
+    """The first run on a CPU; None if there is none."""
+    return next((run for run in found.values() if is_cpu(run)), None)
+
+
+def on_gpu(found, name):
+    """The first run on such a GPU, "RTX 4090" say; None if there is none."""
+    slug = name.lower().replace(" ", "-")
+    return next((run for run in found.values() if not is_cpu(run) and slug in run["device"]), None)
+
+
+def device_text(run):
+    """The device as its own driver or system calls it."""
+    return next(iter(run["context"].values()))["device"]
 
 
 def milliseconds(run, implementation, name="forward", B=1, H=1, N=4096, d=64, mask="full"):
     """The median, or None where it was not measured."""
-    entry = run["results"].get(f"{implementation}/{name}/B:{B}/H:{H}/N:{N}/d:{d}/{mask}") if run else None
+    key = f"{implementation}/{name}/B:{B}/H:{H}/N:{N}/d:{d}/{mask}"
+    entry = run["results"].get(key) if run else None
     if entry is None:
         return None
     return entry["real_time"] * {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}[entry["time_unit"]]
