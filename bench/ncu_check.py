@@ -6,8 +6,9 @@
 
 runs `attn trace --json` on the CPU machine and `attn-cuda run` on the GPU, under ncu, on the same
 problem. Counters that mean the same must be equal; a difference is marked and gives exit status 1.
-(nvcc may merge or split accesses, so a difference is not always a bug: look at the SASS.) Where there is no
-ncu, no GPU, or no permission to read its counters, one line says so and the exit status is 0.
+(nvcc may merge or split accesses, so a difference is not always a bug: look at the SASS.)
+Where there is no ncu, no GPU, or no permission to read its counters, one line says so and the exit
+status is 0.
 
 Needs python3 only. ncu flushes the caches before every kernel, so its DRAM reads of a launch are at
 least the launch's compulsory reads.

@@ -31,8 +31,8 @@
 
 namespace attn {
 
-/// Sizes of one attention problem: batch B, query heads H, key/value heads Hkv, queries Nq, keys Nk,
-/// head dimension d. Counts of elements, never bytes.
+/// Sizes of one attention problem: batch B, query heads H, key/value heads Hkv, queries Nq, keys
+/// Nk, head dimension d. Counts of elements, never bytes.
 struct Shape {
   std::int64_t B = 1;
   std::int64_t H = 1;
@@ -96,7 +96,7 @@ enum class ErrorKind {
   kDeviceFailure,  ///< a CUDA call or a launch failed, or a detector stopped a kernel
 };
 
-/// The one exception type. `what()` is one line that names the argument, its value, what is allowed.
+/// The one exception type. `what()` is one line: the argument, its value, what is allowed.
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}

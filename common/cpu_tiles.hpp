@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Tiles for the plain C++ twins, from chapter 03 on: 64 keys at a time, columns padded with zeros to a
-// constant kD, so that the innermost loops have constant bounds and a compiler can keep their
+// Tiles for the plain C++ twins, from chapter 03 on: 64 keys at a time, columns padded with zeros
+// to a constant kD, so that the innermost loops have constant bounds and a compiler can keep their
 // accumulators in vector registers.
 #pragma once
 
@@ -46,7 +46,7 @@ struct KeyTile {
   }
 
   /// s[j] = scale * q . k_j for all 64 keys.
-  // Apart from its callers, as below: an array that is indexed by constants only stays in registers.
+  // Apart from its callers, as below: an array indexed by constants only stays in registers.
   [[gnu::noinline]] void scores(const float* q, std::int64_t d, float scale,
                                 float (&s)[kKeys]) const {
     float dot[kKeys] = {};

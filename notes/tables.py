@@ -178,7 +178,7 @@ HALF = 2  # bytes of a float16
 
 
 def paper_bytes(visits, rows, statistics=0.0):
-    """Bytes of float16 visits of N x N and N x d matrices and of float32 vectors of N, all heads."""
+    """Bytes of float16 visits of N x N and N x d matrices, and of float32 rows of N, all heads."""
     N, d, heads = PAPER["N"], PAPER["d"], PAPER["heads"]
     return heads * (HALF * (visits * N * N + rows * N * d) + 4 * statistics * N)
 

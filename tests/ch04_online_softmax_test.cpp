@@ -28,8 +28,8 @@ int integer(std::mt19937& random, int low, int high) {
   return low + static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
 }
 
-/// `size` logits, multiples of 1/8 up to 2^14, so that every difference between two of them is exact:
-/// close together, far apart, rising, falling, all of them huge and negative, or +-10^4 in turn.
+/// `size` logits, multiples of 1/8 up to 2^14, so that every difference between two of them is
+/// exact: close together, far apart, rising, falling, all huge and negative, or +-10^4 in turn.
 Row random_logits(std::mt19937& random, int size) {
   const int kind = integer(random, 0, 5);
   Row logits;
@@ -59,8 +59,8 @@ RunningSoftmax stream(std::span<const float> logits) {
   return seen;
 }
 
-/// The statistics of a row that is cut in two at random, and its parts again, down to pieces of a few
-/// logits, or none.
+/// The statistics of a row that is cut in two at random, and its parts again, down to pieces of a
+/// few logits, or none.
 RunningSoftmax split(std::mt19937& random, std::span<const float> logits) {
   if (logits.size() < 2 || integer(random, 0, 3) == 0) return stream(logits);
   const auto cut = static_cast<std::size_t>(integer(random, 0, static_cast<int>(logits.size())));

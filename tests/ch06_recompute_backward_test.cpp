@@ -101,8 +101,8 @@ class Parts {
     device_memory().read(values.data(), from, count * sizeof(float));
     return values;
   }
-  /// What is wrong with an output, by the float64 oracle and the battery's tolerance; nothing if it is
-  /// right.
+  /// What is wrong with an output, by the float64 oracle and the battery's tolerance; nothing if it
+  /// is right.
   std::string wrong(const std::string& name) const {
     device_memory().synchronize();
     const verify::Outputs outputs = run_.collect();
@@ -125,8 +125,8 @@ class Parts {
   verify::Run run_;
 };
 
-/// Elements that are not `expected`; hidden pairs (NaN) are not looked at. The sums have 40 terms and
-/// the exponents stay below 10, so errors stay below 100 roundings of the largest value.
+/// Elements that are not `expected`; hidden pairs (NaN) are not looked at. The sums have 40 terms
+/// and the exponents stay below 10, so errors stay below 100 roundings of the largest value.
 int wrong_elements(const std::vector<float>& got, const std::vector<double>& expected) {
   double largest = 0;
   for (const double x : expected) largest = std::max(largest, std::isnan(x) ? 0.0 : std::abs(x));

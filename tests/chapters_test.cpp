@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::uint64_t kSeed = 20260101;
 
-/// What another step must compute if this one is right: these outputs, within the tolerance of both.
-/// Where there is no number to compare with (-inf, NaN), what the oracle says.
+/// What another step must compute if this one is right: these outputs, within the tolerance of
+/// both. Where there is no number to compare with (-inf, NaN), what the oracle says.
 std::vector<verify::Expected> as_computed(const verify::Truth& truth,
                                           const verify::Outputs& outputs) {
   std::vector<verify::Expected> arrays = truth.arrays;

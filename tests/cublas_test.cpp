@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The peer cuBLAS + softmax on the CPU machine, with plain loops in cuBLAS's place (cublas_stub/): is
-// what surrounds the matrix products right?
+// The peer cuBLAS + softmax on the CPU machine, with plain loops in cuBLAS's place (cublas_stub/):
+// is what surrounds the matrix products right?
 #include "bench/benchmarks/implementations.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"

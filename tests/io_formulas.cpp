@@ -47,8 +47,8 @@ Io all_heads(const Shape& shape, const Io& io) {
           heads * io.atomics};
 }
 
-/// Keys that arrive if rows i0 .. i0 + Br - 1 load whole tiles of Bc keys, up to the last one of which
-/// some row sees a key.
+/// Keys that arrive if rows i0 .. i0 + Br - 1 load whole tiles of Bc keys, up to the last one of
+/// which some row sees a key.
 std::int64_t keys_in_tiles(std::int64_t i0, std::int64_t Br, std::int64_t Bc, const Shape& shape,
                            Mask mask) {
   std::int64_t most = 0;
@@ -66,8 +66,8 @@ Io naive_scores(const Shape& shape, const Visible& visible) {
           .writes = visible.pairs};
 }
 
-/// Each row's scores are read for the maximum, the sum and the quotient and written once, by a thread
-/// or by a warp; and LSE is written.
+/// Each row's scores are read for the maximum, the sum and the quotient and written once, by a
+/// thread or by a warp; and LSE is written.
 Io softmax(const Shape& shape, const Visible& visible) {
   return {.loads = 3 * visible.pairs,
           .stores = visible.pairs + shape.Nq,
@@ -98,8 +98,8 @@ Io coalesced_forward(const Shape& shape, Mask mask) {
   return naive_gpu_forward(shape, mask) + Io{copied, copied, copied, copied};
 }
 
-/// Both products in tiles of 32 x 32, whatever the softmax between them. Without a mask, one head, N
-/// and d multiples of 32: N^2 d / 8 + 5 N^2 + N d + N elements are asked for, distinct as untiled.
+/// Both products in tiles of 32 x 32, whatever the softmax between them. Without a mask, one head,
+/// N and d multiples of 32: N^2 d / 8 + 5 N^2 + N d + N elements are asked for.
 Io tiled_forward(const Shape& shape, Mask mask) {
   constexpr std::int64_t kTile = 32;
   const auto ceil_tiles = [](std::int64_t n) { return (n + kTile - 1) / kTile; };
@@ -129,9 +129,9 @@ Io tiled_forward(const Shape& shape, Mask mask) {
   return all_heads(shape, scores + softmax(shape, visible) + outputs);
 }
 
-/// One warp streams one row, all rows in one launch: a row of Q, every visible row of K and of V, and
-/// back go a row of O and LSE. Without a mask, one head: 2 N^2 d + 2 N d + N elements are asked for,
-/// 4 N d + N are distinct. A row that sees no key still reads its row of Q.
+/// One warp streams one row, all rows in one launch: a row of Q, every visible row of K and of V,
+/// and back go a row of O and LSE. Without a mask, one head: 2 N^2 d + 2 N d + N elements are asked
+/// for, 4 N d + N are distinct. A row that sees no key still reads its row of Q.
 Io online_softmax_forward(const Shape& shape, Mask mask) {
   const Visible visible = count_visible(shape, mask);
   const std::int64_t q = shape.Nq * shape.d;  // elements of Q, and of O
@@ -141,9 +141,9 @@ Io online_softmax_forward(const Shape& shape, Mask mask) {
                            .writes = q + shape.Nq});
 }
 
-/// One block per head, tiles of K and V outside, tiles of Q inside; O, row_max and row_sum in global
-/// memory. Without a mask, one head, Tc = ceil(N / Bc) tiles of keys: Tc (3 N d + 4 N) + N d + N
-/// elements are asked for; 5 N d + 5 N are distinct (4 N d + 5 N if Tc is 1).
+/// One block per head, tiles of K and V outside, tiles of Q inside; O, row_max and row_sum in
+/// global memory. Without a mask, one head, Tc = ceil(N / Bc) tiles of keys: Tc (3 N d + 4 N) +
+/// N d + N elements are asked for; 5 N d + 5 N are distinct (4 N d + 5 N if Tc is 1).
 Io fused_forward(const Shape& shape, Mask mask) {
   constexpr std::int64_t kStatistics = 2;  // row_max and row_sum
   const std::int64_t heads = shape.B * shape.H;
@@ -182,10 +182,10 @@ Io fused_forward(const Shape& shape, Mask mask) {
   return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes};
 }
 
-/// FlashAttention-2's forward pass, whose blocks own tiles of Q: each row of Q once, back go O and LSE
-/// once, and each tile of Q streams K and V. skips: only the tiles of keys of which a row sees one.
-/// Without a mask, one head, Tr = ceil(N / Br) tiles of queries: 2 N d + N + Tr 2 N d elements are
-/// asked for, 4 N d + N are distinct.
+/// FlashAttention-2's forward pass, whose blocks own tiles of Q: each row of Q once, back go O and
+/// LSE once, and each tile of Q streams K and V. skips: only the tiles of keys of which a row sees
+/// one. Without a mask, one head, Tr = ceil(N / Br) tiles of queries: 2 N d + N + Tr 2 N d elements
+/// are asked for, 4 N d + N are distinct.
 Io v2_forward(const Shape& shape, Mask mask, bool skips) {
   const std::int64_t Br = shape.d <= 64 ? 64 : 32;
   const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
@@ -240,8 +240,8 @@ Io v2_backward_atomics(const Shape& shape, Mask mask) {
   return all_heads(shape, delta_of_rows(shape)) + v2_backward_keys(shape, mask, true);
 }
 
-/// The same without atomics: then dQ comes from blocks that own tiles of queries, read Q, dO, LSE and
-/// delta once, and stream K and V as the forward pass does. Without a mask, one head,
+/// The same without atomics: then dQ comes from blocks that own tiles of queries, read Q, dO, LSE
+/// and delta once, and stream K and V as the forward pass does. Without a mask, one head,
 /// Tr = ceil(N / Br): 3 N d + 2 N + Tr 2 N d elements more than without dQ.
 Io v2_backward_deterministic(const Shape& shape, Mask mask) {
   const std::int64_t Br = shape.d <= 64 ? 32 : 16;
@@ -315,8 +315,8 @@ Io textbook_pairs(const Shape& shape, Mask mask, bool updates) {
   return io;
 }
 
-/// The textbook backward pass: delta; P; dV; dS in P's place; dQ; dK. Without a mask, one head, N and d
-/// multiples of 32: 5 N^2 d / 16 + 5 N^2 + 5 N d + N elements are asked for.
+/// The textbook backward pass: delta; P; dV; dS in P's place; dQ; dK. Without a mask, one head, N
+/// and d multiples of 32: 5 N^2 d / 16 + 5 N^2 + 5 N d + N elements are asked for.
 Io textbook_backward(const Shape& shape, Mask mask) {
   const Io by_key = textbook_product(shape, mask, true);
   return all_heads(shape, delta_of_rows(shape) + textbook_pairs(shape, mask, false) + by_key +
@@ -324,8 +324,8 @@ Io textbook_backward(const Shape& shape, Mask mask) {
                               textbook_product(shape, mask, false) + by_key);
 }
 
-/// FlashAttention-1's backward pass after delta: one block per head, tiles of K and V outside, tiles of
-/// Q inside, dQ in global memory. Without a mask, one head, Tc = ceil(N / Bc): with delta,
+/// FlashAttention-1's backward pass after delta: one block per head, tiles of K and V outside,
+/// tiles of Q inside, dQ in global memory. Without a mask, one head, Tc = ceil(N / Bc): with delta,
 /// Tc (4 N d + 2 N) + 5 N d + N elements are asked for.
 Io recompute_backward(const Shape& shape, Mask mask) {
   const std::int64_t Nq = shape.Nq, Nk = shape.Nk, d = shape.d;

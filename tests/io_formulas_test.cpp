@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The tracer's count equals the formula, exactly: every chapter that runs on the device, every step,
-// the whole case table.
+// The tracer's count equals the formula, exactly: every chapter that runs on the device, every
+// step, the whole case table.
 #include "tests/io_formulas.hpp"
 
 #include <fmt/format.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Offsets beyond 2^31 elements: head 1 of K and of V starts at element 2^31. No test could fill such
-// arrays, 16 GiB each, but none has to: their addresses are reserved and cost nothing until touched,
-// and under a causal mask one query sees one key, so that a step which skips hidden tiles touches a
-// few pages. The addresses in front of each array are reserved as well: there an offset that has
-// wrapped around to -2^31 reads zeros instead of crashing. Exit status: 0 right, 1 wrong.
+// Offsets beyond 2^31 elements: head 1 of K and of V starts at element 2^31. No test could fill
+// such arrays, 16 GiB each, but none has to: their addresses are reserved and cost nothing until
+// touched, and under a causal mask one query sees one key, so that a step which skips hidden tiles
+// touches a few pages. The addresses in front of each array are reserved as well: there an offset
+// that has wrapped around to -2^31 reads zeros instead of crashing. Exit status: 0 right, 1 wrong.
 #include <fmt/format.h>
 #include <sys/mman.h>
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Tests of bench/ncu_check.py without a GPU: on SYNTHETIC profiler output, made up from the counts of
-a traced launch. Nothing here was measured. Needs python3 only."""
+"""Tests of bench/ncu_check.py without a GPU: on SYNTHETIC profiler output, made up from the counts
+of a traced launch. Nothing here was measured. Needs python3 only."""
 import json
 import os
 import pathlib

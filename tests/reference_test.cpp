@@ -46,8 +46,8 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
   return largest;
 }
 
-// Two queries, two keys, d = 1, scale 1. The logits of query 0 are 0 and log 3: P = 1/4, 3/4. Those of
-// query 1 are 0 and 2 log 3: P = 1/10, 9/10.
+// Two queries, two keys, d = 1, scale 1. The logits of query 0 are 0 and log 3: P = 1/4, 3/4. Those
+// of query 1 are 0 and 2 log 3: P = 1/10, 9/10.
 Inputs two_by_two(Mask mask) {
   const double log3 = std::log(3.0);
   return {attn::make_shape(1, 1, 2, 2, 1), mask, 1.0, {1, 2}, {0, log3}, {8, 4}, {1, 10}};

@@ -42,7 +42,10 @@ build_sanitized() {
 }
 check_format() {
   find chapters common tests bench -regex '.*\.\(cpp\|hpp\|cu\|cuh\)' -print0 |
-    xargs -0 "$format" --dry-run -Werror
+    xargs -0 "$format" --dry-run -Werror &&
+    ! LC_ALL=C.UTF-8 grep -rnE '^.{101,}' chapters common tests bench notes \
+      --include='*.[ch]pp' --include='*.cu' --include='*.cuh' --include='*.py' \
+      --include='*.sh' --include='*.cmake' --include=CMakeLists.txt  # comments and Python, too
 }
 
 if check "build" build; then

@@ -433,7 +433,7 @@ std::map<std::string, int> refuse_zeros(Pass pass) {
       const bool passes = compare(expected, zeros).passed;
       CAPTURE(to_string(one), expected.name, largest(expected.values), largest(expected.tolerance));
       CHECK((passes || !is_zero));
-      // dQ and dK may cancel to less than their rounding errors: P (dP - delta) of a peaked softmax.
+      // dQ and dK may cancel to less than their rounding errors: dS of a peaked softmax.
       const bool may_cancel = expected.name == "dq" || expected.name == "dk";
       CHECK((!passes || is_zero || may_cancel));
       refused[expected.name] += passes ? 0 : 1;
@@ -548,7 +548,7 @@ void right_row(const ForwardArgs& a, std::int64_t head, std::int64_t i, int way)
       for (std::int64_t c = 0; c < d; ++c) o[c] *= rescale;
       row_max = x;
     }
-    // The first key may have a logit of -Inf: its weight of 1 goes as soon as there is a larger one.
+    // The first key may have a logit of -Inf: its weight of 1 goes when there is a larger one.
     const float weight = online && x == row_max ? 1.0f
                          : way % 2 == 0         ? std::exp(x - row_max)
                                                 : exp_by_exp2(x - row_max);

@@ -126,7 +126,7 @@ struct Choice {
   const Step* step;
 };
 
-/// named: the step that --step asks for, or null. Its own forward, or the chapter's, or a borrowed one.
+/// named: the step that --step asks for, or null. Its forward, the chapter's, or a borrowed one.
 Choice choose_forward(const Chapter& chapter, const Step* named) {
   if (named != nullptr && named->forward != nullptr) return {&chapter, named};
   const Chapter& lender = chapter.forward_of.empty() ? chapter : chapters::find(chapter.forward_of);

@@ -14,7 +14,7 @@ DARK = "#7aa2f7 #f0a35e #5fd0a5 #c49bf0 #f28b82 #67d3e8 #b5d66b #a3afbf #f19ac0"
 
 @dataclasses.dataclass
 class Series:
-    """points: [(x, y)], in the order of x. A line, or dots, or both; a label, if any, at its end."""
+    """points: [(x, y)], in the order of x. A line, or dots, or both; perhaps a label at its end."""
     label: str
     color: int
     points: list
@@ -29,7 +29,8 @@ def style():
         return (f"text{{fill:{ink}}}.axis{{stroke:{ink}}}.grid{{stroke:{faint}}}"
                 f".paper{{fill:{paper}}}{own}")
     return ("<style>text{font:13px system-ui,sans-serif;stroke:none}"
-            ".title{font-weight:600;font-size:15px}.line{fill:none;stroke-width:2}.leader{stroke-width:1;opacity:.5}"
+            ".title{font-weight:600;font-size:15px}.line{fill:none;stroke-width:2}"
+            ".leader{stroke-width:1;opacity:.5}"
             ".dashed{stroke-dasharray:5 4}.axis,.grid{stroke-width:1}"
             + rules("#1f2328", "#d8dee4", "#ffffff", LIGHT)
             + "@media(prefers-color-scheme:dark){"

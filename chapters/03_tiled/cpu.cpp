@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Chapter 03's three kernels as plain C++: three walks over all of S, which lies in memory between them.
-// The products go in tiles of 64 keys, and what has been brought into the cache serves 128 queries
-// (common/cpu_tiles.hpp).
+// Chapter 03's three kernels as plain C++: three walks over all of S, which lies in memory between
+// them. The products go in tiles of 64 keys, and what has been brought into the cache serves 128
+// queries (common/cpu_tiles.hpp).
 #include "chapters/03_tiled/tiled.hpp"
 #include "common/cpu_tiles.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Steps 2 to 4: both matrix products through tiles in shared memory. A block owns one 32 x 32 tile of
-// the result and walks along the inner dimension, 32 at a time:
+// Steps 2 to 4: both matrix products through tiles in shared memory. A block owns one 32 x 32 tile
+// of the result and walks along the inner dimension, 32 at a time:
 //   1. the block's 256 threads load a tile of each input into shared memory
 //   2. barrier: wait until the whole tile has arrived
 //   3. every thread adds up to 32 products for each of its four results, all from shared memory

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Chapter 04's idea as plain C++: each row streams over all keys once and keeps a maximum, a sum and
-// d running outputs. No score is stored, and every row reads all of K and V again.
+// Chapter 04's idea as plain C++: each row streams over all keys once and keeps a maximum, a sum
+// and d running outputs. No score is stored, and every row reads all of K and V again.
 #include <cmath>
 
 #include "chapters/04_online_softmax/online_softmax.hpp"

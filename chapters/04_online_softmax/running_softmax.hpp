@@ -4,8 +4,8 @@
 // calculation for softmax"). What has been seen so far is two numbers:
 //   row_max  m = the largest logit
 //   row_sum  l = the sum of exp(logit - m)
-// and everything that was computed relative to an older maximum is brought up to date by one factor,
-// exp(m_old - m_new).
+// and everything that was computed relative to an older maximum is brought up to date by one
+// factor, exp(m_old - m_new).
 #pragma once
 
 #include <cmath>
@@ -35,9 +35,9 @@ ATTN_HOST_DEVICE inline RunningSoftmax merge(RunningSoftmax a, RunningSoftmax b)
           a.row_sum * expf(a.row_max - reference) + b.row_sum * expf(b.row_max - reference)};
 }
 
-/// LSE of a row that sees a key: the natural log of the sum of exp(logit). NaN if all its logits are
-/// -inf, as such a row has no softmax. (A row that sees no key has the same m and l; only its indices
-/// tell the two apart.)
+/// LSE of a row that sees a key: the natural log of the sum of exp(logit). NaN if all its logits
+/// are -inf, as such a row has no softmax. (A row that sees no key has the same m and l; only its
+/// indices tell the two apart.)
 ATTN_HOST_DEVICE inline float log_sum_exp(RunningSoftmax s) {
   return s.row_sum == 0.0f ? NAN : s.row_max + logf(s.row_sum);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The lesson's example, step by step: N = 4, d = 2, tiles of 2 queries and 2 keys, in the loop order
-// of forward.cu. Prints m, l and O after each tile, and stops with 1 if O is not the attention over
-// the keys seen so far.
+// The lesson's example, step by step: N = 4, d = 2, tiles of 2 queries and 2 keys, in the loop
+// order of forward.cu. Prints m, l and O after each tile, and stops with 1 if O is not the
+// attention over the keys seen so far.
 #include <fmt/format.h>
 
 #include <algorithm>

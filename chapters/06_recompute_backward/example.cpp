@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The lesson's example: two queries, two keys, d = 2, scale 1. Prints every matrix of the backward pass
-// and holds the gradients against the oracle.
+// The lesson's example: two queries, two keys, d = 2, scale 1. Prints every matrix of the backward
+// pass and holds the gradients against the oracle.
 #include <fmt/format.h>
 
 #include <algorithm>

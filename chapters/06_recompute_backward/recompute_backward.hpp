@@ -28,8 +28,8 @@ std::size_t textbook_workspace_bytes(const Shape& shape);
 
 // ---- Step 2: FlashAttention-1's ----------------------------------------------------------------
 
-/// Tile sizes for one bucket of d. The tiles Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1)
-/// and LSE, delta (Br) share 48 KiB, which every GPU grants without asking.
+/// Tile sizes for one bucket of d. The tiles Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS
+/// (Br, Bc + 1) and LSE, delta (Br) share 48 KiB, which every GPU grants without asking.
 struct Tiles {
   int D;   // columns: d rounded up to 32, 64 or 128
   int Br;  // queries

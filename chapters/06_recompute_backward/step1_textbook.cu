@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 1: the textbook backward pass, in tiles as in chapter 03, with P, then dS, in HBM. With L the
-// loss and dX short for dL/dX:
+// Step 1: the textbook backward pass, in tiles as in chapter 03, with P, then dS, in HBM. With L
+// the loss and dX short for dL/dX:
 //   1. delta_i = dO_i . O_i
 //   2. P  = exp(scale * Q K^T - LSE)             stored: (Nq, Nk)
 //   3. dV = P^T dO
 //   4. dP = dO V^T;  dS = P * (dP - delta)       dS takes P's place
 //   5. dQ = scale * dS K
 //   6. dK = scale * dS^T Q
-// Two kinds of product: a tile of scores from two sets of rows (2 and 4), and a matrix of scores times
-// rows (3, 5 and 6). P and dS exist for visible pairs only; nothing else of them is written or read.
+// Two kinds of product: a tile of scores from two sets of rows (2 and 4), and a matrix of scores
+// times rows (3, 5 and 6). P and dS exist for visible pairs only; the rest is not touched.
 #include "chapters/06_recompute_backward/recompute_backward.hpp"
 #include "common/device/tiles.cuh"
 #include "common/device/warp_reduce.cuh"
@@ -33,11 +33,12 @@ __global__ void delta_kernel(const float* gDO, const float* gO, float* gDelta, s
   if (lane == 0) gDelta[row] = sum;
 }
 
-/// The dot products of rows of A (Nq, d) with rows of B (Nk, d), one (kTile, kTile) tile per block, and
-/// what becomes of them, for the visible pairs:
+/// The dot products of rows of A (Nq, d) with rows of B (Nk, d), one (kTile, kTile) tile per block,
+/// and what becomes of them, for the visible pairs:
 ///   kGradient false: A = Q, B = K, gRow = LSE:     gS = exp(scale * dot - gRow_i), which is P
 ///   kGradient true:  A = dO, B = V, gRow = delta:  gS = gS * (dot - gRow_i), dS where P was
-/// Grid: (B*H, ceil(Nq / kTile), ceil(Nk / kTile)); block: kThreads; shared: 2 kTile (d + 1) floats.
+/// Grid: (B*H, ceil(Nq / kTile), ceil(Nk / kTile)); block: kThreads.
+/// Shared memory: 2 kTile (d + 1) floats.
 template <bool kGradient>
 __global__ void pairs_kernel(const float* gA, const float* gB, const float* gRow, float* gS,
                              std::int64_t Nq, std::int64_t Nk, int d, std::int64_t diagonal,
@@ -66,8 +67,8 @@ __global__ void pairs_kernel(const float* gA, const float* gB, const float* gRow
   }
 }
 
-/// C = factor * A B, or factor * A^T B, for a matrix A (Nq, Nk) of which the visible pairs exist. One
-/// (kTile, kTile) tile of C per block; rows are those of C, inner those that are summed over.
+/// C = factor * A B, or factor * A^T B, for a matrix A (Nq, Nk) of which the visible pairs exist.
+/// One (kTile, kTile) tile of C per block; rows are those of C, inner those that are summed over.
 ///   kTransposed false: rows are queries, inner are keys, B (Nk, d), C (Nq, d):  dQ
 ///   kTransposed true:  rows are keys, inner are queries, B (Nq, d), C (Nk, d):  dK and dV
 /// Grid: (B*H, ceil(rows / kTile), ceil(d / kTile)); block: kThreads.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 2: FlashAttention-1's backward pass (Dao et al. 2022, algorithm 4). P is not stored: it comes
-// back from Q, K and LSE, a tile at a time. After delta (step 1), one block per head:
+// Step 2: FlashAttention-1's backward pass (Dao et al. 2022, algorithm 4). P is not stored: it
+// comes back from Q, K and LSE, a tile at a time. After delta (step 1), one block per head:
 //   for each tile j of K and V:                      outer loop: K and V are read once
 //     1. load K_j, V_j; dK_j = dV_j = 0, in registers
 //     for each tile i of Q and dO:                   inner loop

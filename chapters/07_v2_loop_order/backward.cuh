@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Steps 4 and 5: chapter 06's backward pass with its outer loop given to the grid. One block per K/V
-// tile:
+// Steps 4 and 5: chapter 06's backward pass with its outer loop given to the grid. One block per
+// K/V tile:
 //   1. load K_j, V_j;  dK_j = dV_j = 0, in registers
 //   for each tile i of Q and dO that sees a key of the tile:
 //     2. load Q_i, dO_i, LSE_i, delta_i
@@ -19,8 +19,8 @@ namespace attn::v2_loop_order {
 
 inline constexpr int kBackwardThreads = 128;
 
-/// Chapter 06's tile sizes: Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1) and LSE, delta (Br)
-/// share 48 KiB.
+/// Chapter 06's tile sizes: Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1) and LSE, delta
+/// (Br) share 48 KiB.
 struct BackwardTiles {
   int D, Br, Bc;
   ATTN_HOST_DEVICE constexpr int floats() const {

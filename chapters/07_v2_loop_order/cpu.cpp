@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// FlashAttention-2's loop order as plain C++: stretches of Q are shared out among the cores; for each,
-// all tiles of K and V stream by, and O, row_max and row_sum stay in the core's own cache until they
-// are divided, once, and stored (common/cpu_tiles.hpp).
+// FlashAttention-2's loop order as plain C++: stretches of Q are shared out among the cores; for
+// each, all tiles of K and V stream by, and O, row_max and row_sum stay in the core's own cache
+// until they are divided, once, and stored (common/cpu_tiles.hpp).
 #include <type_traits>
 
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"

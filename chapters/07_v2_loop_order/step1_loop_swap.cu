@@ -19,8 +19,8 @@ constexpr int kWarp = 32;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
-/// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS (Br, Bc + 1).
-/// Warp w has rows w, w + 4, ...
+/// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
+/// (Br, Bc + 1). Warp w has rows w, w + 4, ...
 template <int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
                                        float scale) {

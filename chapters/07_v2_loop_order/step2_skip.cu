@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Step 2: step 1 without the work that a mask makes needless.
-//   - Tiles of keys that no row of the block sees are not loaded: the loop ends at the last row's last
-//     visible key.
+//   - Tiles of keys that no row of the block sees are not loaded: the loop ends with the last row.
 //   - Tiles of which every row sees every key need no mask: the number of keys is a constant there.
 //     Only the tiles on the diagonal ask row by row.
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
@@ -17,8 +16,8 @@ constexpr int kWarp = 32;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
-/// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS (Br, Bc + 1).
-/// Warp w has rows w, w + 4, ...
+/// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
+/// (Br, Bc + 1). Warp w has rows w, w + 4, ...
 template <int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
                                        float scale) {
@@ -35,7 +34,7 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
 }
 
 /// One warp brings one row up to date with `keys` new scores s. row_max and row_sum are the same in
-/// all lanes; lane l has columns l, l + 32, ... of O in acc_o. `keys` is a constant where it can be.
+/// all lanes; lane l has columns l, l + 32, ... of O in acc_o. `keys`: a constant where it can be.
 template <int kD>
 __device__ __forceinline__ void update_row(float* s, const float* sV, int keys, float& row_max,
                                            float& row_sum, float (&acc_o)[kD / kWarp]) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 3: step 2 with powers of two. The special-function units have exp2, not exp: expf(x) multiplies
-// by log2(e) first. That factor and the scale become one, factor = |scale| * log2(e), and
+// Step 3: step 2 with powers of two. The special-function units have exp2, not exp: expf(x)
+// multiplies by log2(e) first. With the scale, that is one factor = |scale| * log2(e), and
 //   exp(scale * dot - scale * dot_max) = exp2(factor * s - row_max)        s = dot, or -dot
 // is one multiply-add and one exp2 per score. s is -dot where the scale is negative, because the
 // largest logit must be the largest s. row_max = factor * s_max is rounded once and then kept: P,
-// row_sum and O so far are relative to that very number, so its error is common to them and cancels.
+// row_sum and O so far are relative to that very number, so its error is common and cancels.
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
 #include "common/device/online_softmax.cuh"
 #include "common/device/tiles.cuh"
@@ -21,8 +21,8 @@ constexpr int kThreads = kWarps * kWarp;
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
 
-/// S = sign * sQ sK^T for the rows of this warp, which are the only ones it will read: sS (Br, Bc + 1).
-/// Warp w has rows w, w + 4, ...
+/// S = sign * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
+/// (Br, Bc + 1). Warp w has rows w, w + 4, ...
 template <int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
                                        float sign) {
@@ -39,8 +39,8 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
 }
 
 /// One warp brings one row up to date with `keys` new scores s. row_max and row_sum are the same in
-/// all lanes; lane l has columns l, l + 32, ... of O in acc_o. `keys` is a constant where it can be.
-/// factor: |scale| * log2(e).
+/// all lanes; lane l has columns l, l + 32, ... of O in acc_o. `keys` is a constant where it can
+/// be. factor: |scale| * log2(e).
 template <int kD>
 __device__ __forceinline__ void update_row(float* s, const float* sV, int keys, float factor,
                                            float& row_max, float& row_sum,

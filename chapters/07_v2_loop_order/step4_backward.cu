@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 4: all K/V tiles at once (Dao 2023, algorithm 2). Every block adds to dQ, whose rows it shares
-// with all other blocks of its head, by atomics: nothing is lost, but the order of the additions is
-// that of the blocks, and float addition is not associative. The last bits of dQ differ from run to
-// run.
+// Step 4: all K/V tiles at once (Dao 2023, algorithm 2). Every block adds to dQ, whose rows it
+// shares with all other blocks of its head, by atomics: nothing is lost, but the order of the
+// additions is that of the blocks, and float addition is not associative. The last bits of dQ
+// differ from run to run.
 #include "chapters/07_v2_loop_order/backward.cuh"
 
 namespace attn::v2_loop_order {

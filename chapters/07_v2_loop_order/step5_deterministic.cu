@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 5: no atomics. dK and dV come from step 4's kernel, dQ from one of its own that owns Q tiles,
-// as the forward pass does, and recomputes P and dS a second time: 7 products of matrices instead of
-// 5. Every sum has one owner and one order, so every run gives the same bits. One block per Q tile:
+// Step 5: no atomics. dK and dV come from step 4's kernel, dQ from one of its own that owns Q
+// tiles, as the forward pass does, and recomputes P and dS a second time: 7 products of matrices
+// instead of 5. Every sum has one owner and one order, so every run gives the same bits. One block
+// per Q tile:
 //   1. load Q_i, dO_i, LSE_i, delta_i;  dQ_i = 0, in registers
 //   for each tile j of K and V that a row sees a key of:
 //     2. load K_j, V_j

@@ -7,8 +7,8 @@ namespace attn::v2_loop_order {
 
 // ---- Forward -----------------------------------------------------------------------------------
 
-/// Chapter 05's tile sizes, for one bucket of d. The tiles Q (Br, D + 1), K (Bc, D + 1), V (Bc, D) and
-/// the scores S (Br, Bc + 1) share 48 KiB, which every GPU grants without asking.
+/// Chapter 05's tile sizes, for one bucket of d. The tiles Q (Br, D + 1), K (Bc, D + 1), V (Bc, D)
+/// and the scores S (Br, Bc + 1) share 48 KiB, which every GPU grants without asking.
 struct Tiles {
   int D;   // columns: d rounded up to 32, 64 or 128
   int Br;  // queries

@@ -3,7 +3,7 @@
 # attn_add_chapter(<id>                     for example 02_naive_gpu
 #   [CPP <file>...]                         plain C++ sources
 #   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
-#   [TWIN <file>]                           the same algorithm as plain C++ loops, for real CPU times
+#   [TWIN <file>]                           the same algorithm as plain C++ loops: real CPU times
 #   [EXERCISE <file>])                      exercises/<file>, solved in exercises/solution/<file>
 #
 # Makes, for chapter 02:

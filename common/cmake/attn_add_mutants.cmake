@@ -2,14 +2,15 @@
 #
 # attn_add_mutants(<id>)
 #
-# Mutants are broken copies of a chapter's files, one patch each: tests/mutants/<id>/<name>.patch. The
-# lines above "---" say what the bug is. Every patch becomes a program, mutant_<id>_<name>, in which
-# the patched file takes the original's place, and a test that passes only if the program finds itself
-# wrong (exit status 1; a crash or a timeout does not count). hunt.patch is the lesson's bug to hunt;
-# its program is called chNN_hunt and lies in the build folder, beside the exercise's.
+# Mutants are broken copies of a chapter's files, one patch each: tests/mutants/<id>/<name>.patch.
+# The lines above "---" say what the bug is. Every patch becomes a program, mutant_<id>_<name>, in
+# which the patched file takes the original's place, and a test that passes only if the program
+# finds itself wrong (exit status 1; a crash or a timeout does not count). hunt.patch is the
+# lesson's bug to hunt; its program is called chNN_hunt and lies in the build folder, beside the
+# exercise's.
 #
-# The program is the battery on all steps. Above "---", a line "Step: <id>" asks for that step alone,
-# and "Found by: <file>.cpp" for that program of tests/ instead.
+# The program is the battery on all steps. Above "---", a line "Step: <id>" asks for that step
+# alone, and "Found by: <file>.cpp" for that program of tests/ instead.
 #
 # A patched header (.cuh) takes the original's place on the include path of the program, under the
 # same name, and the chapter's kernel files that include it are compiled again.

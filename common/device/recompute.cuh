@@ -25,9 +25,9 @@ struct TilePlace {
   }
 };
 
-/// P = exp(scale * Q K^T - LSE) and dS = P * (dO V^T - delta) for the visible pairs of a tile; nothing
-/// else of sP and sDS (kBr, kBc + 1) is written. sQ, sDO (kBr, kD + 1); sK, sV (kBc, kD + 1); sLSE,
-/// sDelta (kBr). sP may be null. Call it with all kThreads threads, between barriers.
+/// P = exp(scale * Q K^T - LSE) and dS = P * (dO V^T - delta) for the visible pairs of a tile;
+/// nothing else of sP and sDS (kBr, kBc + 1) is written. sQ, sDO (kBr, kD + 1); sK, sV
+/// (kBc, kD + 1); sLSE, sDelta (kBr). sP may be null. All threads call it, between barriers.
 template <int kThreads, int kBr, int kBc, int kD>
 __device__ __forceinline__ void recompute_tile(const float* sQ, const float* sDO, const float* sK,
                                                const float* sV, const float* sLSE,

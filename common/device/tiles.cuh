@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Taught in chapter 03: a tile of a row-major matrix, brought into shared memory by the whole block.
+// Taught in chapter 03: a tile of a row-major matrix, brought into shared memory by a whole block.
 #pragma once
 
 #include "common/device/cuda.cuh"

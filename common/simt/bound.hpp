@@ -2,14 +2,14 @@
 //
 // How fast could a device run what was counted? A lower bound: every part assumes that its resource
 // works at its highest rate all the time and that all others are infinitely fast. A real run takes
-// longer, usually much longer. It may never take less, so wherever a cache could help, it is assumed
-// to. The only thing that counts as traffic to the device's memory is therefore what must cross
-// that border whatever the implementation: the problem's inputs and outputs, once, for a problem that
-// lies there before and after. An intermediate result that one launch hands to the next may
-// stay in L2.
+// longer, usually much longer. It may never take less, so wherever a cache could help, it is
+// assumed to. The only thing that counts as traffic to the device's memory is therefore what must
+// cross that border whatever the implementation: the problem's inputs and outputs, once, for a
+// problem that lies there before and after. An intermediate result that one launch hands to the
+// next may stay in L2.
 //
-// What the bound takes as given: the counts are those of the source, so nvcc may not have merged two
-// accesses of one thread; and launches run one after the other, as on one stream.
+// What the bound takes as given: the counts are those of the source, so nvcc may not have merged
+// two accesses of one thread; and launches run one after the other, as on one stream.
 #pragma once
 
 #include <array>

@@ -10,8 +10,8 @@
 
 namespace attn::simt {
 
-/// Sizes in bytes; rates are upper limits that the device never exceeds, so that a time derived from
-/// them is a lower bound. device.cpp names the source of every number.
+/// Sizes in bytes; rates are upper limits that the device never exceeds, so that a time derived
+/// from them is a lower bound. device.cpp names the source of every number.
 struct DeviceDescription {
   std::string_view name;     // as --device takes it
   std::string_view product;  // in words
@@ -48,7 +48,7 @@ struct DeviceDescription {
 /// All known devices.
 std::span<const DeviceDescription> devices();
 
-/// The device of this name, in upper or lower case. Throws Error(kBadArgument) that lists the known.
+/// The device of this name, in upper or lower case. Throws Error(kBadArgument), with a list.
 const DeviceDescription& find_device(std::string_view name);
 
 /// The device in force: an H200 unless changed. Launches keep its limits.

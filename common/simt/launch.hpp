@@ -26,8 +26,8 @@ struct LaunchConfig {
 /// stopped the kernel, and whatever a thread of the kernel threw.
 void run_grid(const LaunchConfig& config, void (*body)(void*), void* data);
 
-/// Blocks of the running launch, or of the last one, that have been started, and how many there are.
-/// For displays; may be called from another thread.
+/// Blocks of the running launch, or of the last one, that have been started, and how many there
+/// are. For displays; may be called from another thread.
 struct LaunchProgress {
   std::uint64_t started;
   std::uint64_t blocks;

@@ -39,8 +39,8 @@ struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 
-// Neither constexpr nor a call, at any optimisation level: `*p = make_float4(0, 0, 0, 0)` must stay one
-// store of 16 bytes, which g++ would split after evaluating the constant.
+// Neither constexpr nor a call, at any optimisation level: `*p = make_float4(0, 0, 0, 0)` must stay
+// one store of 16 bytes, which g++ would split after evaluating the constant.
 #define ATTN_MAKE inline __attribute__((always_inline))
 
 ATTN_MAKE float2 make_float2(float x, float y) { return {x, y}; }

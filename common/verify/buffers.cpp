@@ -9,8 +9,8 @@
 namespace attn::verify {
 namespace {
 
-/// A band's byte differs from buffer to buffer, so that guard bytes copied from one array's band over
-/// another's are seen too.
+/// A band's byte differs from buffer to buffer, so that guard bytes copied from one array's band
+/// over another's are seen too.
 unsigned char band_byte(const std::string& label, bool back) {
   unsigned char byte = back ? 0x5B : 0xA5;
   for (const char letter : label) byte = static_cast<unsigned char>(byte * 31 + letter);

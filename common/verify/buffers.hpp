@@ -11,9 +11,9 @@
 
 namespace attn::verify {
 
-/// An array in some memory between two guard bands of 1 KiB, each filled with its own byte. The bands
-/// count as uninitialised, so where a detector watches, reading them is reported; check() finds
-/// writes. The last band starts right after the array's last byte.
+/// An array in some memory between two guard bands of 1 KiB, each filled with its own byte. The
+/// bands count as uninitialised, so where a detector watches, reading them is reported; check()
+/// finds writes. The last band starts right after the array's last byte.
 class GuardedBuffer {
  public:
   /// `bytes` of contents, starting `offset` bytes behind a 256-byte boundary. Contents undefined.

@@ -130,14 +130,21 @@ void add_covering_array(Builder& builder, const std::vector<std::int64_t>& sizes
   for (const auto& [Nq, Nk] : kAwkwardPairs) add(Nq, Nk);
 }
 
-/// The largest d with masks that cut tiles where no row or column of threads ends. The covering array
-/// keeps d small wherever there are many pairs.
+/// The largest d with masks that cut tiles where no row or column of threads ends. The covering
+/// array keeps d small wherever there are many pairs.
 void add_large_d(Builder& builder, const std::vector<std::int64_t>& dims) {
   for (const std::int64_t d : dims) {
     if (d <= 64) continue;
     for (const Mask mask : kMasks) {
       builder.add(make_shape(1, 1, 21, 38, d), mask, InputKind::kNormal, 0);
     }
+  }
+}
+
+/// Rows of many tiles, of which the covering array has few.
+void add_long_rows(Builder& builder) {
+  for (const Mask mask : kMasks) {
+    builder.add(make_shape(1, 1, 5, 1100, 8), mask, InputKind::kNormal, 0);
   }
 }
 
@@ -212,6 +219,7 @@ std::vector<Case> case_table(const Support& support, std::span<const int> tile_e
   } else {
     add_covering_array(builder, sizes, dims);
     add_large_d(builder, dims);
+    add_long_rows(builder);
   }
   return builder.take();
 }

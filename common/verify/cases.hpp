@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Which problems the battery runs. The sizes are chosen around the edges of a chapter's tiles, where
-// kernels go wrong; the rest is combined so that every value meets every other kind of value often,
-// without running the full product.
+// Which problems the battery runs. The sizes are chosen around the edges of a chapter's tiles,
+// where kernels go wrong; the rest is combined so that every value meets every other kind of value
+// often, without running the full product.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace attn::verify {
 
 struct Case {
   InputSpec spec;
-  /// Floats between a 256-byte boundary and the start of every array: 0, or 1 for the alignment that
-  /// the contract promises and no more.
+  /// Floats between a 256-byte boundary and the start of every array: 0, or 1 for the alignment
+  /// that the contract promises and no more.
   int offset = 0;
   /// Run it twice, with different rubbish in the workspace, and compare bit by bit.
   bool repeat = false;
@@ -31,12 +31,12 @@ std::string to_string(const Case& one);
 
 /// The table for a chapter whose tiles end at multiples of `tile_edges` (none: 16 is used), plain
 /// inputs and small problems first, so that the first failure is the easiest to look into. Nq, Nk
-/// from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5} for every edge T, and awkward pairs; d from {1, 8, 16,
-/// 32, 40, 64, 80, 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every input
-/// distribution.
+/// from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5} for every edge T, and awkward pairs; d from {1, 8,
+/// 16, 32, 40, 64, 80, 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every
+/// input distribution.
 ///
-/// By default each (Nq, Nk) comes once per mask and the rest is cycled, d kept small where Nq * Nk is
-/// large; `full_product` gives all combinations.
+/// By default each (Nq, Nk) comes once per mask and the rest is cycled, d kept small where Nq * Nk
+/// is large; `full_product` gives all combinations.
 std::vector<Case> case_table(const Support& support, std::span<const int> tile_edges, Pass pass,
                              bool full_product, std::uint64_t seed);
 

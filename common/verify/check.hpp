@@ -66,8 +66,8 @@ struct CheckReport {
 
 /// The whole battery on one step and one pass: case table, input distributions, bad arguments,
 /// properties, reproducibility. Whatever a run throws is a failure of its case. A twin
-/// (`&step == chapter.twin`) computes in host memory. Throws Error(kUnsupported) if the step does not
-/// have this pass.
+/// (`&step == chapter.twin`) computes in host memory. Throws Error(kUnsupported) if the step does
+/// not have this pass.
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
                   const CheckOptions& options = {});
 

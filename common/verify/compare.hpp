@@ -27,8 +27,8 @@ struct Comparison {
   std::string text;        // how many are wrong, and the first ten of them; empty if none
 };
 
-/// As the tolerance of an expected NaN: -inf is right too. For the LSE of a row whose logits are all
-/// -inf: log(0) is -inf, and max + log(sum of exp(s - max)) is NaN; both are the formula.
+/// As the tolerance of an expected NaN: -inf is right too. For the LSE of a row whose logits are
+/// all -inf: log(0) is -inf, and max + log(sum of exp(s - max)) is NaN; both are the formula.
 inline constexpr double kOrMinusInfinity = std::numeric_limits<double>::infinity();
 
 /// True only if `got` is known to be right: |got - expected| <= tolerance for finite numbers; a NaN

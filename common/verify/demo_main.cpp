@@ -149,7 +149,7 @@ Result run_backward(const Chapter& chapter, const Step& step, const reference::I
   return result;
 }
 
-// ---- a tiny problem, shown in full ---------------------------------------------------------------
+// ---- a tiny problem, shown in full --------------------------------------------------------------
 
 constexpr int kTiny = 4;  // N and d
 
@@ -228,7 +228,7 @@ void show_tiny_problem(const Chapter& chapter, const Step& step) {
   }
 }
 
-// ---- a real problem, compared with the oracle ----------------------------------------------------
+// ---- a real problem, compared with the oracle ---------------------------------------------------
 
 /// Numbers in [-2, 2), as float32 values.
 std::vector<double> random_values(std::int64_t count, std::mt19937& generator) {

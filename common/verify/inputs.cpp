@@ -70,8 +70,9 @@ float prescribed_logit(const InputSpec& spec, std::int64_t j, Random& random) {
   return j == peak ? 200.0f : small;
 }
 
-/// Q and K such that scale * q_i . k_j is exactly the prescribed logit: the first p columns (p a power
-/// of two) of every q are a vector of signs, those of k_j are signs * logit / (p * scale).
+/// Q and K such that scale * q_i . k_j is exactly the prescribed logit: the first p columns
+/// (p a power of two) of every q are a vector of signs, those of k_j are signs * logit /
+/// (p * scale).
 void prescribe_logits(const InputSpec& spec, Random& random, Problem& problem) {
   const auto [B, H, Hkv, Nq, Nk, d] = spec.shape;
   const auto p = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(d)));

@@ -52,8 +52,8 @@ std::string_view to_string(InputKind kind);
 /// True for the kinds whose logits are prescribed: they need scale = kPrescribedScale.
 bool has_prescribed_logits(InputKind kind);
 
-/// True for the kinds with an infinity in an input that is used: in float32 its weight may underflow
-/// to 0 where float64 keeps it, and 0 * Inf is a NaN, so backward passes leave them out.
+/// True for the kinds with an infinity in an input that is used: in float32 its weight may
+/// underflow to 0 where float64 keeps it, and 0 * Inf is a NaN, so backward passes leave them out.
 bool has_visible_infinity(InputKind kind);
 
 /// What determines a problem, apart from the random numbers.

@@ -15,8 +15,8 @@ namespace attn::verify {
 /// The problem's inputs in float64.
 reference::Inputs inputs_of(const Problem& problem);
 
-/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk and dv of
-/// a backward pass.
+/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk and dv
+/// of a backward pass.
 struct Truth {
   std::vector<Expected> arrays;
   std::vector<float> o, lse;  // the forward pass rounded to float32: what a backward pass is given
@@ -35,8 +35,8 @@ struct Verdict {
 /// Compares outputs with the truth; damage and detections fail the verdict too.
 Verdict judge(const Truth& truth, const Outputs& outputs);
 
-/// Everything a run did that it must not do, whatever it computed: damaged guard bands and inputs, and
-/// what the detectors saw. Empty if there is nothing.
+/// Everything a run did that it must not do, whatever it computed: damaged guard bands and inputs,
+/// and what the detectors saw. Empty if there is nothing.
 std::string misconduct(const Outputs& outputs);
 
 /// The array of `outputs` called "o", "lse", "dq", "dk" or "dv".

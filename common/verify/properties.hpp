@@ -27,13 +27,13 @@ struct Property {
   std::function<std::string(const Subject&)> check;
 };
 
-/// Forward: O inside the convex hull of V; keys may be permuted; linear in V; a constant added to all
-/// logits moves LSE only; a causal problem's first rows are those of the shorter problem.
+/// Forward: O inside the convex hull of V; keys may be permuted; linear in V; a constant added to
+/// all logits moves LSE only; a causal problem's first rows are those of the shorter problem.
 std::vector<Property> forward_properties();
 /// Backward: linear in dO; permuting the keys permutes dK and dV.
 std::vector<Property> backward_properties();
-/// Both: heads do not influence each other; a run leaves no memory allocated; every bad argument gives
-/// its named error, writes nothing, and the next call works.
+/// Both: heads do not influence each other; a run leaves no memory allocated; every bad argument
+/// gives its named error, writes nothing, and the next call works.
 std::vector<Property> common_properties();
 
 /// The last of common_properties(), by itself.

@@ -65,7 +65,7 @@ class Run {
   BackwardArgs backward_;
 };
 
-/// run_forward or run_backward of check.hpp with options; `o` and `lse` are read by a backward pass.
+/// run_forward or run_backward of check.hpp with options; A backward pass reads `o` and `lse`.
 Outputs run(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
             const std::vector<float>& o, const std::vector<float>& lse, const RunOptions& options);
 

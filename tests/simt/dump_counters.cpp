@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // dump_counters            prints the counters of every scenario, for comparison between builds
-// dump_counters --widths   prints which accesses each chapter's kernels made, one per line, with tabs:
+// dump_counters --widths   prints the accesses that each chapter's kernels made, with tabs:
 //                          chapter, kernel, access ("global load", ...), bytes per lane
 #include <fmt/format.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The kernels that the tests of the CPU machine run, as plain host functions: each launches one
-// kernel on device pointers and returns when it is done. The kernels are compiled as a chapter's are.
+// kernel on device pointers and returns when it is done. They are compiled like a chapter's.
 #pragma once
 
 #include <cstddef>
@@ -81,7 +81,8 @@ void run_split_warp(int low_rounds, int high_rounds, int* out);
 void run_butterfly(unsigned threads, const float* in, float* out);
 /// Block sum: shuffles within warps, shared memory between them; any number of threads.
 void run_block_sum(unsigned blocks, unsigned threads, const float* in, float* sums);
-/// Lanes of each group of `group` lanes exchange through shared memory, ordered by __syncwarp(mask).
+/// Lanes of each group of `group` lanes exchange through shared memory, ordered by
+/// __syncwarp(mask).
 void run_syncwarp_exchange(unsigned threads, int group, int rounds, int* out);
 
 // --- memory_kernels.cpp -------------------------------------------------------------------------
@@ -92,8 +93,8 @@ void run_static_shared(unsigned blocks, unsigned threads, int* sums);
 /// dynamic shared memory modulo 1024.
 void run_dynamic_shared(unsigned blocks, unsigned threads, const float* in, float* out,
                         unsigned* offsets);
-/// Fills `words` of dynamic shared memory and a static array beside them, each with its own pattern;
-/// changed[b] counts the words of block b that did not keep it.
+/// Fills `words` of dynamic shared memory and a static array beside them, each with its own
+/// pattern; changed[b] counts the words of block b that did not keep it.
 void run_shared_sizes(unsigned blocks, unsigned threads, int words, int* changed);
 /// Two kernels whose static shared arrays have the same name.
 void run_same_name(int* first, int* second);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Kernels whose memory traffic can be worked out by hand, as plain host functions: each launches one
-// kernel on device pointers. What is expected of each, and why, stands in tracer_test.cpp.
+// Kernels whose memory traffic can be worked out by hand, as plain host functions: each launches
+// one kernel on device pointers. What is expected of each, and why, stands in tracer_test.cpp.
 #pragma once
 
 #include <array>
@@ -63,7 +63,7 @@ void run_mixed_spaces(const float* x, float* out);
 void run_in_place(float* data, unsigned blocks, unsigned threads);
 /// Thread t loads float 8 t and stores float 8 t + 4: one half of each sector each.
 void run_half_sectors(float* data, unsigned threads);
-/// Thread t stores out[2 t] = make_float4 of constants, out[2 t + 1] = make_float4 of x[4 t] and on.
+/// Thread t stores out[2 t] = make_float4 of constants, out[2 t + 1] = make_float4 of x[4 t...].
 void run_make_float4(const float* x, float* out, unsigned threads);
 /// Every thread adds its n-th part of x[0 .. 1024) again and again.
 void run_rounds(const float* x, float* out, unsigned blocks, unsigned threads, int rounds);

@@ -343,11 +343,11 @@ TEST_CASE("a column of a [32][32] tile takes 32 wavefronts, of a [32][33] tile o
 }
 
 // Row i of S is 32 floats, so 4 sectors if all lanes read it; lane j reads it if i >= j. Row i < 32
-// is read by lanes 0..i: ceil((i + 1) / 8) sectors, 8 * (1 + 2 + 3 + 4) = 80 over 32 rows; every row
-// after that costs 4. The weight of a row is one element for all lanes: 1 sector. For 64 rows:
+// is read by lanes 0..i: ceil((i + 1) / 8) sectors, 8 * (1 + 2 + 3 + 4) = 80 over 32 rows; every
+// row after that costs 4. The weight of a row is one element for all lanes: 1 sector. For 64 rows:
 // 80 + 32 * 4 + 64 = 272.
-// A tracer that makes a request of "the k-th time a lane runs this line" puts lane j's element of row
-// j + k next to other lanes' elements of other rows. Each lies in a sector of its own:
+// A tracer that makes a request of "the k-th time a lane runs this line" puts lane j's element of
+// row j + k next to other lanes' elements of other rows. Each lies in a sector of its own:
 // 64 * 32 - (0 + 1 + ... + 31) = 1552 sectors instead of 208, 1616 in all.
 TEST_CASE("lanes that join a loop late read a row together with the others", "[simt][tracer]") {
   for (const int rows : {64, 32, 500}) {  // 500: a lane's log fills up several times

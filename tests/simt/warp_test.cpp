@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Shuffles and votes against the CUDA C++ Programming Guide's rules, for every mask shape and width.
+// Shuffles and votes by the rules of the CUDA C++ Programming Guide, for every mask and width.
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What the checker of chapter 05's exercise runs, and the goal it holds the exercise to: in every
-// case, no more loads from global memory than a kernel needs that brings only those tiles of Q which
-// see a key of the tile at hand.
+// case, no more loads from global memory than a kernel needs that brings only those tiles of Q
+// which see a key of the tile at hand.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -101,13 +101,14 @@ def bands(log, left, width):
     for (name, cell, store), columns in sorted(touched.items()):
         # A cell that is both loaded and stored in one column shows both, one above the other.
         half = CELL / 2
+        kind = "store" if store else "load"
         y = top(name) + cell * CELL
         both = touched.get((name, cell, not store), set())
         for first, final in runs(columns - both):
-            out.append(f'<rect class="{"store" if store else "load"}" x="{left + first * step:.1f}" '
+            out.append(f'<rect class="{kind}" x="{left + first * step:.1f}" '
                        f'y="{y}" width="{(final - first + 1) * step:.1f}" height="{CELL}"/>')
         for first, final in runs(columns & both):
-            out.append(f'<rect class="{"store" if store else "load"}" x="{left + first * step:.1f}" '
+            out.append(f'<rect class="{kind}" x="{left + first * step:.1f}" '
                        f'y="{y + (half if store else 0):.0f}" '
                        f'width="{(final - first + 1) * step:.1f}" height="{half:.0f}"/>')
     return out
@@ -122,8 +123,8 @@ def main():
     out.append(f'<text class="head" x="{LEFT}" y="24">What one block touches in HBM, in order '
                "(N = 256, d = 64, Br = 64, Bc = 32)</text>")
     out += labels() + bands(sys.stdin, LEFT, WIDTH)
-    out.append(f'<text x="{LEFT}" y="{height - 12}">time: every load and store, in the order in which '
-               "they happen →</text>")
+    out.append(f'<text x="{LEFT}" y="{height - 12}">time: every load and store, in the order in '
+               "which they happen →</text>")
     out.append("</svg>")
     print("\n".join(out))
 

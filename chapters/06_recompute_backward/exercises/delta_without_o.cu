@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Exercise: delta without O. Somebody did not keep the forward pass's output, and step 2 begins with
-// delta_i = dO_i . O_i. See "Exercises" in the lesson. Step 2 is used as it stands; delta is yours. As
-// it stands it compiles, and computes the wrong thing:
+// Exercise: delta without O. Somebody did not keep the forward pass's output, and step 2 begins
+// with delta_i = dO_i . O_i. See "Exercises" in the lesson. Step 2 is used as it stands; delta is
+// yours. As it stands it compiles, and computes the wrong thing:
 //   cmake --build build --target ch06_exercise && ./build/ch06_exercise
 #include "chapters/06_recompute_backward/step2_recompute.cu"
 #include "common/device/warp_reduce.cuh"

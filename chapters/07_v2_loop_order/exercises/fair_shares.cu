@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Exercise: give every block a light tile of Q and a heavy one, so that under a causal mask all blocks
-// have the same work. See "Exercises" in the lesson. The kernel is complete; the two functions that
-// say who does what are yours. As it stands it compiles, is right, and shares nothing:
+// Exercise: give every block a light tile of Q and a heavy one, so that under a causal mask all
+// blocks have the same work. See "Exercises" in the lesson. The kernel is complete; two functions,
+// which say who does what, are yours. As it stands it compiles, is right, and shares nothing:
 //   cmake --build build --target ch07_exercise && ./build/ch07_exercise
 #include "chapters/07_v2_loop_order/step2_skip.cu"  // scores, update_row
 

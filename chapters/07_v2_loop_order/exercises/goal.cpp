@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What the checker of chapter 07's exercise runs, and the goal it holds the exercise to: half as many
-// blocks as tiles of Q, shares as equal as they can be under a causal mask, and not a byte more than
-// step 2 asks for.
+// What the checker of chapter 07's exercise runs, and the goal it holds the exercise to: half as
+// many blocks as tiles of Q, shares as equal as they can be under a causal mask, and not a byte
+// more than step 2 asks for.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ void fair_forward(const ForwardArgs& args);
 std::int64_t blocks_per_head(std::int64_t Tr);
 std::int64_t partner(std::int64_t p, std::int64_t Tr);
 
-/// Traced, the case of tens of thousands of heads would take most of the time, and each loads the same.
+/// Traced, the case of 70,000 heads would take most of the time, and each head loads the same.
 constexpr std::int64_t kCountedHeads = 100;
 
 static void check(bool reached, const std::string& goal) {

@@ -30,8 +30,8 @@ def main():
                       "Loads and stores of global memory over time, N = 256, d = 64. Left, chapter "
                       "05, one block: K and V are walked once; Q is loaded eight times, O loaded "
                       "seven times and stored eight times. Right, chapter 07, four blocks: each "
-                      "loads its quarter of Q once, walks all of K and V, and stores its quarter of "
-                      "O once.")
+                      "loads its quarter of Q once, walks all of K and V, and stores its quarter "
+                      "of O once.")
     for left, text in zip(lefts, ("05: K and V stay", "07: Q and O stay"), strict=True):
         out.append(f'<text class="head" x="{left:.1f}" y="24">{text}</text>')
     out += before.labels()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // Solution: under a causal mask, leave the rows of Q in HBM that see nothing of K_j. The kernel is
-// forward_kernel; its inner loop starts at the first row that sees key j0. The tiles of Q then start
-// at other rows from round to round, so a row may fall to another warp than before. That is no race:
-// a barrier lies between any two visits.
+// forward_kernel; its inner loop starts at the first row that sees key j0. The tiles of Q then
+// start at other rows from round to round, so a row may fall to another warp than before. That is
+// no race: a barrier lies between any two visits.
 #include "chapters/05_fused_forward/forward.cu"  // scores, update_row
 
 namespace attn::fused_forward {

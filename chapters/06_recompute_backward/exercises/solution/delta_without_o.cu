@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Solution of the exercise (silver): delta from P and dP, both recomputed. The warp streams the keys
-// that its row sees, as chapter 04's does; the lanes share the columns.
+// Solution of the exercise (silver): delta from P and dP, both recomputed. The warp streams the
+// keys that its row sees, as chapter 04's does; the lanes share the columns.
 //   cmake --build build --target ch06_solution && ./build/ch06_solution
 #include "chapters/06_recompute_backward/step2_recompute.cu"
 #include "common/device/warp_reduce.cuh"
