@@ -381,6 +381,19 @@ TEST_CASE("plain float32 loops pass the whole battery", "[verify]") {
   }
 }
 
+TEST_CASE("scattered cases are the same cases", "[verify]") {
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+    const Step& right = fake(Bug::kNone);
+    CheckOptions options;
+    options.scattered = true;
+    const CheckReport scattered = check(fake_chapter(right), right, pass, options);
+    const CheckReport in_order = check_fake(Bug::kNone, pass);
+    CHECK(scattered.passed());
+    CHECK(scattered.cases == in_order.cases);
+    CHECK(scattered.worst == in_order.worst);
+  }
+}
+
 TEST_CASE("every broken forward pass is refused", "[verify]") {
   require_refused(kFirstForwardBug, kLastForwardBug, Pass::kForward);
   for (void* pointer : leaked_memory) host_memory().release(pointer);

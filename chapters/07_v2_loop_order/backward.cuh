@@ -141,7 +141,7 @@ void run_delta_and_keys(const BackwardArgs& args, float* gDelta) {
   launch(device::delta_kernel, ceil_div(B * H * Nq, kBackwardThreads / 32), kBackwardThreads, 0,
          nullptr, args.grad_o, args.o, gDelta, B * H * Nq, d);
   if (Nk == 0) return;
-  launch(key_kernel<kD, kAddToDQ>, ceil_div(B * H * ceil_div(Nk, kT.Bc), 1), kBackwardThreads,
+  launch(key_kernel<kD, kAddToDQ>, grid_size(B * H * ceil_div(Nk, kT.Bc)), kBackwardThreads,
          kT.floats() * sizeof(float), nullptr, args.q, args.k, args.v, args.grad_o, args.lse,
          gDelta, args.grad_q, args.grad_k, args.grad_v, Nq, Nk, d,
          attn::diagonal(args.mask, Nq, Nk), args.scale);

@@ -136,7 +136,7 @@ void run(const ForwardArgs& args) {
   constexpr Tiles kT = tiles_for(kD);
   static_assert(kT.floats() * sizeof(float) <= 48 * 1024);
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
-  launch(forward_kernel<kD>, ceil_div(B * H * ceil_div(Nq, kT.Br), 1), kThreads,
+  launch(forward_kernel<kD>, grid_size(B * H * ceil_div(Nq, kT.Br)), kThreads,
          kT.floats() * sizeof(float), nullptr, args.q, args.k, args.v, args.o, args.lse, Nq, Nk, d,
          attn::diagonal(args.mask, Nq, Nk), args.scale);
 }

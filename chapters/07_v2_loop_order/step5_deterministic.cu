@@ -68,7 +68,7 @@ void run(const BackwardArgs& args) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
   float* gDelta = static_cast<float*>(args.workspace);  // (B*H, Nq)
   run_delta_and_keys<kD, false>(args, gDelta);
-  launch(query_kernel<kD>, ceil_div(B * H * ceil_div(Nq, kT.Br), 1), kBackwardThreads,
+  launch(query_kernel<kD>, grid_size(B * H * ceil_div(Nq, kT.Br)), kBackwardThreads,
          kT.floats() * sizeof(float), nullptr, args.q, args.k, args.v, args.grad_o, args.lse,
          gDelta, args.grad_q, Nq, Nk, d, attn::diagonal(args.mask, Nq, Nk), args.scale);
 }

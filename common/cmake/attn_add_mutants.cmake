@@ -78,6 +78,7 @@ function(attn_add_mutant id patch)
   file(STRINGS ${patch} step REGEX "^Step: ")
   string(REPLACE "Step: " "" step "${step}")
   attn_add_exit_test(${target} ${target} 1 mutants_${number} ${step})
+  set_tests_properties(${target} PROPERTIES ENVIRONMENT ATTN_SCATTERED=1)
 endfunction()
 
 function(attn_add_mutants id)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What every kernel file includes. nvcc compiles the file for a GPU; g++ compiles the same file for
-// the CPU machine (common/simt), which offers CUDA's names. The four helpers below are the only
-// ones that are not CUDA's own: ceil_div, CUDA_CHECK, launch and dynamic_shared.
+// the CPU machine (common/simt), which offers CUDA's names. The five helpers below are the only
+// ones that are not CUDA's own: grid_size, ceil_div, CUDA_CHECK, launch and dynamic_shared.
 #pragma once
 
 #include <cmath>
@@ -20,11 +20,15 @@
 
 namespace attn {
 
-/// ceil(n / k) as a grid dimension, for n >= 0 and k > 0. A result beyond 2^32 - 1 becomes
-/// 2^32 - 1, which every launch refuses.
+/// A number of blocks, at least 0, as a grid dimension. More than 2^32 - 1 becomes 2^32 - 1, which
+/// every launch refuses.
+constexpr unsigned grid_size(std::int64_t blocks) {
+  return blocks > 0xFFFFFFFFll ? 0xFFFFFFFFu : static_cast<unsigned>(blocks);
+}
+
+/// ceil(n / k) as a grid dimension, for n >= 0 and k > 0.
 constexpr unsigned ceil_div(std::int64_t n, std::int64_t k) {
-  const std::int64_t quotient = n / k + (n % k != 0 ? 1 : 0);
-  return quotient > 0xFFFFFFFFll ? 0xFFFFFFFFu : static_cast<unsigned>(quotient);
+  return grid_size(n / k + (n % k != 0 ? 1 : 0));
 }
 
 /// A grid size that remembers where the launch stands in the source, for error messages.

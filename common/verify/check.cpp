@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 
 #include "common/verify/cases.hpp"
 #include "common/verify/oracle.hpp"
@@ -45,6 +46,18 @@ std::string bitwise_difference(const Truth& truth, const Outputs& a, const Outpu
   return {};
 }
 
+/// 0 to n - 1, each once: in order, or in strides that soon have been everywhere.
+std::vector<std::size_t> visiting_order(std::size_t n, bool scattered) {
+  std::size_t stride = 1;
+  if (scattered) {
+    stride = n * 618 / 1000;  // the golden ratio: no visit comes close to those before
+    while (std::gcd(stride, n) != 1) ++stride;
+  }
+  std::vector<std::size_t> order(n);
+  for (std::size_t k = 0; k < n; ++k) order[k] = k * stride % n;
+  return order;
+}
+
 class Checker {
  public:
   Checker(const Subject& subject, const CheckOptions& options)
@@ -57,7 +70,8 @@ class Checker {
                                                options_.full_product, options_.seed);
     const std::vector<Property> properties = all_properties();
     total_ = static_cast<int>(cases.size() + properties.size());
-    for (const Case& one : cases) {
+    for (const std::size_t k : visiting_order(cases.size(), options_.scattered)) {
+      const Case& one = cases[k];
       if (!attempt(to_string(one), [&] { return run_case(one); })) return report_;
     }
     memory().watch(options_.detectors);
@@ -138,6 +152,9 @@ CheckOptions options_from_environment() {
   CheckOptions options;
   const char* full = std::getenv("ATTN_FULL");
   options.full_product = full != nullptr && std::string_view(full) == "1";
+  const char* scattered = std::getenv("ATTN_SCATTERED");
+  options.scattered = scattered != nullptr && std::string_view(scattered) == "1";
+  if (options.scattered) options.max_failures = 1;
   if (const char* seed = std::getenv("ATTN_SEED")) options.seed = std::strtoull(seed, nullptr, 10);
   return options;
 }

@@ -42,12 +42,14 @@ Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& pr
 struct CheckOptions {
   bool full_product = false;  // every combination instead of a covering array
   bool detectors = true;
-  int max_failures = 3;  // stop after so many failing cases
+  int max_failures = 3;    // stop after so many failing cases
+  bool scattered = false;  // cases from all over the table first, not the plainest
   std::uint64_t seed = 20260101;
   std::function<void(int done, int total)> progress;
 };
 
-/// The options that the environment asks for: ATTN_FULL=1 sets full_product, ATTN_SEED=n the seed.
+/// The options that the environment asks for: ATTN_FULL=1 sets full_product, ATTN_SEED=n the seed;
+/// ATTN_SCATTERED=1 sets scattered and stops at the first failure, which refuses a mutant sooner.
 CheckOptions options_from_environment();
 
 /// One failing case: which, and why, ready to print (several lines: seed, case, first ten wrong

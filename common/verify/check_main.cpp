@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <vector>
 
 #include "common/verify/check.hpp"
 
@@ -64,9 +65,14 @@ int main(int argc, char** argv) {
   try {
     const Chapter& chapter = attn::chapters::ATTN_CHAPTER();
     if (argc > 1) return check_step(chapter, attn::find_step(chapter, argv[1])) ? 0 : 1;
+    std::vector<const Step*> steps;
+    for (const Step& step : chapter.steps) steps.push_back(&step);
+    if (chapter.twin != nullptr) steps.push_back(chapter.twin);
     bool passed = true;
-    for (const Step& step : chapter.steps) passed &= check_step(chapter, step);
-    if (chapter.twin != nullptr) passed &= check_step(chapter, *chapter.twin);
+    for (const Step* step : steps) {
+      if (!passed && attn::verify::options_from_environment().scattered) break;
+      passed &= check_step(chapter, *step);
+    }
     return passed ? 0 : 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

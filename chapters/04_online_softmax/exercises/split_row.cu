@@ -76,7 +76,7 @@ void split_forward(const ForwardArgs& args, int warps) {
   const std::int64_t diagonal = attn::diagonal(args.mask, Nq, Nk);
   const auto shared_floats = static_cast<std::size_t>(warps * (d + 2));
   const auto run = [&](auto kernel) {
-    launch(kernel, ceil_div(args.shape.rows(), 1), dim3(kWarp, static_cast<unsigned>(warps)),
+    launch(kernel, grid_size(args.shape.rows()), dim3(kWarp, static_cast<unsigned>(warps)),
            shared_floats * sizeof(float), nullptr, args.q, args.k, args.v, args.o, args.lse, Nq, Nk,
            d, diagonal, args.scale);
   };

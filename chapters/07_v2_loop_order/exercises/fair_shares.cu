@@ -98,10 +98,11 @@ __global__ void fair_kernel(const float* gQ, const float* gK, const float* gV, f
   gV += head * Nk * d;
   gO += head * Nq * d;
   gLSE += head * Nq;
-  const std::int64_t other = partner(p, Tr);
-  query_tile<kD>(gQ, gK, gV, gO, gLSE, p * kT.Br, Nq, Nk, d, diagonal, scale);
-  if (other >= 0) {
-    query_tile<kD>(gQ, gK, gV, gO, gLSE, other * kT.Br, Nq, Nk, d, diagonal, scale);
+  std::int64_t tile = p;
+#pragma unroll 1  // the tile's code is long: once is enough
+  for (int round = 0; round < 2 && tile >= 0; ++round) {
+    query_tile<kD>(gQ, gK, gV, gO, gLSE, tile * kT.Br, Nq, Nk, d, diagonal, scale);
+    tile = partner(p, Tr);
   }
 }
 
@@ -111,8 +112,8 @@ void run_fair(const ForwardArgs& args) {
   static_assert(kT.floats() * sizeof(float) <= 48 * 1024);
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
   const std::int64_t blocks = B * H * blocks_per_head(ceil_div(Nq, kT.Br));
-  launch(fair_kernel<kD>, ceil_div(blocks, 1), kThreads, kT.floats() * sizeof(float), nullptr,
-         args.q, args.k, args.v, args.o, args.lse, Nq, Nk, d, attn::diagonal(args.mask, Nq, Nk),
+  launch(fair_kernel<kD>, grid_size(blocks), kThreads, kT.floats() * sizeof(float), nullptr, args.q,
+         args.k, args.v, args.o, args.lse, Nq, Nk, d, attn::diagonal(args.mask, Nq, Nk),
          args.scale);
 }
 
