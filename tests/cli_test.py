@@ -11,11 +11,13 @@ import json
 import math
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
 import tempfile
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEED = 20260101
 TOLERANCE = 2e-5  # float32 with a handful of keys; errors are about 1e-6
 TIMEOUT = 300  # seconds for one call
@@ -645,6 +647,13 @@ def commands(cli):
         text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive")
         assert "right" in text and "WRONG" not in text and "01_naive_cpu" in text, text
 
+    def check_as_in_readme():
+        (printed,) = re.findall(r": (\d+) cases", cli.succeed("check", "2"))
+        for name in ("README.md", "README.zh-CN.md"):
+            with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+                quoted = re.findall(r"02_naive_gpu naive forward .*: (\d+) cases", file.read())
+            assert quoted == [printed], f"{name} says {quoted}, the program {printed}"
+
     cli.test("--help", help_works)
     cli.test("list", listing)
     cli.test("workloads", workloads)
@@ -652,6 +661,7 @@ def commands(cli):
     cli.test("compare, backward", lambda: comparison("backward"))
     cli.test("compare with empty shapes", empty_comparison)
     cli.test("check", check_one)
+    cli.test("check, as the README shows it", check_as_in_readme)
 
 
 def main():
