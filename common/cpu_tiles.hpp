@@ -27,8 +27,9 @@ inline constexpr int kKeys = 64;
 /// 64 keys: K transposed (kD, kKeys) and V (kKeys, kD); zero beyond the last key and beyond d.
 template <int kD>
 struct KeyTile {
-  alignas(64) float kt[kD][kKeys];
-  alignas(64) float v[kKeys][kD];
+  // Whole vector registers. Not 64: g++ before 14 misplaces such locals under AddressSanitizer.
+  alignas(32) float kt[kD][kKeys];
+  alignas(32) float v[kKeys][kD];
 
   /// rows: `keys` rows of K of d floats; those beyond the 64th are ignored.
   void load_k(const float* rows, std::int64_t keys, std::int64_t d) {

@@ -90,7 +90,7 @@ def trace_table(data, chapter):
               f"bound on {device}, set by:", "workspace, KiB:"]
     return (f"{markdown(titles, rows)}\n\n"
             f"<sub>Counted on the CPU machine at {sizes_text(data)}, no mask. The bound is a time "
-            f"that no {device} can beat; a real run takes longer.</sub>")
+            f"that the kernel cannot beat on an {device}; a real run takes longer.</sub>")
 
 
 def both(kernels, value):
@@ -126,8 +126,8 @@ LADDER = {
             "bound on {}:", "time on {}:"],
            "not measured", {"forward": "Forward", "backward": "Backward"},
            "<sub>{} pass at {}, no mask, counted on the CPU machine. Requested: what the threads "
-           "ask for. Compulsory: each distinct byte once per launch. The bound is a time that no "
-           "{} can beat; a real run takes longer.</sub>"),
+           "ask for. Compulsory: each distinct byte once per launch. The bound is a time that the "
+           "kernel cannot beat on an {}; a real run takes longer.</sub>"),
     "zh": (["章节", "步骤", "请求访存量（KiB）:", "必需访存量（KiB）:", "工作区（KiB）:",
             "{} 上的时间下界:", "{} 上的实测时间:"],
            "未测量", {"forward": "前向传播", "backward": "反向传播"},

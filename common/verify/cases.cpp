@@ -42,12 +42,16 @@ std::vector<std::int64_t> head_dimensions(const Support& support) {
   return result;
 }
 
+std::vector<int> edges_or_default(std::span<const int> tile_edges) {
+  if (tile_edges.empty()) return {kDefaultEdge};
+  return {tile_edges.begin(), tile_edges.end()};
+}
+
 /// Cycles through inputs, scales, offsets and repeats with periods that share no factor.
 class Builder {
  public:
   Builder(const Support& support, std::span<const int> tile_edges, Pass pass, std::uint64_t seed)
-      : support_(support), edges_(tile_edges.begin(), tile_edges.end()), seed_(seed) {
-    if (edges_.empty()) edges_.push_back(kDefaultEdge);
+      : support_(support), edges_(edges_or_default(tile_edges)), seed_(seed) {
     for (const InputKind kind : kAllInputKinds) {
       if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
     }
