@@ -59,21 +59,27 @@ def unit_text(units):
 
 
 BYTES = unit_text([(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")])
-MILLISECONDS = unit_text([(1e3, "s"), (1, "ms"), (1e-3, "µs")])
+SECONDS = unit_text([(1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps")])
 
 
 def time_chart(title, run, names, heads_of):
-    """heads_of: the B and H that were measured at an N."""
+    """Time over the number of scores, B H N²: level where time grows as N² does.
+    heads_of: the B and H that were measured at an N."""
     series = []
     for name, (label, color, dashed) in names.items():
-        points = [(N, times.milliseconds(run, name, N=N, **heads_of(N))) for N in N_RANGE]
-        points = [(N, value) for N, value in points if value is not None]
+        points = []
+        for N in N_RANGE:
+            heads = heads_of(N)
+            took = times.milliseconds(run, name, N=N, **heads)
+            if took is not None:
+                points.append((N, took / 1e3 / (heads["B"] * heads["H"] * N * N)))
         if points:
             series.append(Series(label, color, points, dashed=dashed))
     ticks = sorted({N for its in series for N, _ in its.points})
     if len(ticks) < 2:
         raise Failure(f"{run['device']}: no picture of times at fewer than two N")
-    return chart(title, "N, queries and keys", "time", series, ticks, count_text, MILLISECONDS)
+    return chart(title, "N, queries and keys", "time for each of the N² scores", series, ticks,
+                 count_text, SECONDS)
 
 
 def time_plot(data):
@@ -147,19 +153,22 @@ def roofline_plot(data):
     memory = device["memory_bytes_per_second"]
     flops = 4 * shape["Nq"] * shape["Nk"] * shape["d"]
     roof = [(x, min(peak, x * memory)) for x in (0.1, peak / memory, 1000)]
-    series = [Series(f"{memory / 1e12:.1f} TB/s, {peak / 1e12:.0f} TFLOP/s", 7, roof, dots=False)]
+    series = [Series(f"HBM {memory / 1e12:.1f} TB/s, {peak / 1e12:.0f} TFLOP/s", 7, roof,
+                     dots=False)]
     for chapter, step, label, color, _ in DRAWN:
         total = next(its["total"] for its in data["trace"]["steps"]
                      if (its["chapter"], its["step"], its["pass"]) == (chapter, step, "forward"))
         fastest = flops / total["bound_seconds"]
-        series.append(Series(label, color, [(flops / requested(total), fastest),
-                                            (flops / compulsory(total), fastest)]))
+        ends = [(flops / requested(total), fastest), (flops / compulsory(total), fastest)]
+        series += [Series("", color, ends, dots=False),
+                   Series("", color, ends[:1], line=False, hollow=True),
+                   Series(label, color, ends[1:], line=False)]
         took = times.milliseconds(run, f"{chapter}/{step}", N=shape["Nq"])
         if took is not None:
             series.append(Series(f"{label[:2]} measured", color,
                                  [(flops / compulsory(total), flops / (took / 1e3))]))
     title = f"{name}, float32: no faster than this (forward, one head, N = {shape['Nq']}, d = {D})"
-    return chart(title, "FLOP per byte: left dot of requested bytes, right dot of compulsory ones",
+    return chart(title, "FLOP per byte, of the bytes requested (hollow) and compulsory (full)",
                  "FLOP/s", series, (0.1, 1, 10, 100, 1000), lambda x: f"{x:g}",
                  unit_text([(1e12, "TFLOP/s"), (1e9, "GFLOP/s")]))
 
