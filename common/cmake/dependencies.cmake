@@ -4,6 +4,9 @@
 # everything needs, is fetched without being asked). What is missing switches off what needs it and
 # is named in the summary at the end of configuring; nothing else fails.
 include(FetchContent)
+if(POLICY CMP0167)
+  cmake_policy(SET CMP0167 NEW)  # Boost's own package files: newer CMake has no FindBoost
+endif()
 
 find_package(Threads REQUIRED)
 set(ATTN_MISSING "")
@@ -62,9 +65,11 @@ function(attn_print_summary)
     list(GET entry 0 package)
     list(GET entry 1 debian)
     list(GET entry 2 purpose)
-    message(STATUS "Not found: ${package}. Left out: ${purpose}. "
-                   "Install ${debian} or configure with -DATTN_FETCH_DEPS=ON.")
+    message(STATUS "Not found: ${package}. Left out: ${purpose}. Install ${debian}.")
   endforeach()
+  if(ATTN_MISSING AND NOT ATTN_FETCH_DEPS)
+    message(STATUS "Libraries that are not installed: -DATTN_FETCH_DEPS=ON downloads them.")
+  endif()
   if(ATTN_CUDA_FOUND)
     message(STATUS "CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION} compiles every kernel for "
                    "${CMAKE_CUDA_ARCHITECTURES}")

@@ -118,9 +118,10 @@ void Recorder::collective(unsigned mask, bool orders_memory) {
 
 void Recorder::append(Entry entry) {
   Log& own = log(static_cast<std::size_t>(current_lane_));
-  if (own.size > 0 && entry.access < Access::kBlockOfCode &&
-      own.entries[static_cast<std::size_t>(own.size - 1)].access == Access::kBlockOfCode) {
-    --own.size;  // the access stands for the code around it
+  if (own.size > 0 && entry.access < Access::kBlockOfCode) {
+    const Entry& before = own.entries[static_cast<std::size_t>(own.size - 1)];
+    // The access stands for the code around it; not where a call has returned to smaller addresses.
+    if (before.access == Access::kBlockOfCode && before.site < entry.site) --own.size;
   }
   if (own.size == kLogEntries) worker_->suspend(State::kLogFull);
   own.entries[static_cast<std::size_t>(own.size++)] = entry;

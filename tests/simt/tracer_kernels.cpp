@@ -4,6 +4,13 @@
 #include "common/device/cuda.cuh"
 
 namespace attn::simt_test {
+
+// The compiler puts an inline function that other files may share behind the file's own kernels:
+// its code has larger addresses than the place that it returns to.
+[[gnu::noinline]] __device__ inline float called_from_above(float x) {
+  return x == 0.0f ? -2.0f : 3.0f + logf(x);
+}
+
 namespace {
 
 __device__ bool is_set(unsigned char v) { return v != 0; }
@@ -164,6 +171,17 @@ __global__ void lone_lane_kernel(const float* x, float* out, int count) {
   out[lane] = sum + x[lane];
 }
 
+[[gnu::noinline]] __device__ float called_from_below(float x) {
+  return x == 0.0f ? -1.0f : 2.0f + logf(x);
+}
+
+__global__ void calls_kernel(float* below, float* above) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const float x = static_cast<float>(lane % 2);
+  below[lane] = called_from_below(x);
+  above[lane] = called_from_above(x);
+}
+
 __global__ void shuffle_rounds_kernel(const float* x, float* out, int rounds) {
   const int lane = static_cast<int>(threadIdx.x);
   float sum = 0.0f;
@@ -295,6 +313,10 @@ void run_branches(unsigned threads, int n, const float* a, const float* b, float
 
 void run_lone_lane(const float* x, float* out, int count) {
   launch(lone_lane_kernel, 1, 32, 0, nullptr, x, out, count);
+}
+
+void run_calls(float* below, float* above) {
+  launch(calls_kernel, 1, 32, 0, nullptr, below, above);
 }
 
 void run_shuffle_rounds(const float* x, float* out, int rounds) {

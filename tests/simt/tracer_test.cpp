@@ -406,6 +406,11 @@ TEST_CASE("divergence: loops, branches, early return, a lone lane", "[simt][trac
   CHECK(lone.global_load_sectors == 1004);
   CHECK(lone.global_store_requests == 1);
 
+  // Even and odd lanes part in two functions, and come back to one store of 4 sectors each.
+  const Traffic calls = trace([&] { run_calls(x.data(), y.data()); }).traffic;
+  CHECK(calls.global_store_requests == 2);
+  CHECK(calls.global_store_sectors == 8);
+
   const Traffic shuffles = trace([&] { run_shuffle_rounds(x.data(), out.data(), 100); }).traffic;
   CHECK(shuffles.global_load_requests == 100);
   CHECK(shuffles.global_load_sectors == 400);
