@@ -6,7 +6,8 @@
 //   2. barrier: wait until the whole tile has arrived
 //   3. every thread adds up to 32 products for each of its four results, all from shared memory
 //   4. barrier: wait until everyone has read the tile, before it is overwritten
-// Each element that reaches shared memory is used 32 times.
+// Each element that reaches shared memory is used 32 times. The tiles are volatile: otherwise nvcc
+// merges four neighbouring loads of a thread into one of 16 bytes where it can (see the lesson).
 #pragma once
 
 #include "chapters/03_tiled/tiled.hpp"
@@ -31,8 +32,8 @@ template <int kPad>
                                                       std::int64_t Nq, std::int64_t Nk,
                                                       std::int64_t d, std::int64_t diagonal,
                                                       float scale) {
-  __shared__ float sQ[kTile][kTile];         // (queries, columns)
-  __shared__ float sK[kTile][kTile + kPad];  // (keys, columns)
+  __shared__ volatile float sQ[kTile][kTile];         // (queries, columns)
+  __shared__ volatile float sK[kTile][kTile + kPad];  // (keys, columns)
   const std::int64_t head = blockIdx.x;
   const std::int64_t i0 = std::int64_t{blockIdx.y} * kTile;  // first query of the tile
   const std::int64_t j0 = std::int64_t{blockIdx.z} * kTile;  // first key of the tile
@@ -73,8 +74,8 @@ template <int kPad>
 [[maybe_unused]] static __global__ void outputs_kernel(const float* gP, const float* gV, float* gO,
                                                        std::int64_t Nq, std::int64_t Nk,
                                                        std::int64_t d, std::int64_t diagonal) {
-  __shared__ float sP[kTile][kTile];  // (queries, keys)
-  __shared__ float sV[kTile][kTile];  // (keys, columns)
+  __shared__ volatile float sP[kTile][kTile];  // (queries, keys)
+  __shared__ volatile float sV[kTile][kTile];  // (keys, columns)
   const std::int64_t head = blockIdx.x;
   const std::int64_t i0 = std::int64_t{blockIdx.y} * kTile;  // first query of the tile
   const std::int64_t c0 = std::int64_t{blockIdx.z} * kTile;  // first column of the tile

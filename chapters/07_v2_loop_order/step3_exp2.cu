@@ -62,10 +62,11 @@ __device__ __forceinline__ void update_row(float* s, const float* sV, int keys, 
   __syncwarp();  // wait until every lane has written its P
 
 #pragma unroll
-  for (int m = 0; m < kD / kWarp; ++m) {
-    float pv = 0.0f;
-    for (int j = 0; j < keys; ++j) pv += s[j] * sV[j * kD + lane + m * kWarp];
-    acc_o[m] = acc_o[m] * rescale + pv;
+  for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
+  for (int j = 0; j < keys; ++j) {
+    const float p = s[j];  // once for all columns of the lane
+#pragma unroll
+    for (int m = 0; m < kD / kWarp; ++m) acc_o[m] += p * sV[j * kD + lane + m * kWarp];
   }
 }
 

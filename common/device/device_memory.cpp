@@ -16,7 +16,9 @@ namespace attn {
 
 void check_cuda(cudaError_t status, const char* call, std::source_location where) {
   if (status == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // reported here; the next launch starts clean
+  // Reported here, so that the next launch starts clean; but after a fault inside a kernel (a bad
+  // address, say) a GPU refuses everything until the program ends.
+  static_cast<void>(cudaGetLastError());
   throw Error(ErrorKind::kDeviceFailure,
               fmt::format("{}:{}: {}: {} ({})", where.file_name(), where.line(), call,
                           cudaGetErrorString(status), cudaGetErrorName(status)));
