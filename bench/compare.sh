@@ -6,6 +6,9 @@
 # Where nvcc and a GPU are present, `attn-cuda` then does the same on the GPU; the file named by
 # --json holds the last of the two.
 set -euo pipefail
+case ${1:-} in
+  -h | --help) sed -n '/^# Sets/,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;
+esac
 source "$(dirname "${BASH_SOURCE[0]}")/../tests/setup.sh" \
   libboost-context-dev libcli11-dev nlohmann-json3-dev
 build=$root/build

@@ -9,6 +9,10 @@
 # PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes a few
 # minutes; wants a computer that does nothing else.
 set -euo pipefail
+case ${1:-} in
+  -h | --help) sed -n '/^# Times/,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;
+  -*) echo "bench/cpu.sh: $1: unknown; allowed: a folder, or --help" >&2; exit 2 ;;
+esac
 source "$(dirname "${BASH_SOURCE[0]}")/../tests/setup.sh" \
   libboost-context-dev libbenchmark-dev python3
 build=${BUILD:-$root/build}

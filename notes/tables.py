@@ -589,8 +589,12 @@ def filled(text):
 
 
 def main(arguments):
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     if arguments not in ([], ["--check"]):
-        print(__doc__, file=sys.stderr)
+        print(f"tables.py: {' '.join(arguments)}: unknown; allowed: nothing, --check or --help",
+              file=sys.stderr)
         return 2
     status = 0
     for page in PAGES:

@@ -509,6 +509,14 @@ def bad_outputs(cli):
     test("--dq in no folder", [*backward, "none/dq.npy"], "--dq none/dq.npy")
     cli.test("--o is a device", full_disk)
 
+    def lost_output():
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = subprocess.run([cli.program, "list"], stdout=full, stderr=subprocess.PIPE,
+                                    text=True, check=False)
+        assert result.returncode == 1 and "standard output" in result.stderr, result
+
+    cli.test("standard output cannot be written", lost_output)
+
 
 def bad_arguments(cli):
     def refused(status, arguments, *expected):
@@ -566,6 +574,10 @@ def bad_arguments(cli):
         (["compare", "--shape", "N=4,x=4,d=4"], "x=4"),
         (["compare", "--shape", "N=99999999999999999999,d=4"], "N = 99999999999999999999"),
         (["compare", "--shape", "N=9000000000000000000,d=128"], "memory"),
+        (["trace", "02", "--shape", "N=9223372036854775807,d=64"], "memory"),
+        (["trace", "02", "--shape", "Nq=1,Nk=9223372036854775807,d=1"], "memory"),
+        (["trace", "02", "--shape", "Nq=100000000000,Nk=0,d=1"], "memory"),
+        (["trace", "02", "--shape", "B=3037000500,H=3037000500,N=1,d=1"], "B=3037000500"),
         (["compare", "--shape", "H=3,Hkv=2,N=4,d=4"], "Hkv = 2", "H = 3"),
         (["compare", "--workload", "nonsense"], "--workload nonsense", "vit_b16_224"),
         (["compare", "--workload", ""], "--workload"),

@@ -2,6 +2,7 @@
 #include "bench/attn/arguments.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <cmath>
@@ -97,6 +98,23 @@ Shape parse_shape(std::string_view text) {
     bad(fmt::format("--shape Hkv = {}: allowed: a divisor of H = {}", shape.Hkv, shape.H));
   }
   return shape;
+}
+
+double physical_memory() {
+  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<double>(::sysconf(_SC_PAGE_SIZE));
+}
+
+void check_memory(const Shape& shape) {
+  const auto product = [](auto... sizes) { return (static_cast<double>(sizes) * ...); };
+  const double elements = 2 * product(shape.B, shape.H, shape.Nq, shape.d) +
+                          2 * product(shape.B, shape.Hkv, shape.Nk, shape.d);
+  if (64 * elements > physical_memory()) {
+    throw Error(ErrorKind::kBadArgument,
+                fmt::format("--shape {}: its arrays need about {:.0f} GiB; allowed: what fits into "
+                            "{:.0f} GiB of memory",
+                            to_string(shape), 64 * elements / 0x1p30, physical_memory() / 0x1p30));
+  }
 }
 
 std::optional<Pass> parse_pass(std::string_view text) {

@@ -35,6 +35,13 @@ Mask mask_of(const ProblemOptions& options);
 /// "B=1,H=2,Nq=128,Nk=128,d=64". B and H default to 1, Hkv to H; N=128 stands for Nq=128,Nk=128.
 Shape parse_shape(std::string_view text);
 
+/// Bytes of memory in this computer.
+double physical_memory();
+
+/// Refuses sizes whose arrays and float64 oracle would not fit into memory, at about 64 bytes for
+/// each element of Q, K, V and O together.
+void check_memory(const Shape& shape);
+
 /// "forward" or "backward"; nothing for an empty text.
 std::optional<Pass> parse_pass(std::string_view text);
 

@@ -32,20 +32,6 @@ struct CompareArguments {
   std::string json;
 };
 
-/// Refuses sizes whose arrays and float64 oracle would not fit into memory, at about 64 bytes for
-/// each element of Q, K, V and O together.
-void check_size(const Shape& shape) {
-  const auto product = [](auto... sizes) { return (static_cast<double>(sizes) * ...); };
-  const double elements = 2 * product(shape.B, shape.H, shape.Nq, shape.d) +
-                          2 * product(shape.B, shape.Hkv, shape.Nk, shape.d);
-  if (64 * elements > physical_memory()) {
-    throw Error(ErrorKind::kBadArgument,
-                fmt::format("--shape {}: its arrays need about {:.0f} GiB; allowed: what fits into "
-                            "{:.0f} GiB of memory",
-                            to_string(shape), 64 * elements / 0x1p30, physical_memory() / 0x1p30));
-  }
-}
-
 /// Refuses sizes that no chapter computes, before any work.
 void check_support(const Shape& shape) {
   const auto supports = [&shape](const Chapter* chapter) {
@@ -140,7 +126,7 @@ ExitStatus compare(const CompareArguments& arguments) {
     any_gpu = any_gpu || runs_on_gpu(*chapter, chapter->steps.back());
   }
   const Shape shape = shape_of(arguments.problem, any_gpu, make_shape(1, 2, 256, 256, 64));
-  check_size(shape);
+  check_memory(shape);
   check_support(shape);
   if (!arguments.json.empty()) {
     naming("--json", [&] { io::check_output(arguments.json); });

@@ -2,7 +2,6 @@
 #include "bench/attn/compare_row.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -115,11 +114,6 @@ void measure_errors(Row& row, const verify::Truth& truth, const verify::Outputs&
 
 bool on_host(const Row& row) {
   return &verify::memory_of(*row.chapter, *row.step) == &host_memory();
-}
-
-double physical_memory() {
-  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<double>(::sysconf(_SC_PAGE_SIZE));
 }
 
 Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verify::Problem& problem,

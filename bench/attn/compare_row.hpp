@@ -35,9 +35,6 @@ struct Row {
 /// Whether a row's arrays are in host memory: plain C++.
 bool on_host(const Row& row);
 
-/// Bytes of memory in this computer.
-double physical_memory();
-
 /// Runs a step and compares it with the oracle; if it is right, times it, where it is plain C++ or
 /// on a GPU, or counts its traffic, where it runs on the CPU machine. What a run throws becomes the
 /// row's problem, except Error(kBadArgument), which it throws on.

@@ -73,7 +73,11 @@ int run(int argc, char** argv) {
   try {
     refuse_empty_arguments(argc, argv);
     app.parse(argc, argv);
-    return chosen();
+    const ExitStatus status = chosen();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return complain("standard output: it could not be written", kFailedVerification);
+    }
+    return status;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help
     return complain(explain(app, error), kBadUsage);

@@ -163,6 +163,7 @@ ExitStatus trace(const TraceArguments& arguments) {
           fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
     }
   }
+  check_memory(trace.shape);
   check_size(trace.shape, trace.mask, trace.pass);
 
   run_traced(trace);
