@@ -15,8 +15,10 @@ using attn::simt::Access;
 template <class T, class Change>
 [[gnu::always_inline]] inline T update(T* address, void* return_address, Change change) {
   if (attn::simt::Recorder* recorder = attn::simt::active_recorder) {
+    attn::simt::active_recorder = nullptr;  // as in hooks.cpp
     recorder->access(reinterpret_cast<std::uintptr_t>(address), sizeof(T), Access::kAtomic,
                      reinterpret_cast<std::uintptr_t>(return_address));
+    attn::simt::active_recorder = recorder;
   }
   std::atomic_ref<T> cell(*address);
   T old = cell.load(std::memory_order_relaxed);

@@ -112,8 +112,9 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
           static_cast<std::uint8_t>(bytes), kind, space});
 }
 
-void Recorder::collective(unsigned mask, bool orders_memory) {
-  append({mask, 0, 0, orders_memory ? Access::kSyncWarp : Access::kCollective, Space::kGlobal});
+void Recorder::collective(unsigned mask, bool orders_memory, std::uintptr_t return_address) {
+  append({mask, static_cast<std::uint32_t>(return_address - image_.begin), 0,
+          orders_memory ? Access::kSyncWarp : Access::kCollective, Space::kGlobal});
 }
 
 void Recorder::append(Entry entry) {
@@ -163,22 +164,34 @@ void Recorder::drain(bool to_the_end) {
         certain = certain && (to_the_end || state == State::kDone || state == State::kAtBarrier);
       } else if (log(lane).front().access >= Access::kCollective) {
         at_collective |= 1u << lane;
+        heads[lane] = log(lane).front().site;
       } else {
         heads[lane] = log(lane).front().site;
       }
     }
     if (!certain) break;
-    const std::uint32_t smallest = *std::min_element(heads.begin(), heads.end());
-    if (smallest != kNowhere) {
-      moved = 0;
+    unsigned blocked = 0;  // lanes at a collective that waits for others
+    moved = 0;
+    while (moved == 0) {
+      std::uint32_t smallest = kNowhere;
       for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
-        moved |= (heads[lane] == smallest ? 1u : 0u) << lane;
+        if ((blocked >> lane & 1u) == 0) smallest = std::min(smallest, heads[lane]);
       }
-      serve(moved);
-    } else {
-      moved = pop_collective(at_collective, to_the_end);
-      if (moved == 0) break;
+      if (smallest == kNowhere) break;
+      unsigned here = 0;
+      for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
+        here |= (heads[lane] == smallest && (blocked >> lane & 1u) == 0 ? 1u : 0u) << lane;
+      }
+      if ((here & at_collective) == 0) {
+        moved = here;
+        serve(moved);
+      } else {
+        moved = pop_collective(here, at_collective, false);
+        if (moved == 0) blocked |= here;
+      }
     }
+    if (moved == 0 && to_the_end) moved = pop_collective(at_collective, at_collective, true);
+    if (moved == 0) break;
   }
   for (Log& l : *logs_) {
     std::copy(l.entries.begin() + l.head, l.entries.begin() + l.size, l.entries.begin());
@@ -189,16 +202,18 @@ void Recorder::drain(bool to_the_end) {
 
 /// Lanes that stand at the same collective pass it together. Returns them; none if some lane that
 /// the mask names is not there yet and `force` is not set.
-unsigned Recorder::pop_collective(unsigned at_collective, bool force) {
+unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
+  unsigned passed = 0;
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
-    if ((at_collective >> first & 1u) == 0) continue;
+    if (((from & ~passed) >> first & 1u) == 0) continue;
     const Entry entry = log(first).front();
     const auto mask = static_cast<unsigned>(entry.address);
     unsigned group = 0;
     bool complete = true;
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if ((mask >> lane & 1u) == 0) continue;
-      const bool here = (at_collective >> lane & 1u) != 0 && log(lane).front().address == mask &&
+      const bool here = ((at_collective & ~passed) >> lane & 1u) != 0 &&
+                        log(lane).front().address == mask &&
                         log(lane).front().access == entry.access;
       if (here) group |= 1u << lane;
       complete = complete && (here || (log(lane).empty() && lanes_[lane].state == State::kDone));
@@ -208,9 +223,10 @@ unsigned Recorder::pop_collective(unsigned at_collective, bool force) {
       if ((group >> lane & 1u) != 0) ++log(lane).head;
     }
     if (entry.access == Access::kSyncWarp && detectors_) detectors_->sync_warp(group);
-    return group;
+    passed |= group;
+    if (force) break;
   }
-  return 0;
+  return passed;
 }
 
 /// The accesses at the heads of these lanes' logs, all from one place in the code.

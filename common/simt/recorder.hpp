@@ -71,7 +71,7 @@ class Recorder {
     append({0, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kBlockOfCode,
             Space::kGlobal});
   }
-  void collective(unsigned mask, bool orders_memory);
+  void collective(unsigned mask, bool orders_memory, std::uintptr_t return_address);
   void special_function() { ++special_functions_; }
 
   // For detectors.
@@ -103,7 +103,7 @@ class Recorder {
   /// Reads as far as the order of requests is certain; all of it if `to_the_end`.
   void drain(bool to_the_end);
   void serve(unsigned lanes);
-  unsigned pop_collective(unsigned at_collective, bool force);
+  unsigned pop_collective(unsigned from, unsigned at_collective, bool force);
   Log& log(std::size_t lane) { return (*logs_)[lane]; }
   [[noreturn]] void stop_at(std::string kind, std::uintptr_t site, std::string what,
                             std::string advice);

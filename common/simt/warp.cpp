@@ -42,6 +42,7 @@ std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value,
   Worker& worker = Worker::running();
   Thread& self = worker.current();
   const int own = self.rank % kWarpSize;
+  active_recorder = nullptr;  // what this function calls is none of the kernel; resuming sets it
   const auto stop = [&](std::string kind_of_bug, std::string what, std::string advice) {
     Detection detection =
         detection_at(worker.grid(), worker.block(), self.index, std::move(kind_of_bug), where);
@@ -67,7 +68,9 @@ std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value,
                  .width = width,
                  .warp_kind = kind};
   if (worker.grid().recorder != nullptr) {
-    worker.grid().recorder->collective(mask, kind == WarpKind::kSync);
+    worker.grid().recorder->collective(
+        mask, kind == WarpKind::kSync,
+        reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
   }
   worker.suspend(State::kInCollective);
   return self.posted.value;

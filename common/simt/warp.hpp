@@ -37,7 +37,8 @@ std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value,
 unsigned active_mask();
 
 template <class T>
-T shuffle(WarpKind kind, unsigned mask, T value, int lane, int width, std::source_location where) {
+[[gnu::always_inline]] inline T shuffle(WarpKind kind, unsigned mask, T value, int lane, int width,
+                                        std::source_location where) {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
   std::uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
@@ -51,53 +52,57 @@ T shuffle(WarpKind kind, unsigned mask, T value, int lane, int width, std::sourc
 // Each takes the caller's source line as a hidden last argument, for reports.
 #define ATTN_HERE std::source_location where = std::source_location::current()
 
-inline void __syncthreads(ATTN_HERE) {
+[[gnu::always_inline]] inline void __syncthreads(ATTN_HERE) {
   attn::simt::barrier(attn::simt::BarrierKind::kSync, 0, where);
 }
-inline int __syncthreads_count(int predicate, ATTN_HERE) {
+[[gnu::always_inline]] inline int __syncthreads_count(int predicate, ATTN_HERE) {
   return attn::simt::barrier(attn::simt::BarrierKind::kCount, predicate, where);
 }
-inline int __syncthreads_and(int predicate, ATTN_HERE) {
+[[gnu::always_inline]] inline int __syncthreads_and(int predicate, ATTN_HERE) {
   return attn::simt::barrier(attn::simt::BarrierKind::kAnd, predicate, where);
 }
-inline int __syncthreads_or(int predicate, ATTN_HERE) {
+[[gnu::always_inline]] inline int __syncthreads_or(int predicate, ATTN_HERE) {
   return attn::simt::barrier(attn::simt::BarrierKind::kOr, predicate, where);
 }
 
-inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, ATTN_HERE) {
+[[gnu::always_inline]] inline void __syncwarp(unsigned mask = 0xFFFFFFFFu, ATTN_HERE) {
   attn::simt::warp_collective(attn::simt::WarpKind::kSync, mask, 0, 0, 32, where);
 }
-inline int __any_sync(unsigned mask, int predicate, ATTN_HERE) {
+[[gnu::always_inline]] inline int __any_sync(unsigned mask, int predicate, ATTN_HERE) {
   return static_cast<int>(attn::simt::warp_collective(attn::simt::WarpKind::kAny, mask,
                                                       predicate != 0 ? 1 : 0, 0, 32, where));
 }
-inline int __all_sync(unsigned mask, int predicate, ATTN_HERE) {
+[[gnu::always_inline]] inline int __all_sync(unsigned mask, int predicate, ATTN_HERE) {
   return static_cast<int>(attn::simt::warp_collective(attn::simt::WarpKind::kAll, mask,
                                                       predicate != 0 ? 1 : 0, 0, 32, where));
 }
-inline unsigned __ballot_sync(unsigned mask, int predicate, ATTN_HERE) {
+[[gnu::always_inline]] inline unsigned __ballot_sync(unsigned mask, int predicate, ATTN_HERE) {
   return static_cast<unsigned>(attn::simt::warp_collective(attn::simt::WarpKind::kBallot, mask,
                                                            predicate != 0 ? 1 : 0, 0, 32, where));
 }
-inline unsigned __activemask() { return attn::simt::active_mask(); }
+[[gnu::always_inline]] inline unsigned __activemask() { return attn::simt::active_mask(); }
 
 template <class T>
-T __shfl_sync(unsigned mask, T value, int source_lane, int width = 32, ATTN_HERE) {
+[[gnu::always_inline]] inline T __shfl_sync(unsigned mask, T value, int source_lane, int width = 32,
+                                            ATTN_HERE) {
   return attn::simt::shuffle(attn::simt::WarpKind::kShuffle, mask, value, source_lane, width,
                              where);
 }
 template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, ATTN_HERE) {
+[[gnu::always_inline]] inline T __shfl_up_sync(unsigned mask, T value, unsigned delta,
+                                               int width = 32, ATTN_HERE) {
   return attn::simt::shuffle(attn::simt::WarpKind::kShuffleUp, mask, value, static_cast<int>(delta),
                              width, where);
 }
 template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, ATTN_HERE) {
+[[gnu::always_inline]] inline T __shfl_down_sync(unsigned mask, T value, unsigned delta,
+                                                 int width = 32, ATTN_HERE) {
   return attn::simt::shuffle(attn::simt::WarpKind::kShuffleDown, mask, value,
                              static_cast<int>(delta), width, where);
 }
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, ATTN_HERE) {
+[[gnu::always_inline]] inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask,
+                                                int width = 32, ATTN_HERE) {
   return attn::simt::shuffle(attn::simt::WarpKind::kShuffleXor, mask, value, lane_mask, width,
                              where);
 }

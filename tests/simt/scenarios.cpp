@@ -79,6 +79,7 @@ void add_test_kernels(Runner& runner) {
   add("nested loops", [&] { run_nested_loops(x.floats(), y.floats(), 100); });
   add("uneven loop", [&] { run_uneven_loop(x.floats(), y.floats()); });
   add("branches", [&] { run_branches(40, 36, x.floats(), y.floats(), z.floats()); });
+  add("group shuffles", [&] { run_group_shuffles(x.floats(), y.floats(), 100); });
   add("calls", [&] { run_calls(x.floats(), y.floats()); });
   add("lone lane", [&] { run_lone_lane(x.floats(), y.floats(), 1000); });
   add("shuffle rounds", [&] { run_shuffle_rounds(x.floats(), y.floats(), 100); });

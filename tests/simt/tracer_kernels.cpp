@@ -182,6 +182,18 @@ __global__ void calls_kernel(float* below, float* above) {
   above[lane] = called_from_above(x);
 }
 
+__global__ void group_shuffles_kernel(const float* x, float* out, int rounds) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const unsigned group = 0xFFu << (lane & 24);  // 8 lanes
+  float sum = 0.0f;
+  for (int r = 0; r < rounds; ++r) {
+    sum += x[r * 32 + lane];
+    sum += __shfl_xor_sync(group, sum, 4, 8);
+  }
+  if (lane < 16) sum += __shfl_xor_sync(0xFFFFu, sum, 8);
+  out[lane] = sum;
+}
+
 __global__ void shuffle_rounds_kernel(const float* x, float* out, int rounds) {
   const int lane = static_cast<int>(threadIdx.x);
   float sum = 0.0f;
@@ -317,6 +329,10 @@ void run_lone_lane(const float* x, float* out, int count) {
 
 void run_calls(float* below, float* above) {
   launch(calls_kernel, 1, 32, 0, nullptr, below, above);
+}
+
+void run_group_shuffles(const float* x, float* out, int rounds) {
+  launch(group_shuffles_kernel, 1, 32, 0, nullptr, x, out, rounds);
 }
 
 void run_shuffle_rounds(const float* x, float* out, int rounds) {

@@ -56,6 +56,8 @@ void run_branches(unsigned threads, int n, const float* a, const float* b, float
 void run_lone_lane(const float* x, float* out, int count);
 /// below[lane] = f(lane % 2), above[lane] = g(lane % 2); f and g are called and branch on that.
 void run_calls(float* below, float* above);
+/// In each round a coalesced load and a shuffle in groups of 8 lanes; then one of half the warp.
+void run_group_shuffles(const float* x, float* out, int rounds);
 /// In each round a coalesced load and a shuffle of all lanes.
 void run_shuffle_rounds(const float* x, float* out, int rounds);
 /// Lanes 0-15 load from shared memory, lanes 16-31 from global memory, through one pointer.

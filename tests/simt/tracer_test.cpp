@@ -406,6 +406,13 @@ TEST_CASE("divergence: loops, branches, early return, a lone lane", "[simt][trac
   CHECK(lone.global_load_sectors == 1004);
   CHECK(lone.global_store_requests == 1);
 
+  // Lanes that nothing parts stay together, whatever their shuffles' masks are.
+  const Traffic groups = trace([&] { run_group_shuffles(x.data(), out.data(), 100); }).traffic;
+  CHECK(groups.global_load_requests == 100);
+  CHECK(groups.global_load_sectors == 400);
+  CHECK(groups.global_store_requests == 1);
+  CHECK(groups.global_store_sectors == 4);
+
   // Even and odd lanes part in two functions, and come back to one store of 4 sectors each.
   const Traffic calls = trace([&] { run_calls(x.data(), y.data()); }).traffic;
   CHECK(calls.global_store_requests == 2);
