@@ -35,7 +35,7 @@ def difference(a, b):
 
 
 def counters():
-    """[(what it is, how to get it from a traced launch, ncu's metric, whether they must be equal)]"""
+    """[(what it is, how to get it from a traced launch, ncu's metric, must they be equal?)]"""
     rows = []
     for kind, op in (("load", "ld"), ("store", "st")):
         wavefronts = f"shared_{kind}_wavefronts"
@@ -220,7 +220,8 @@ def main():
     except CannotCompare as reason:
         print(f"ncu_check.py: not compared: {reason}")
         return 0
-    print(f"\n{different} counters differ" if different else "\nRequests and sectors of global memory agree.")
+    print(f"\n{different} counters differ" if different
+          else "\nRequests and sectors of global memory agree.")
     return 1 if different else 0
 
 

@@ -162,6 +162,9 @@ def refusals(cli):
     refuse("too large", 2, ["2", "--shape", "B=64,H=16,N=1024,d=64"],
            "--shape B=64 H=16 Nq=1024", "for example --shape B=1,H=1,")
     refuse("bad pass", 2, ["2", "--pass", "sideways"], "--pass sideways")
+    for shape in ("N=9223372036854775807,d=64", "Nq=1,Nk=9223372036854775807,d=1",
+                  "Nq=100000000000,Nk=0,d=1", "B=3037000500,H=3037000500,N=1,d=1"):
+        refuse(f"no memory is large enough: {shape}", 2, ["2", "--shape", shape], "memory")
     refuse("bad shape", 2, ["2", "--shape", "N=4"], "d is missing")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
