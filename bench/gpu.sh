@@ -125,7 +125,8 @@ run_tests() {
   local programs
   mapfile -t programs < <(programs_of "ch*_test_cuda")
   echo "a test failed, see above" >"$note"
-  printf '%s\0' "${programs[@]}" | xargs -0 -n 1 -P "$cores" bash -c 'run_one_test "$1"' _
+  # One at a time: a program that counts the GPU's free memory must be alone with it.
+  printf '%s\0' "${programs[@]}" | xargs -0 -n 1 bash -c 'run_one_test "$1"' _
   if [[ -x $build/attn-cuda ]]; then "$python" "$root/tests/cli_test.py" "$build/attn-cuda"; fi
   echo "${#programs[@]} programs" >"$note"
 }

@@ -5,14 +5,15 @@
     bench/ncu_check.py 02 --shape N=512,d=64
 
 runs `attn trace --json` on the CPU machine and `attn-cuda run` on the GPU, under ncu, on the same
-problem. Requests and sectors of global memory must be equal; a difference is marked and gives exit
-status 1. The other counters are shown side by side without a verdict: nvcc may merge shared
-accesses or keep a value in a register, the hardware's own waits can count as conflicts, and bytes
-that a launch has written itself may be read back without DRAM.
+problem. Counters that mean the same must be equal; a difference is marked and gives exit status 1.
+(nvcc may merge or split accesses, or keep a value in a register, so a difference is not always a
+bug: look at the SASS. Nor is DRAM below the compulsory reads of a kernel that reads back what it
+has written itself, as 05 and 06 do.)
 Where there is no ncu, no GPU, or no permission to read its counters, one line says so and the exit
 status is 0.
 
-Needs python3 only. ncu flushes the caches before every kernel.
+Needs python3 only. ncu flushes the caches before every kernel, so its DRAM reads of a launch are at
+least the launch's compulsory reads.
 """
 import argparse
 import csv
@@ -35,21 +36,21 @@ def difference(a, b):
 
 
 def counters():
-    """[(what it is, how to get it from a traced launch, ncu's metric, must they be equal?)]"""
+    """[(what it is, how to get it from a traced launch, ncu's metric, whether it only bounds)]"""
     rows = []
     for kind, op in (("load", "ld"), ("store", "st")):
         wavefronts = f"shared_{kind}_wavefronts"
         rows += [
             (f"global {kind} requests", lambda t, k=f"global_{kind}_requests": t[k],
-             L1.format("t_requests", "global", op), True),
+             L1.format("t_requests", "global", op), False),
             (f"global {kind} sectors", lambda t, k=f"global_{kind}_sectors": t[k],
-             L1.format("t_sectors", "global", op), True),
+             L1.format("t_sectors", "global", op), False),
             (f"shared {kind} wavefronts", lambda t, k=wavefronts: t[k], SHARED.format(op), False),
             (f"shared {kind} bank conflicts", difference(wavefronts, wavefronts + "_ideal"),
              L1.format("data_bank_conflicts", "shared", op), False),
         ]
     rows.append(("compulsory read bytes", lambda t: t["global_read_bytes_compulsory"],
-                 "dram__bytes_read.sum", False))
+                 "dram__bytes_read.sum", True))
     return rows
 
 
@@ -98,17 +99,17 @@ def compare(traced, measured):
             different += 1
             continue
         print(f"  {'counter':<30}{'CPU machine':>16}{'ncu':>16}")
-        for title, value_of, metric, must_be_equal in COUNTERS:
+        for title, value_of, metric, bounds in COUNTERS:
             expected = value_of(launch)
             if metric not in metrics:
                 print(f"  {title:<30}{expected:>16,}{'not measured':>16}  {metric}")
                 continue
             got = metrics[metric]
-            relation = "equal" if expected == got else "more" if expected > got else "less"
-            if must_be_equal and expected != got:
-                relation = "DIFFERS"
-                different += 1
+            good = expected <= got if bounds else expected == got
+            relation = ("at most" if good else "MORE") if bounds else (
+                "equal" if good else "DIFFERS")
             print(f"  {title:<30}{expected:>16,}{got:>16,.0f}  {relation:<8} {metric}")
+            different += not good
     return different
 
 
@@ -220,8 +221,7 @@ def main():
     except CannotCompare as reason:
         print(f"ncu_check.py: not compared: {reason}")
         return 0
-    print(f"\n{different} counters differ" if different
-          else "\nRequests and sectors of global memory agree.")
+    print(f"\n{different} counters differ" if different else "\nAll counters agree.")
     return 1 if different else 0
 
 

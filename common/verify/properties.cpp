@@ -220,15 +220,10 @@ std::string check_allocations(const Subject& subject) {
   const Run prepared(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, {});
   prepared.call();  // a first launch may make the device allocate for itself
   const Memory& memory = memory_of(subject.chapter, subject.step);
-  std::size_t before = 0;
-  std::size_t after = 0;
-  // A GPU counts for all programs that use it; another one's change does not come three times.
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    before = memory.allocated_bytes();
-    prepared.call();
-    after = memory.allocated_bytes();
-    if (before == after) return {};
-  }
+  const std::size_t before = memory.allocated_bytes();
+  prepared.call();
+  const std::size_t after = memory.allocated_bytes();
+  if (before == after) return {};
   return fmt::format(
       "  the step left {} bytes allocated instead of {}: its workspace is all it may "
       "use\n",
