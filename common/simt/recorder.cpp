@@ -162,15 +162,15 @@ void Recorder::drain(bool to_the_end) {
         // A lane that will run on may write an access that comes before all others.
         const State state = lanes_[lane].state;
         certain = certain && (to_the_end || state == State::kDone || state == State::kAtBarrier);
-      } else if (log(lane).front().access >= Access::kCollective) {
-        at_collective |= 1u << lane;
-        heads[lane] = log(lane).front().site;
       } else {
         heads[lane] = log(lane).front().site;
+        if (log(lane).front().access >= Access::kCollective) at_collective |= 1u << lane;
       }
     }
     if (!certain) break;
-    unsigned blocked = 0;  // lanes at a collective that waits for others
+    // The lanes at the smallest code address go on. If that is a collective whose mask names lanes
+    // that have not come yet, they wait, and those at the next address go on.
+    unsigned blocked = 0;
     moved = 0;
     while (moved == 0) {
       std::uint32_t smallest = kNowhere;
@@ -186,11 +186,13 @@ void Recorder::drain(bool to_the_end) {
         moved = here;
         serve(moved);
       } else {
-        moved = pop_collective(here, at_collective, false);
+        moved = pop_collective(here, at_collective, /*force=*/false);
         if (moved == 0) blocked |= here;
       }
     }
-    if (moved == 0 && to_the_end) moved = pop_collective(at_collective, at_collective, true);
+    if (moved == 0 && to_the_end) {
+      moved = pop_collective(at_collective, at_collective, /*force=*/true);
+    }
     if (moved == 0) break;
   }
   for (Log& l : *logs_) {
@@ -200,8 +202,9 @@ void Recorder::drain(bool to_the_end) {
   }
 }
 
-/// Lanes that stand at the same collective pass it together. Returns them; none if some lane that
-/// the mask names is not there yet and `force` is not set.
+/// Lets the groups that lanes of `from` belong to pass their collective: the lanes that one mask
+/// names, wherever in the code they have called it. A group of which some lane is not there yet
+/// waits; with `force`, the first group passes as it is. Returns the lanes that passed.
 unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
   unsigned passed = 0;
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
