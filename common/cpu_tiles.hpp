@@ -106,12 +106,4 @@ void for_each_stretch(const Shape& shape, std::int64_t rows, Work work) {
   }
 }
 
-/// Calls `run.operator()<kD>()` with d rounded up to 32, 64 or 128.
-template <class Run>
-void with_columns(std::int64_t d, Run run) {
-  if (d <= 32) return run.template operator()<32>();
-  if (d <= 64) return run.template operator()<64>();
-  run.template operator()<128>();
-}
-
 }  // namespace attn::cpu

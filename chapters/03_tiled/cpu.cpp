@@ -4,6 +4,7 @@
 // them. The products go in tiles of 64 keys, and what has been brought into the cache serves 128
 // queries (common/cpu_tiles.hpp).
 #include "chapters/03_tiled/tiled.hpp"
+#include "common/columns.hpp"
 #include "common/cpu_tiles.hpp"
 
 namespace attn::tiled {
@@ -62,7 +63,7 @@ void forward_cpu(const ForwardArgs& args) {
   const std::int64_t diagonal = attn::diagonal(args.mask, Nq, Nk);
   float* gS = static_cast<float*>(args.workspace);  // (B*H, Nq, Nk)
   const std::int64_t matrix = Nq * Nk;
-  cpu::with_columns(d, [&]<int kD>() {
+  with_columns(d, [&]<int kD>() {
     cpu::for_each_stretch(args.shape, kRows,
                           [&](std::int64_t head, std::int64_t i0, std::int64_t i1) {
                             scores<kD>(args, gS + head * matrix, head, i0, i1);

@@ -3,6 +3,7 @@
 // FlashAttention-1 as plain C++: tiles of K and V outside, rows of Q inside; row_max, row_sum and O
 // live in memory between the visits, S is 64 scores on the stack (common/cpu_tiles.hpp).
 #include "chapters/05_fused_forward/fused_forward.hpp"
+#include "common/columns.hpp"
 #include "common/cpu_tiles.hpp"
 
 namespace attn::fused_forward {
@@ -54,7 +55,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
 }  // namespace
 
 void forward_cpu(const ForwardArgs& args) {
-  cpu::with_columns(args.shape.d, [&]<int kD>() {
+  with_columns(args.shape.d, [&]<int kD>() {
     cpu::for_each_stretch(
         args.shape, 512,
         [&](std::int64_t head, std::int64_t i0, std::int64_t i1) { rows<kD>(args, head, i0, i1); });

@@ -9,6 +9,7 @@
 //       4. bring row_max, row_sum and O_i, all in HBM, up to date with the new keys
 // After every step O is the exact attention over the keys seen so far.
 #include "chapters/05_fused_forward/fused_forward.hpp"
+#include "common/columns.hpp"
 #include "common/device/online_softmax.cuh"
 #include "common/device/tiles.cuh"
 #include "common/device/warp_reduce.cuh"
@@ -20,20 +21,19 @@ constexpr int kWarp = 32;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
-/// S (Br, Bc) = scale * sQ sK^T for the pairs the mask lets through, -inf for the others.
-/// i0, j0: the tile's first query and key.
+/// S = scale * sQ sK^T: sS (Br, Bc + 1). All pairs of the tile, also those that the mask hides.
 template <int kD>
-__device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t i0,
-                                       std::int64_t j0, std::int64_t Nk, std::int64_t d,
-                                       std::int64_t diagonal, float scale) {
+__device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
+                                       float scale) {
   constexpr Tiles kT = tiles_for(kD);
+  const int columns = static_cast<int>(d);
   for (int n = threadIdx.x; n < kT.Br * kT.Bc; n += kThreads) {
     const int i = n / kT.Bc;  // neighbouring lanes take neighbouring keys
     const int j = n % kT.Bc;
     float dot = 0.0f;
-    for (int c = 0; c < d; ++c) dot += sQ[i * (kT.D + 1) + c] * sK[j * (kT.D + 1) + c];
-    const bool sees = j0 + j < visible_keys(i0 + i, diagonal, Nk);
-    sS[i * (kT.Bc + 1) + j] = sees ? scale * dot : -INFINITY;
+#pragma unroll 8
+    for (int c = 0; c < columns; ++c) dot += sQ[i * (kD + 1) + c] * sK[j * (kD + 1) + c];
+    sS[i * (kT.Bc + 1) + j] = scale * dot;
   }
 }
 
@@ -42,6 +42,7 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
 template <int kD>
 __device__ __forceinline__ void update_row(float* s, const float* sV, float* gO, float* gMax,
                                            float* gSum, int keys, std::int64_t d, bool first) {
+  constexpr Tiles kT = tiles_for(kD);
   const int lane = threadIdx.x % kWarp;
   float old_max = -INFINITY;
   float old_sum = 0.0f;
@@ -53,11 +54,14 @@ __device__ __forceinline__ void update_row(float* s, const float* sV, float* gO,
   old_sum = __shfl_sync(device::kAllLanes, old_sum, 0);
 
   float tile_max = -INFINITY;
-  for (int j = lane; j < keys; j += kWarp) tile_max = fmaxf(tile_max, s[j]);
+  for (int j = lane; j < kT.Bc; j += kWarp) {
+    if (j < keys) tile_max = fmaxf(tile_max, s[j]);
+  }
   const float new_max = fmaxf(old_max, device::warp_max(tile_max));
   const float reference = device::reference_point(new_max);
   float tile_sum = 0.0f;
-  for (int j = lane; j < keys; j += kWarp) {
+  for (int j = lane; j < kT.Bc; j += kWarp) {
+    if (j >= keys) continue;
     const float p = expf(s[j] - reference);
     s[j] = p;
     tile_sum += p;
@@ -88,9 +92,9 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
                                float scale) {
   constexpr Tiles kT = tiles_for(kD);
   float* sQ = dynamic_shared<float>();  // (Br, D + 1)
-  float* sK = sQ + kT.Br * (kT.D + 1);  // (Bc, D + 1): its columns are read by neighbouring lanes
-  float* sV = sK + kT.Bc * (kT.D + 1);  // (Bc, D)
-  float* sS = sV + kT.Bc * kT.D;        // (Br, Bc + 1)
+  float* sK = sQ + kT.Br * (kD + 1);    // (Bc, D + 1): its columns are read by neighbouring lanes
+  float* sV = sK + kT.Bc * (kD + 1);    // (Bc, D)
+  float* sS = sV + kT.Bc * kD;          // (Br, Bc + 1)
   const std::int64_t head = blockIdx.x;
   const int warp = threadIdx.x / kWarp;
   gQ += head * Nq * d;
@@ -103,12 +107,12 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
 
   // The first round also runs without any key: it writes the zeros of an empty row.
   for (std::int64_t j0 = 0; j0 < Nk || j0 == 0; j0 += kT.Bc) {
-    device::load_tile<kThreads>(sK, kT.Bc, kT.D, kT.D + 1, gK + j0 * d, Nk - j0, d);
-    device::load_tile<kThreads>(sV, kT.Bc, kT.D, kT.D, gV + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads>(sK, kT.Bc, kD, kD + 1, gK + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads>(sV, kT.Bc, kD, kD, gV + j0 * d, Nk - j0, d);
     for (std::int64_t i0 = 0; i0 < Nq; i0 += kT.Br) {
-      device::load_tile<kThreads>(sQ, kT.Br, kT.D, kT.D + 1, gQ + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
       __syncthreads();  // wait until the tiles are complete
-      scores<kD>(sQ, sK, sS, i0, j0, Nk, d, diagonal, scale);
+      scores<kD>(sQ, sK, sS, d, scale);
       __syncthreads();  // wait until all scores are there
       for (int r = warp; r < kT.Br && i0 + r < Nq; r += kWarps) {
         const std::int64_t i = i0 + r;
@@ -144,14 +148,7 @@ std::size_t workspace_bytes(const Shape& shape) {
 }
 
 void forward(const ForwardArgs& args) {
-  switch (tiles_for(args.shape.d).D) {
-    case 32:
-      return run<32>(args);
-    case 64:
-      return run<64>(args);
-    default:
-      return run<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run<kD>(args); });
 }
 
 }  // namespace attn::fused_forward

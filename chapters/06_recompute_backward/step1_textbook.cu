@@ -60,10 +60,12 @@ __global__ void pairs_kernel(const float* gA, const float* gB, const float* gRow
     const std::int64_t j = j0 + x;
     if (i >= Nq || j >= visible_keys(i, diagonal, Nk)) continue;
     float dot = 0.0f;
+#pragma unroll 8
     for (int c = 0; c < d; ++c) dot += sA[r * (d + 1) + c] * sB[x * (d + 1) + c];
     const float row = gRow[head * Nq + i];
     float* s = gS + (head * Nq + i) * Nk + j;
-    *s = kGradient ? *s * (dot - row) : expf(scale * dot - row);
+    // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ from it.
+    *s = kGradient ? *s * (dot - row) : expf(__fmul_rn(scale, dot) - row);
   }
 }
 
@@ -112,9 +114,10 @@ __global__ void product_kernel(const float* gA, const float* gB, float* gC, std:
       const std::int64_t row = row0 + y + n * kWarps;
       if (row >= rows || c0 + x >= d) break;
       // Only the visible pairs: zero times NaN would still be NaN.
-      const std::int64_t from = begin(row) > k0 ? begin(row) : k0;
-      const std::int64_t to = end(row) < k0 + kTile ? end(row) : k0 + kTile;
-      for (std::int64_t k = from; k < to; ++k) sum[n] += sA[y + n * kWarps][k - k0] * sB[k - k0][x];
+      const int from = begin(row) > k0 ? static_cast<int>(begin(row) - k0) : 0;
+      const int to = end(row) - k0 < kTile ? static_cast<int>(end(row) - k0) : kTile;
+#pragma unroll 8
+      for (int k = from; k < to; ++k) sum[n] += sA[y + n * kWarps][k] * sB[k][x];
     }
     __syncthreads();  // wait until everyone has read them
   }

@@ -11,6 +11,7 @@
 //       5. dQ_i += scale * dS K_j                    in HBM: every j adds to every dQ_i
 //     6. store dK_j, dV_j
 #include "chapters/06_recompute_backward/recompute_backward.hpp"
+#include "common/columns.hpp"
 #include "common/device/tiles.cuh"
 
 namespace attn::recompute_backward {
@@ -23,6 +24,10 @@ struct Place {
   std::int64_t i0, j0;  // first query and key
   std::int64_t Nq, Nk, d, diagonal;
 
+  /// Rows of the tile that lie inside the matrix.
+  __device__ __forceinline__ int rows(int Br) const {
+    return Nq - i0 < Br ? static_cast<int>(Nq - i0) : Br;
+  }
   /// Row i0 + r sees keys j0 .. j0 + keys_of(r, Bc) - 1 of the tile.
   __device__ __forceinline__ int keys_of(int r, int Bc) const {
     const std::int64_t keys = visible_keys(i0 + r, diagonal, Nk) - j0;
@@ -42,17 +47,21 @@ __device__ __forceinline__ void recompute_tile(const float* sQ, const float* sDO
                                                const float* sDelta, float* sP, float* sDS,
                                                const Place& at, float scale) {
   constexpr Tiles kT = tiles_for(kD);
+  const int columns = static_cast<int>(at.d);
+  const int rows = at.rows(kT.Br);
   for (int n = threadIdx.x; n < kT.Br * kT.Bc; n += kThreads) {
     const int r = n / kT.Bc;  // neighbouring lanes take neighbouring keys
     const int key = n % kT.Bc;
-    if (at.i0 + r >= at.Nq || key >= at.keys_of(r, kT.Bc)) continue;
+    if (r >= rows || key >= at.keys_of(r, kT.Bc)) continue;
     float score = 0.0f;   // q . k
     float grad_p = 0.0f;  // dO . v
-    for (int c = 0; c < at.d; ++c) {
+#pragma unroll 8
+    for (int c = 0; c < columns; ++c) {
       score += sQ[r * (kD + 1) + c] * sK[key * (kD + 1) + c];
       grad_p += sDO[r * (kD + 1) + c] * sV[key * (kD + 1) + c];
     }
-    const float p = expf(scale * score - sLSE[r]);
+    // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ from it.
+    const float p = expf(__fmul_rn(scale, score) - sLSE[r]);
     sP[r * (kT.Bc + 1) + key] = p;
     sDS[r * (kT.Bc + 1) + key] = p * (grad_p - sDelta[r]);
   }
@@ -63,13 +72,15 @@ template <int kD>
 __device__ __forceinline__ void add_query_gradients(const float* sDS, const float* sK, float* gDQ,
                                                     const Place& at, float scale, bool first) {
   constexpr Tiles kT = tiles_for(kD);
+  const int rows = at.rows(kT.Br);
   for (int n = threadIdx.x; n < kT.Br * kD; n += kThreads) {
     const int r = n / kD;
     const int c = n % kD;
-    if (at.i0 + r >= at.Nq || c >= at.d) continue;
+    if (r >= rows || c >= at.d) continue;
     const int keys = at.keys_of(r, kT.Bc);
     if (keys == 0 && !first) continue;  // this row sees nothing of the tile
     float sum = 0.0f;
+#pragma unroll 8
     for (int j = 0; j < keys; ++j) sum += sDS[r * (kT.Bc + 1) + j] * sK[j * (kD + 1) + c];
     float* dq = gDQ + (at.i0 + r) * at.d + c;
     *dq = first ? scale * sum : *dq + scale * sum;
@@ -113,12 +124,13 @@ __global__ void backward_kernel(const float* gQ, const float* gK, const float* g
       __syncthreads();  // wait until the tiles are complete
       recompute_tile<kD>(sQ, sDO, sK, sV, sLSE, sDelta, sP, sDS, at, scale);
       __syncthreads();  // wait until P and dS are there
+      const int rows = at.rows(kT.Br);
 #pragma unroll
       for (int m = 0; m < kOwned; ++m) {
         const int key = (threadIdx.x + m * kThreads) / kD;
         const int c = (threadIdx.x + m * kThreads) % kD;
         if (j0 + key >= Nk) continue;
-        for (int r = at.first_row_of(key, kT.Br); r < kT.Br && i0 + r < Nq; ++r) {
+        for (int r = at.first_row_of(key, kT.Br); r < rows; ++r) {
           grad_v[m] += sP[r * (kT.Bc + 1) + key] * sDO[r * (kD + 1) + c];
           grad_k[m] += sDS[r * (kT.Bc + 1) + key] * sQ[r * (kD + 1) + c];
         }
@@ -153,14 +165,7 @@ void run(const BackwardArgs& args) {
 }  // namespace
 
 void backward_recompute(const BackwardArgs& args) {
-  switch (tiles_for(args.shape.d).D) {
-    case 32:
-      return run<32>(args);
-    case 64:
-      return run<64>(args);
-    default:
-      return run<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run<kD>(args); });
 }
 
 std::size_t recompute_workspace_bytes(const Shape& shape) {

@@ -100,12 +100,13 @@ template <int kD, bool kAddToDQ>
                                                                tiles.sV, tiles.sLSE, tiles.sDelta,
                                                                tiles.sP, tiles.sDS, at, scale);
     __syncthreads();  // wait until P and dS are there
+    const int rows = at.rows(kT.Br);
 #pragma unroll
     for (int m = 0; m < kOwned; ++m) {
       const int key = (threadIdx.x + m * kBackwardThreads) / kD;
       const int c = (threadIdx.x + m * kBackwardThreads) % kD;
       if (j0 + key >= Nk) continue;
-      for (int r = at.first_row_of(key, kT.Br); r < kT.Br && i0 + r < Nq; ++r) {
+      for (int r = at.first_row_of(key, kT.Br); r < rows; ++r) {
         grad_v[m] += tiles.sP[r * (kT.Bc + 1) + key] * tiles.sDO[r * (kD + 1) + c];
         grad_k[m] += tiles.sDS[r * (kT.Bc + 1) + key] * tiles.sQ[r * (kD + 1) + c];
       }
@@ -114,8 +115,9 @@ template <int kD, bool kAddToDQ>
       const int r = n / kD;
       const int c = n % kD;
       const int keys = at.keys_of(r, kT.Bc);
-      if (i0 + r >= Nq || c >= d || keys == 0) continue;
+      if (r >= rows || c >= d || keys == 0) continue;
       float sum = 0.0f;
+#pragma unroll 8
       for (int j = 0; j < keys; ++j) {
         sum += tiles.sDS[r * (kT.Bc + 1) + j] * tiles.sK[j * (kD + 1) + c];
       }

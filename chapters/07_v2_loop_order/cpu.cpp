@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
+#include "common/columns.hpp"
 #include "common/cpu_tiles.hpp"
 
 namespace attn::v2_loop_order {
@@ -63,7 +64,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
 }  // namespace
 
 void forward_cpu(const ForwardArgs& args) {
-  cpu::with_columns(args.shape.d, [&]<int kD>() {
+  with_columns(args.shape.d, [&]<int kD>() {
     cpu::for_each_stretch(
         args.shape, kRows,
         [&](std::int64_t head, std::int64_t i0, std::int64_t i1) { rows<kD>(args, head, i0, i1); });

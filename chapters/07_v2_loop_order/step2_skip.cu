@@ -5,6 +5,7 @@
 //   - Tiles of which every row sees every key need no mask: the number of keys is a constant there.
 //     Only the tiles on the diagonal ask row by row.
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
+#include "common/columns.hpp"
 #include "common/device/online_softmax.cuh"
 #include "common/device/tiles.cuh"
 #include "common/device/warp_reduce.cuh"
@@ -16,35 +17,45 @@ constexpr int kWarp = 32;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
+/// Rows of the tile that one warp owns: w, w + kWarps, w + 2 kWarps, ...
+template <int kD>
+constexpr int kRows = tiles_for(kD).Br / kWarps;
+
 /// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
-/// (Br, Bc + 1). Warp w has rows w, w + 4, ...
+/// (Br, Bc + 1). All their pairs, also those that the mask hides.
 template <int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
                                        float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  constexpr int kRows = kT.Br / kWarps;
+  const int columns = static_cast<int>(d);
   const int warp = threadIdx.x / kWarp;
-  for (int n = threadIdx.x % kWarp; n < kRows * kT.Bc; n += kWarp) {
+  for (int n = threadIdx.x % kWarp; n < kRows<kD> * kT.Bc; n += kWarp) {
     const int i = n / kT.Bc * kWarps + warp;  // neighbouring lanes take neighbouring keys
     const int j = n % kT.Bc;
     float dot = 0.0f;
-    for (int c = 0; c < d; ++c) dot += sQ[i * (kD + 1) + c] * sK[j * (kD + 1) + c];
+#pragma unroll 8
+    for (int c = 0; c < columns; ++c) dot += sQ[i * (kD + 1) + c] * sK[j * (kD + 1) + c];
     sS[i * (kT.Bc + 1) + j] = scale * dot;
   }
 }
 
-/// One warp brings one row up to date with `keys` new scores s. row_max and row_sum are the same in
-/// all lanes; lane l has columns l, l + 32, ... of O in acc_o. `keys`: a constant where it can be.
+/// One warp turns `keys` new scores s of one row into P, and brings row_max, row_sum and acc_o up
+/// to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns l, l + 32,
+/// ... of O in acc_o.
 template <int kD>
-__device__ __forceinline__ void update_row(float* s, const float* sV, int keys, float& row_max,
-                                           float& row_sum, float (&acc_o)[kD / kWarp]) {
+__device__ __forceinline__ void softmax_row(float* s, int keys, float& row_max, float& row_sum,
+                                            float (&acc_o)[kD / kWarp]) {
+  constexpr Tiles kT = tiles_for(kD);
   const int lane = threadIdx.x % kWarp;
   float tile_max = -INFINITY;
-  for (int j = lane; j < keys; j += kWarp) tile_max = fmaxf(tile_max, s[j]);
+  for (int j = lane; j < kT.Bc; j += kWarp) {
+    if (j < keys) tile_max = fmaxf(tile_max, s[j]);
+  }
   const float new_max = fmaxf(row_max, device::warp_max(tile_max));
   const float reference = device::reference_point(new_max);
   float tile_sum = 0.0f;
-  for (int j = lane; j < keys; j += kWarp) {
+  for (int j = lane; j < kT.Bc; j += kWarp) {
+    if (j >= keys) continue;
     const float p = expf(s[j] - reference);
     s[j] = p;
     tile_sum += p;
@@ -52,14 +63,38 @@ __device__ __forceinline__ void update_row(float* s, const float* sV, int keys, 
   const float rescale = expf(row_max - reference);
   row_max = new_max;
   row_sum = row_sum * rescale + device::warp_sum(tile_sum);
-  __syncwarp();  // wait until every lane has written its P
-
-#pragma unroll
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
-  for (int j = 0; j < keys; ++j) {
-    const float p = s[j];  // once for all columns of the lane
+}
+
+/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): how many keys of
+/// it row r of the tile sees; where that is a constant, no code asks for it.
+template <int kD, class KeysOf>
+__device__ __forceinline__ void update_rows(float* sS, const float* sV, KeysOf keys_of,
+                                            float (&row_max)[kRows<kD>],
+                                            float (&row_sum)[kRows<kD>],
+                                            float (&acc_o)[kRows<kD>][kD / kWarp]) {
+  constexpr Tiles kT = tiles_for(kD);
+  const int warp = threadIdx.x / kWarp;
+  const int lane = threadIdx.x % kWarp;
+  int keys[kRows<kD>];  // of this tile that each of the warp's rows sees
+  int most = 0;         // and the largest of them
 #pragma unroll
-    for (int m = 0; m < kD / kWarp; ++m) acc_o[m] += p * sV[j * kD + lane + m * kWarp];
+  for (int n = 0; n < kRows<kD>; ++n) {
+    keys[n] = keys_of(n * kWarps + warp);
+    most = most < keys[n] ? keys[n] : most;
+    float* s = sS + (n * kWarps + warp) * (kT.Bc + 1);
+    if (keys[n] > 0) softmax_row<kD>(s, keys[n], row_max[n], row_sum[n], acc_o[n]);
+  }
+  __syncwarp();  // wait until every lane has written its P
+  for (int j = 0; j < most; ++j) {
+    float v[kD / kWarp];  // fetched once for all rows of the warp
+    for (int m = 0; m < kD / kWarp; ++m) v[m] = sV[j * kD + lane + m * kWarp];
+#pragma unroll
+    for (int n = 0; n < kRows<kD>; ++n) {
+      if (j >= keys[n]) continue;
+      const float p = sS[(n * kWarps + warp) * (kT.Bc + 1) + j];
+      for (int m = 0; m < kD / kWarp; ++m) acc_o[n][m] += p * v[m];
+    }
   }
 }
 
@@ -70,7 +105,6 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
                                float* gLSE, std::int64_t Nq, std::int64_t Nk, std::int64_t d,
                                std::int64_t diagonal, float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  constexpr int kRows = kT.Br / kWarps;
   float* sQ = dynamic_shared<float>();  // (Br, D + 1)
   float* sK = sQ + kT.Br * (kD + 1);    // (Bc, D + 1)
   float* sV = sK + kT.Bc * (kD + 1);    // (Bc, D)
@@ -86,11 +120,11 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   gO += head * Nq * d;
   gLSE += head * Nq;
 
-  float row_max[kRows];
-  float row_sum[kRows] = {};
-  float acc_o[kRows][kD / kWarp] = {};
+  float row_max[kRows<kD>];
+  float row_sum[kRows<kD>] = {};
+  float acc_o[kRows<kD>][kD / kWarp] = {};
 #pragma unroll
-  for (int n = 0; n < kRows; ++n) row_max[n] = -INFINITY;
+  for (int n = 0; n < kRows<kD>; ++n) row_max[n] = -INFINITY;
 
   device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
   const std::int64_t last = (i0 + kT.Br < Nq ? i0 + kT.Br : Nq) - 1;
@@ -102,28 +136,24 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     __syncthreads();  // wait until the tiles are complete
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
-    const bool whole = j0 + kT.Bc <= least;
-#pragma unroll
-    for (int n = 0; n < kRows; ++n) {
-      const int r = n * kWarps + warp;
-      if (whole) {
-        update_row<kD>(sS + r * (kT.Bc + 1), sV, kT.Bc, row_max[n], row_sum[n], acc_o[n]);
-        continue;
-      }
-      const std::int64_t left = visible_keys(i0 + r, diagonal, Nk) - j0;
-      const int keys = left < 0 ? 0 : left < kT.Bc ? static_cast<int>(left) : kT.Bc;
-      if (keys == 0 || i0 + r >= Nq) continue;
-      update_row<kD>(sS + r * (kT.Bc + 1), sV, keys, row_max[n], row_sum[n], acc_o[n]);
+    if (j0 + kT.Bc <= least) {
+      update_rows<kD>(
+          sS, sV, [&](int) { return kT.Bc; }, row_max, row_sum, acc_o);
+    } else {
+      const auto keys_of = [&](int r) {
+        const std::int64_t left = i0 + r < Nq ? visible_keys(i0 + r, diagonal, Nk) - j0 : 0;
+        return left < 0 ? 0 : left < kT.Bc ? static_cast<int>(left) : kT.Bc;
+      };
+      update_rows<kD>(sS, sV, keys_of, row_max, row_sum, acc_o);
     }
     __syncthreads();  // wait until everyone is done with K_j and V_j
   }
 
 #pragma unroll
-  for (int n = 0; n < kRows; ++n) {
+  for (int n = 0; n < kRows<kD>; ++n) {
     const std::int64_t i = i0 + n * kWarps + warp;
     if (i >= Nq) continue;
     const bool empty = visible_keys(i, diagonal, Nk) == 0;
-#pragma unroll
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[i * d + c] = empty ? 0.0f : acc_o[n][m] / row_sum[n];
@@ -145,14 +175,7 @@ void run(const ForwardArgs& args) {
 }  // namespace
 
 void forward_skip(const ForwardArgs& args) {
-  switch (tiles_for(args.shape.d).D) {
-    case 32:
-      return run<32>(args);
-    case 64:
-      return run<64>(args);
-    default:
-      return run<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run<kD>(args); });
 }
 
 }  // namespace attn::v2_loop_order

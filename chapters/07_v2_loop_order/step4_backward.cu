@@ -5,6 +5,7 @@
 // additions is that of the blocks, and float addition is not associative. The last bits of dQ
 // differ from run to run.
 #include "chapters/07_v2_loop_order/backward.cuh"
+#include "common/columns.hpp"
 
 namespace attn::v2_loop_order {
 namespace {
@@ -23,14 +24,7 @@ std::size_t backward_workspace_bytes(const Shape& shape) {
 }
 
 void backward_atomics(const BackwardArgs& args) {
-  switch (backward_tiles_for(args.shape.d).D) {
-    case 32:
-      return run<32>(args);
-    case 64:
-      return run<64>(args);
-    default:
-      return run<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run<kD>(args); });
 }
 
 }  // namespace attn::v2_loop_order

@@ -11,6 +11,7 @@
 //     4. dQ_i += dS K_j
 //   5. store scale * dQ_i
 #include "chapters/07_v2_loop_order/backward.cuh"
+#include "common/columns.hpp"
 
 namespace attn::v2_loop_order {
 namespace {
@@ -42,12 +43,14 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
                                                                tiles.sV, tiles.sLSE, tiles.sDelta,
                                                                nullptr, tiles.sDS, at, scale);
     __syncthreads();  // wait until dS is there
+    const int rows = at.rows(kT.Br);
 #pragma unroll
     for (int m = 0; m < kOwned; ++m) {
       const int r = (threadIdx.x + m * kBackwardThreads) / kD;
       const int c = (threadIdx.x + m * kBackwardThreads) % kD;
-      if (i0 + r >= Nq) continue;
+      if (r >= rows) continue;
       const int keys = at.keys_of(r, kT.Bc);
+#pragma unroll 8
       for (int j = 0; j < keys; ++j) {
         grad_q[m] += tiles.sDS[r * (kT.Bc + 1) + j] * tiles.sK[j * (kD + 1) + c];
       }
@@ -76,14 +79,7 @@ void run(const BackwardArgs& args) {
 }  // namespace
 
 void backward_deterministic(const BackwardArgs& args) {
-  switch (backward_tiles_for(args.shape.d).D) {
-    case 32:
-      return run<32>(args);
-    case 64:
-      return run<64>(args);
-    default:
-      return run<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run<kD>(args); });
 }
 
 }  // namespace attn::v2_loop_order

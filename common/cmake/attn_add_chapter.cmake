@@ -54,7 +54,7 @@ option(ATTN_NATIVE "Compile the twins for this processor (-march=native)" ON)
 function(attn_add_twin target twin)
   target_sources(${target} PRIVATE ${twin})
   set_source_files_properties(${twin} PROPERTIES COMPILE_OPTIONS
-    "-O3;-fno-math-errno;$<$<BOOL:${ATTN_NATIVE}>:-march=native>;${OpenMP_CXX_FLAGS}")
+    "-O3;-fno-math-errno;-ffp-contract=fast;$<$<BOOL:${ATTN_NATIVE}>:-march=native>;${OpenMP_CXX_FLAGS}")
   if(OpenMP_CXX_FOUND)
     target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
   endif()

@@ -13,6 +13,10 @@ struct TilePlace {
   std::int64_t i0, j0;
   std::int64_t Nq, Nk, d, diagonal;
 
+  /// Rows of the tile that lie inside the matrix.
+  __device__ __forceinline__ int rows(int Br) const {
+    return Nq - i0 < Br ? static_cast<int>(Nq - i0) : Br;
+  }
   /// Row i0 + r sees keys j0 .. j0 + keys_of(r, Bc) - 1 of the tile.
   __device__ __forceinline__ int keys_of(int r, int Bc) const {
     const std::int64_t keys = visible_keys(i0 + r, diagonal, Nk) - j0;
@@ -33,17 +37,21 @@ __device__ __forceinline__ void recompute_tile(const float* sQ, const float* sDO
                                                const float* sV, const float* sLSE,
                                                const float* sDelta, float* sP, float* sDS,
                                                const TilePlace& at, float scale) {
+  const int columns = static_cast<int>(at.d);
+  const int rows = at.rows(kBr);
   for (int n = threadIdx.x; n < kBr * kBc; n += kThreads) {
     const int r = n / kBc;  // neighbouring lanes take neighbouring keys
     const int key = n % kBc;
-    if (at.i0 + r >= at.Nq || key >= at.keys_of(r, kBc)) continue;
+    if (r >= rows || key >= at.keys_of(r, kBc)) continue;
     float score = 0.0f;   // q . k
     float grad_p = 0.0f;  // dO . v
-    for (int c = 0; c < at.d; ++c) {
+#pragma unroll 8
+    for (int c = 0; c < columns; ++c) {
       score += sQ[r * (kD + 1) + c] * sK[key * (kD + 1) + c];
       grad_p += sDO[r * (kD + 1) + c] * sV[key * (kD + 1) + c];
     }
-    const float p = expf(scale * score - sLSE[r]);
+    // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ from it.
+    const float p = expf(__fmul_rn(scale, score) - sLSE[r]);
     if (sP != nullptr) sP[r * (kBc + 1) + key] = p;
     sDS[r * (kBc + 1) + key] = p * (grad_p - sDelta[r]);
   }

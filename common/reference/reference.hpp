@@ -62,7 +62,7 @@ Forward forward(const Inputs& inputs);
 /// code makes. Inputs must be float32 values.
 Forward forward_in_float32(const Inputs& inputs);
 
-/// dQ, dK, dV of the loss sum(dO * O), given `result = forward(inputs)`.
+/// dQ, dK, dV of the loss sum(dO * O), given `result = forward(inputs)`, or O and LSE rounded.
 Gradients backward(const Inputs& inputs, const Forward& result);
 
 /// See Magnitudes. The gradients' are zero where inputs.grad_o is empty.

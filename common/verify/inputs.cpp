@@ -56,6 +56,9 @@ float prescribed_logit(const InputSpec& spec, std::int64_t j, Random& random) {
       return -100016.0f + 4.0f * small;  // even, so that sums of its 128ths are exact in 24 bits
     case InputKind::kSaw:
       return (j % 2 == 0 ? 1e4f : -1e4f) + small;
+    case InputKind::kHuge:
+      if (spec.seed % 2 == 0) return 0x1p23f + 4.0f + 2.0f * small;
+      return j % 2 == 0 ? 0x1p100f : -0x1p100f;
     case InputKind::kPeakLast:
       peak = Nk - 1;
       break;
@@ -75,7 +78,9 @@ float prescribed_logit(const InputSpec& spec, std::int64_t j, Random& random) {
 /// (p * scale).
 void prescribe_logits(const InputSpec& spec, Random& random, Problem& problem) {
   const auto [B, H, Hkv, Nq, Nk, d] = spec.shape;
-  const auto p = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(d)));
+  const auto p = spec.kind == InputKind::kHuge  // no part of a sum of 24 bits may need a 25th
+                     ? std::int64_t{1}
+                     : static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(d)));
   std::vector<float> signs(size(p));
   for (float& sign : signs) sign = random.integer(0, 1) == 0 ? -1.0f : 1.0f;
   for (std::int64_t row = 0; row < B * H * Nq; ++row) {
@@ -140,16 +145,17 @@ bool is_power_of_two_or_zero(float scale) {
 
 std::string_view to_string(InputKind kind) {
   static constexpr std::array<std::string_view, kAllInputKinds.size()> kNames{
-      "normal",      "integers",        "large",           "constant V",
-      "equal rows",  "rising logits",   "falling logits",  "logits <= -1e5",
-      "peak first",  "peak last",       "peak at edge",    "saw",
-      "orthogonal",  "hidden NaN, Inf", "NaN in shared K", "NaN in shared V",
-      "-Inf logits", "Inf in shared K", "Inf in shared V", "NaN in a query"};
+      "normal",          "integers",      "large",           "constant V",
+      "equal rows",      "rising logits", "falling logits",  "logits <= -1e5",
+      "peak first",      "peak last",     "peak at edge",    "saw",
+      "huge logits",     "orthogonal",    "hidden NaN, Inf", "NaN in shared K",
+      "NaN in shared V", "-Inf logits",   "Inf in shared K", "Inf in shared V",
+      "NaN in a query"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
 bool has_prescribed_logits(InputKind kind) {
-  return (kind >= InputKind::kRising && kind <= InputKind::kSaw) ||
+  return (kind >= InputKind::kRising && kind <= InputKind::kHuge) ||
          kind == InputKind::kMinusInfLogits;
 }
 

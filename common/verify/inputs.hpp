@@ -24,6 +24,8 @@ enum class InputKind {
   kPeakLast,        // at the last key,
   kPeakAtEdge,      // at the first key of a tile, or the last one of the tile before
   kSaw,             // logits +1e4 and -1e4 in turn: exp overflows without the maximum
+  kHuge,            // logits of 2^23 and a few units more, or of +-2^100: a large number that is
+                    // rounded before the maximum is subtracted has lost the few units
   kOrthogonal,      // Q and K orthogonal: all logits 0, P uniform over the visible keys
   kHiddenPoison,    // NaN and Inf in the keys that no row sees: no influence
   kNanInSharedK,    // NaN in one key of K that some rows see: reaches exactly those rows
@@ -35,13 +37,13 @@ enum class InputKind {
 };
 
 inline constexpr std::array kAllInputKinds{
-    InputKind::kNormal,       InputKind::kIntegers,       InputKind::kLarge,
-    InputKind::kConstantV,    InputKind::kEqualRows,      InputKind::kRising,
-    InputKind::kFalling,      InputKind::kVeryNegative,   InputKind::kPeakFirst,
-    InputKind::kPeakLast,     InputKind::kPeakAtEdge,     InputKind::kSaw,
-    InputKind::kOrthogonal,   InputKind::kHiddenPoison,   InputKind::kNanInSharedK,
-    InputKind::kNanInSharedV, InputKind::kMinusInfLogits, InputKind::kInfInSharedK,
-    InputKind::kInfInSharedV, InputKind::kNanInQuery};
+    InputKind::kNormal,       InputKind::kIntegers,     InputKind::kLarge,
+    InputKind::kConstantV,    InputKind::kEqualRows,    InputKind::kRising,
+    InputKind::kFalling,      InputKind::kVeryNegative, InputKind::kPeakFirst,
+    InputKind::kPeakLast,     InputKind::kPeakAtEdge,   InputKind::kSaw,
+    InputKind::kHuge,         InputKind::kOrthogonal,   InputKind::kHiddenPoison,
+    InputKind::kNanInSharedK, InputKind::kNanInSharedV, InputKind::kMinusInfLogits,
+    InputKind::kInfInSharedK, InputKind::kInfInSharedV, InputKind::kNanInQuery};
 
 /// The scale that the kinds with prescribed logits are made for. A power of two,
 /// so that logits are exact, and not 1, so that a forgotten scale shows.

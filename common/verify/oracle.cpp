@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "common/verify/tolerance.hpp"
 
@@ -69,11 +70,15 @@ std::vector<Expected> expect_forward(const Problem& problem, const reference::In
   return {o, lse};
 }
 
+/// given: O and LSE as the step gets them, float32 numbers.
 std::vector<Expected> expect_backward(const Problem& problem, const reference::Inputs& inputs,
-                                      const reference::Forward& result) {
+                                      const reference::Forward& given) {
   const auto [B, H, Hkv, Nq, Nk, d] = problem.shape;
-  const reference::Gradients grad = reference::backward(inputs, result);
-  const reference::Magnitudes m = reference::magnitudes(inputs, result);
+  const reference::Gradients grad = reference::backward(inputs, given);
+  const reference::Magnitudes m = reference::magnitudes(inputs, given);
+  const auto tolerance = [&](double L, double G) {
+    return problem.exact_logits ? exact_gradient_tolerance(G) : gradient_tolerance(L, G);
+  };
   Expected dq{"dq", {B, H, Nq, d}, grad.grad_q, std::vector<double>(grad.grad_q.size())};
   Expected dk{"dk", {B, Hkv, Nk, d}, grad.grad_k, std::vector<double>(grad.grad_k.size())};
   Expected dv{"dv", {B, Hkv, Nk, d}, grad.grad_v, std::vector<double>(grad.grad_v.size())};
@@ -83,7 +88,7 @@ std::vector<Expected> expect_backward(const Problem& problem, const reference::I
   for (std::int64_t head = 0; head < B * H; ++head) {
     double& group_l = L[size(reference::kv_head(problem.shape, head))];
     group_l = std::max(group_l, m.logit[size(head)]);
-    const double allowed = gradient_tolerance(m.logit[size(head)], m.grad_q[size(head)]);
+    const double allowed = tolerance(m.logit[size(head)], m.grad_q[size(head)]);
     for (std::int64_t i = 0; i < Nq; ++i) {
       if (visible_keys(i, diagonal(problem.mask, Nq, Nk), Nk) == 0) continue;
       std::fill_n(dq.tolerance.begin() + (head * Nq + i) * d, d, allowed);
@@ -91,9 +96,9 @@ std::vector<Expected> expect_backward(const Problem& problem, const reference::I
   }
   for (std::int64_t head = 0; head < B * Hkv; ++head) {
     std::fill_n(dk.tolerance.begin() + head * Nk * d, most_visible * d,
-                gradient_tolerance(L[size(head)], m.grad_k[size(head)]));
+                tolerance(L[size(head)], m.grad_k[size(head)]));
     std::fill_n(dv.tolerance.begin() + head * Nk * d, most_visible * d,
-                gradient_tolerance(L[size(head)], m.grad_v[size(head)]));
+                tolerance(L[size(head)], m.grad_v[size(head)]));
   }
   return {dq, dk, dv};
 }
@@ -113,9 +118,13 @@ reference::Inputs inputs_of(const Problem& problem) {
 Truth truth_of(const Problem& problem, Pass pass) {
   const reference::Inputs inputs = inputs_of(problem);
   const reference::Forward result = reference::forward(inputs);
-  return {pass == Pass::kBackward ? expect_backward(problem, inputs, result)
-                                  : expect_forward(problem, inputs, result),
-          reference::narrow(result.o), reference::narrow(result.lse)};
+  std::vector<float> o = reference::narrow(result.o);
+  std::vector<float> lse = reference::narrow(result.lse);
+  std::vector<Expected> arrays =
+      pass == Pass::kForward
+          ? expect_forward(problem, inputs, result)
+          : expect_backward(problem, inputs, {reference::widen(o), reference::widen(lse)});
+  return {std::move(arrays), std::move(o), std::move(lse)};
 }
 
 const std::vector<float>& array_of(const Outputs& outputs, const std::string& name) {

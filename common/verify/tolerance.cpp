@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "common/verify/tolerance.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace attn::verify {
@@ -15,7 +16,8 @@ double exact_o_tolerance(std::int64_t Nk, double max_v) {
 }
 
 double exact_lse_tolerance(std::int64_t Nk, double lse) {
-  return (4 + real(Nk) / 256) * kEps * (1 + std::abs(lse));
+  const double log_nk = std::log(std::max(real(Nk), 1.0));
+  return kEps / 2 * std::abs(lse) + (4 + real(Nk) / 256) * kEps * (1 + log_nk);
 }
 
 double o_tolerance(double float32_error, std::int64_t Nk, double L, double max_v) {
@@ -25,6 +27,8 @@ double o_tolerance(double float32_error, std::int64_t Nk, double L, double max_v
 double lse_tolerance(double float32_error, std::int64_t Nk, double L, double lse) {
   return 2 * float32_error + exact_lse_tolerance(Nk, lse) + 2 * L * kEps;
 }
+
+double exact_gradient_tolerance(double G) { return 64 * kEps * G; }
 
 double gradient_tolerance(double L, double G) { return (64 + 4 * L) * kEps * G; }
 

@@ -18,8 +18,10 @@ inline constexpr double kEps = 0x1p-23;
 /// point the same way would give Nk; an eighth of it covers what random signs leave, with room.
 double exact_o_tolerance(std::int64_t Nk, double max_v);
 
-/// |dLSE| where every logit is exact: LSE = max + log(sum) rounds relative to itself, and the sum's
-/// relative error is an absolute one of its logarithm: (4 + Nk/256) eps (1 + |LSE|).
+/// |dLSE| where every logit is exact: LSE = max + log(sum) rounds once, by half a unit, and the
+/// sum's relative error is an absolute one of its logarithm, which lies between 0 and log(Nk):
+/// eps/2 |LSE| + (4 + Nk/256) eps (1 + log(Nk)). Where |LSE| is large this is one rounding and no
+/// more: the backward pass subtracts LSE from a logit as large.
 double exact_lse_tolerance(std::int64_t Nk, double lse);
 
 /// |dO| in general: twice the largest error that plain float32 loops make on the same inputs, plus
@@ -27,13 +29,18 @@ double exact_lse_tolerance(std::int64_t Nk, double lse);
 double o_tolerance(double float32_error, std::int64_t Nk, double L, double max_v);
 
 /// |dLSE| in general: as in the exact case, and the logits' own errors reach LSE undiminished, with
-/// weights that sum to 1: 2 x (error of plain float32 loops) + (4 + Nk/256) eps (1 + |LSE|)
-/// + 2L eps.
+/// weights that sum to 1: 2 x (error of plain float32 loops) + (exact_lse_tolerance) + 2L eps.
 double lse_tolerance(double float32_error, std::int64_t Nk, double L, double lse);
 
-/// |dQ|, |dK|, |dV|: (64 + 4L) eps G, with G the largest sum of the magnitudes of the terms that
-/// the gradient adds up (reference::Magnitudes). P = exp(S - LSE) carries the errors of S and of
-/// LSE, which is rounded to float32 and as large as L: hence 4L.
+/// |dQ|, |dK|, |dV| where every logit is exact: 64 eps G, with G the largest sum of the magnitudes
+/// of the terms that the gradient adds up (reference::Magnitudes). The truth is the formula at the
+/// very LSE and O that the step is given, rounded to float32 as they are: S - LSE is then a
+/// difference of two float32 numbers, and how large they are does not matter.
+double exact_gradient_tolerance(double G);
+
+/// The same in general: (64 + 4L) eps G. A logit's error, up to 2L eps, is a relative error of P.
+/// From L = 2e6 on this sees nothing, and it need not: what large logits break, the inputs with
+/// exact ones show (kVeryNegative, kSaw, kHuge).
 double gradient_tolerance(double L, double G);
 
 }  // namespace attn::verify

@@ -4,7 +4,7 @@
 // blocks have the same work. See "Exercises" in the lesson. The kernel is complete; two functions,
 // which say who does what, are yours. As it stands it compiles, is right, and shares nothing:
 //   cmake --build build --target ch07_exercise && ./build/ch07_exercise
-#include "chapters/07_v2_loop_order/step2_skip.cu"  // scores, update_row
+#include "chapters/07_v2_loop_order/step2_skip.cu"  // scores, update_rows
 
 namespace attn::v2_loop_order {
 
@@ -28,7 +28,6 @@ __device__ __forceinline__ void query_tile(const float* gQ, const float* gK, con
                                            std::int64_t Nk, std::int64_t d, std::int64_t diagonal,
                                            float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  constexpr int kRows = kT.Br / kWarps;
   float* sQ = dynamic_shared<float>();  // (Br, D + 1)
   float* sK = sQ + kT.Br * (kD + 1);    // (Bc, D + 1)
   float* sV = sK + kT.Bc * (kD + 1);    // (Bc, D)
@@ -36,11 +35,11 @@ __device__ __forceinline__ void query_tile(const float* gQ, const float* gK, con
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
 
-  float row_max[kRows];
-  float row_sum[kRows] = {};
-  float acc_o[kRows][kD / kWarp] = {};
+  float row_max[kRows<kD>];
+  float row_sum[kRows<kD>] = {};
+  float acc_o[kRows<kD>][kD / kWarp] = {};
 #pragma unroll
-  for (int n = 0; n < kRows; ++n) row_max[n] = -INFINITY;
+  for (int n = 0; n < kRows<kD>; ++n) row_max[n] = -INFINITY;
 
   device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
   const std::int64_t last = (i0 + kT.Br < Nq ? i0 + kT.Br : Nq) - 1;
@@ -52,28 +51,24 @@ __device__ __forceinline__ void query_tile(const float* gQ, const float* gK, con
     __syncthreads();  // wait until the tiles are complete
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
-    const bool whole = j0 + kT.Bc <= least;
-#pragma unroll
-    for (int n = 0; n < kRows; ++n) {
-      const int r = n * kWarps + warp;
-      if (whole) {
-        update_row<kD>(sS + r * (kT.Bc + 1), sV, kT.Bc, row_max[n], row_sum[n], acc_o[n]);
-        continue;
-      }
-      const std::int64_t left = visible_keys(i0 + r, diagonal, Nk) - j0;
-      const int keys = left < 0 ? 0 : left < kT.Bc ? static_cast<int>(left) : kT.Bc;
-      if (keys == 0 || i0 + r >= Nq) continue;
-      update_row<kD>(sS + r * (kT.Bc + 1), sV, keys, row_max[n], row_sum[n], acc_o[n]);
+    if (j0 + kT.Bc <= least) {
+      update_rows<kD>(
+          sS, sV, [&](int) { return kT.Bc; }, row_max, row_sum, acc_o);
+    } else {
+      const auto keys_of = [&](int r) {
+        const std::int64_t left = i0 + r < Nq ? visible_keys(i0 + r, diagonal, Nk) - j0 : 0;
+        return left < 0 ? 0 : left < kT.Bc ? static_cast<int>(left) : kT.Bc;
+      };
+      update_rows<kD>(sS, sV, keys_of, row_max, row_sum, acc_o);
     }
     __syncthreads();  // wait until everyone is done with K_j and V_j
   }
 
 #pragma unroll
-  for (int n = 0; n < kRows; ++n) {
+  for (int n = 0; n < kRows<kD>; ++n) {
     const std::int64_t i = i0 + n * kWarps + warp;
     if (i >= Nq) continue;
     const bool empty = visible_keys(i, diagonal, Nk) == 0;
-#pragma unroll
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[i * d + c] = empty ? 0.0f : acc_o[n][m] / row_sum[n];
@@ -120,14 +115,7 @@ void run_fair(const ForwardArgs& args) {
 }  // namespace
 
 void fair_forward(const ForwardArgs& args) {
-  switch (tiles_for(args.shape.d).D) {
-    case 32:
-      return run_fair<32>(args);
-    case 64:
-      return run_fair<64>(args);
-    default:
-      return run_fair<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run_fair<kD>(args); });
 }
 
 }  // namespace attn::v2_loop_order

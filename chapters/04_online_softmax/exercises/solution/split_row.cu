@@ -51,7 +51,7 @@ __global__ void split_kernel(const float* gQ, const float* gK, const float* gV, 
       const std::int64_t c = lane + std::int64_t{n} * kWarp;
       if (c < d) dot += rQ[n] * k[c];
     }
-    const float s = scale * device::warp_sum(dot);
+    const float s = __fmul_rn(scale, device::warp_sum(dot));
 
     const float new_max = fmaxf(softmax.row_max, s);
     const float rescale = expf(softmax.row_max - reference_point(new_max));

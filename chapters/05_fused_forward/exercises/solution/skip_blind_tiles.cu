@@ -24,9 +24,9 @@ __global__ void skipping_kernel(const float* gQ, const float* gK, const float* g
                                 float scale) {
   constexpr Tiles kT = tiles_for(kD);
   float* sQ = dynamic_shared<float>();  // (Br, D + 1)
-  float* sK = sQ + kT.Br * (kT.D + 1);  // (Bc, D + 1): its columns are read by neighbouring lanes
-  float* sV = sK + kT.Bc * (kT.D + 1);  // (Bc, D)
-  float* sS = sV + kT.Bc * kT.D;        // (Br, Bc + 1)
+  float* sK = sQ + kT.Br * (kD + 1);    // (Bc, D + 1): its columns are read by neighbouring lanes
+  float* sV = sK + kT.Bc * (kD + 1);    // (Bc, D)
+  float* sS = sV + kT.Bc * kD;          // (Br, Bc + 1)
   const std::int64_t head = blockIdx.x;
   const int warp = threadIdx.x / kWarp;
   gQ += head * Nq * d;
@@ -39,12 +39,12 @@ __global__ void skipping_kernel(const float* gQ, const float* gK, const float* g
 
   // The first round also runs without any key: it writes the zeros of an empty row.
   for (std::int64_t j0 = 0; j0 < Nk || j0 == 0; j0 += kT.Bc) {
-    device::load_tile<kThreads>(sK, kT.Bc, kT.D, kT.D + 1, gK + j0 * d, Nk - j0, d);
-    device::load_tile<kThreads>(sV, kT.Bc, kT.D, kT.D, gV + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads>(sK, kT.Bc, kD, kD + 1, gK + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads>(sV, kT.Bc, kD, kD, gV + j0 * d, Nk - j0, d);
     for (std::int64_t i0 = first_row(j0, diagonal); i0 < Nq; i0 += kT.Br) {
-      device::load_tile<kThreads>(sQ, kT.Br, kT.D, kT.D + 1, gQ + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
       __syncthreads();  // wait until the tiles are complete
-      scores<kD>(sQ, sK, sS, i0, j0, Nk, d, diagonal, scale);
+      scores<kD>(sQ, sK, sS, d, scale);
       __syncthreads();  // wait until all scores are there
       for (int r = warp; r < kT.Br && i0 + r < Nq; r += kWarps) {
         const std::int64_t i = i0 + r;
@@ -76,14 +76,7 @@ void run_skipping(const ForwardArgs& args) {
 }  // namespace
 
 void skipping_forward(const ForwardArgs& args) {
-  switch (tiles_for(args.shape.d).D) {
-    case 32:
-      return run_skipping<32>(args);
-    case 64:
-      return run_skipping<64>(args);
-    default:
-      return run_skipping<128>(args);
-  }
+  with_columns(args.shape.d, [&]<int kD>() { run_skipping<kD>(args); });
 }
 
 }  // namespace attn::fused_forward

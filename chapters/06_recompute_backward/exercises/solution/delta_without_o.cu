@@ -31,7 +31,7 @@ __global__ void delta_kernel(const float* gQ, const float* gK, const float* gV, 
       score += gQ[row * d + c] * gK[key + c];
       grad_p += gDO[row * d + c] * gV[key + c];
     }
-    const float p = expf(scale * device::warp_sum(score) - gLSE[row]);
+    const float p = expf(__fmul_rn(scale, device::warp_sum(score)) - gLSE[row]);
     sum += p * device::warp_sum(grad_p);
   }
   if (lane == 0) gDelta[row] = sum;
