@@ -85,6 +85,34 @@ TEST_CASE("from chapter 04 on no workspace grows with N^2, but that of the textb
   }
 }
 
+/// One row, one key, one column: O is V and LSE the logit, q times k.
+verify::Outputs one_logit(const Chapter& chapter, const Step& step, float q, float k) {
+  verify::Problem problem;
+  problem.shape = make_shape(1, 1, 1, 1, 1);
+  problem.scale = 1.0f;
+  problem.q = {q};
+  problem.k = {k};
+  problem.v = {3.0f};
+  return verify::run_forward(chapter, step, problem);
+}
+
+TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
+  for (const Chapter* chapter : chapters::all()) {
+    const auto check = [&](const Step& step) {
+      INFO(fmt::format("{} {}", chapter->id, step.id));
+      const verify::Outputs largest = one_logit(*chapter, step, 0x1p64f, 0x1.fffffep63f);
+      CHECK(largest.o[0] == 3.0f);
+      CHECK(largest.lse[0] == 0x1.fffffep127f);
+      CHECK(std::isnan(one_logit(*chapter, step, 0x1p64f, 0x1p64f).o[0]));   // +Inf
+      CHECK(std::isnan(one_logit(*chapter, step, -0x1p64f, 0x1p64f).o[0]));  // -Inf alone
+    };
+    for (const Step& step : chapter->steps) {
+      if (step.forward != nullptr) check(step);
+    }
+    if (chapter->twin != nullptr) check(*chapter->twin);
+  }
+}
+
 #if ATTN_HAS_DEVICE
 
 TEST_CASE("07 equals 05 on every case of its table") {
