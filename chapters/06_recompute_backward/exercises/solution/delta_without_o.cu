@@ -12,7 +12,8 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kWarpsPerBlock = 4;
 
-/// delta_i = sum over the keys that row i sees of P_ij dP_ij, one warp per row of all heads.
+/// delta_i = sum of P_ij dP_ij over sum of P_ij, over the keys that row i sees; one warp per row of
+/// all heads.
 /// Grid: ceil(rows / kWarpsPerBlock); block: kWarp * kWarpsPerBlock.
 __global__ void delta_kernel(const float* gQ, const float* gK, const float* gV, const float* gDO,
                              const float* gLSE, float* gDelta, std::int64_t rows, std::int64_t Nq,
@@ -23,6 +24,7 @@ __global__ void delta_kernel(const float* gQ, const float* gK, const float* gV, 
   const std::int64_t head = row / Nq;
   const std::int64_t visible = visible_keys(row % Nq, diagonal, Nk);
   float sum = 0.0f;
+  float weights = 0.0f;  // 1, but for the rounding of LSE, which is as large as the logits
   for (std::int64_t j = 0; j < visible; ++j) {
     const std::int64_t key = (head * Nk + j) * d;
     float score = 0.0f;   // q . k
@@ -33,8 +35,9 @@ __global__ void delta_kernel(const float* gQ, const float* gK, const float* gV, 
     }
     const float p = expf(__fmul_rn(scale, device::warp_sum(score)) - gLSE[row]);
     sum += p * device::warp_sum(grad_p);
+    weights += p;
   }
-  if (lane == 0) gDelta[row] = sum;
+  if (lane == 0) gDelta[row] = visible > 0 ? sum / weights : 0.0f;
 }
 
 }  // namespace
