@@ -3,9 +3,11 @@
 // .npy files, named workloads and text tables.
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -19,6 +21,7 @@
 #include "common/attention.hpp"
 #include "common/io/npy.hpp"
 #include "common/io/output_file.hpp"
+#include "common/io/suggest.hpp"
 #include "common/io/table.hpp"
 #include "common/io/workloads.hpp"
 #include "tests/catch.hpp"
@@ -257,7 +260,9 @@ TEST_CASE("everything else is refused by name", "[io]") {
       {with_shape("(-2, -3)"), "corrupt header"},
       {with_shape("(2.0, 3)"), "corrupt header"},
       {with_shape("(2L, 3L)"), "corrupt header"},
-      {with_shape("(99999999999999999999,)"), "corrupt header"},
+      {with_shape("(99999999999999999999,)"),
+       "a size of 99999999999999999999 in its shape; allowed: at most 9223372036854775807"},
+      {with_shape("(-99999999999999999999,)"), "corrupt header"},
       {with_shape("(9223372036854775807,)"), "less than 2^63 bytes of data"},
       {with_shape("(4294967296, 4294967296)"), "less than 2^63 bytes of data"},
       {with_shape("(4294967296, 4294967296, 4294967296, 4294967296)"), "less than 2^63 bytes"},
@@ -343,6 +348,60 @@ TEST_CASE("an output file appears whole or not at all", "[io]") {
   write_npy(folder / "link.npy", std::vector<std::int64_t>{1}, std::vector<float>{7});
   CHECK(fs::is_symlink(folder / "link.npy"));
   CHECK(read_npy(path).values == std::vector<float>{7});
+}
+
+TEST_CASE("an output file follows links to a file that is not there", "[io]") {
+  const Folder folder;
+  const std::string sub = folder / "sub";
+  fs::create_directory(sub);
+  fs::create_symlink("sub/second.npy", folder / "first.npy");
+  fs::create_symlink("../new.npy", sub + "/second.npy");
+  write_npy(folder / "first.npy", std::vector<std::int64_t>{1}, std::vector<float>{7});
+  CHECK(fs::is_symlink(folder / "first.npy"));
+  CHECK(fs::is_symlink(sub + "/second.npy"));
+  CHECK(fs::is_regular_file(fs::symlink_status(folder / "new.npy")));
+  CHECK(read_npy(folder / "new.npy").values == std::vector<float>{7});
+
+  fs::create_symlink("none/o.npy", folder / "nowhere.npy");
+  CHECK(contains(refusal([&] { check_output(folder / "nowhere.npy"); }), "folder does not exist"));
+  fs::create_symlink("circle.npy", folder / "circle.npy");
+  CHECK(contains(refusal([&] { check_output(folder / "circle.npy"); }), "links without end"));
+  CHECK(fs::is_symlink(folder / "circle.npy"));
+}
+
+TEST_CASE("a signal leaves no temporary file", "[io]") {
+  const Folder folder;
+  const std::string path = folder / "o.npy";
+  store(path, "old");
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const ::pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      remove_temporaries_on_signals();
+      write_npy(path, std::vector<std::int64_t>{6}, kSix);  // one that is done, and stays
+      const OutputFile file = stage_npy(path, std::vector<std::int64_t>{6}, kSix);
+      if (folder.files() == 2) ::raise(signal);
+      ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == signal);
+    CHECK(folder.files() == 1);
+    CHECK(read_npy(path).values.size() == 6);
+  }
+}
+
+TEST_CASE("names that were meant", "[io]") {
+  constexpr std::string_view kNames[] = {"01_naive_cpu", "02_naive_gpu", "03_tiled", "cpu"};
+  CHECK(did_you_mean("03_tield", kNames) == "; did you mean 03_tiled?");
+  CHECK(did_you_mean("tield", kNames) == "; did you mean 03_tiled?");
+  CHECK(did_you_mean("naive", kNames) == "; did you mean 01_naive_cpu or 02_naive_gpu?");
+  CHECK(did_you_mean("nave_gpu", kNames) == "; did you mean 02_naive_gpu?");
+  CHECK(did_you_mean("cpi", kNames) == "; did you mean 01_naive_cpu or cpu?");
+  for (const std::string_view other : {"", "nonsense", "99", "x"}) {
+    CHECK(did_you_mean(other, kNames) == "");
+  }
 }
 
 TEST_CASE("paths that cannot be written are refused before anything is", "[io]") {

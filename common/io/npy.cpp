@@ -41,10 +41,13 @@ struct Header {
 
 /// Parses the one Python dictionary a header holds:
 ///   {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
-/// with its keys in any order. Every member returns false where the text is something else.
+/// with its keys in any order. Every member returns false where the text is something else, and
+/// too_large() is then the size, if there was one, that does not fit in 64 bits.
 class HeaderParser {
  public:
   explicit HeaderParser(std::string_view text) : rest_(text) {}
+
+  std::string_view too_large() const { return too_large_; }
 
   std::optional<Header> parse() {
     Header header;
@@ -135,6 +138,9 @@ class HeaderParser {
       skip_space();
       std::int64_t size = 0;
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), size);
+      if (error == std::errc::result_out_of_range && !rest_.starts_with('-')) {
+        too_large_ = rest_.substr(0, static_cast<std::size_t>(end - rest_.data()));
+      }
       if (!comma || error != std::errc{} || size < 0) return false;
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
       out.push_back(size);
@@ -144,6 +150,7 @@ class HeaderParser {
   }
 
   std::string_view rest_;
+  std::string_view too_large_;
 };
 
 /// Bytes that an array of this shape takes, or nothing if that does not fit in 63 bits.
@@ -207,7 +214,12 @@ Header read_header(Reader& reader, const std::string& path) {
   }
   std::string text(length, '\0');
   reader.read(text.data(), text.size(), "header");
-  std::optional<Header> header = HeaderParser(text).parse();
+  HeaderParser parser(text);
+  std::optional<Header> header = parser.parse();
+  if (!parser.too_large().empty()) {
+    bad(path, fmt::format("a size of {} in its shape; allowed: at most {}", parser.too_large(),
+                          std::numeric_limits<std::int64_t>::max()));
+  }
   if (!header) {
     bad(path,
         "corrupt header; allowed: {'descr': '<f4', 'fortran_order': False, 'shape': (...), }");

@@ -3,17 +3,26 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 
 namespace attn::io {
 
+/// The file that writing to `path` makes or replaces: symbolic links are followed, also one to a
+/// file that is not yet there. Throws Error(kBadArgument) where links go in a circle.
+std::filesystem::path resolve_output(const std::string& path);
+
 /// Throws Error(kBadArgument) if no file can be written at `path`: its folder is missing or not
 /// writable, or something other than a regular file has that name. Writes nothing.
 void check_output(const std::string& path);
 
+/// From now on a program that is interrupted, terminated or hung up on removes its temporary files
+/// (OutputFile) before it dies of the signal. For main().
+void remove_temporaries_on_signals();
+
 /// A file that appears under its name whole or not at all: written beside it under a temporary
-/// name, renamed by commit(), removed by the destructor if that never happened.
+/// name, renamed by commit(), removed by the destructor or a signal if that never happened.
 /// Every member throws Error(kBadArgument) that names the path.
 class OutputFile {
  public:
@@ -31,6 +40,7 @@ class OutputFile {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   [[noreturn]] void fail(const char* what) const;
+  void forget_temporary();
 
   std::string path_;       // as given, for messages
   std::string target_;     // with symbolic links followed
