@@ -2,8 +2,12 @@
 #include "chapters/chapters.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
+#include <vector>
+
+#include "common/io/suggest.hpp"
 
 namespace attn::chapters {
 
@@ -20,13 +24,16 @@ std::span<const Chapter* const> all() {
 
 const Chapter& find(std::string_view id_or_number) {
   const std::string number = fmt::format("{:0>2}_", id_or_number);
-  std::string known;
+  std::vector<std::string_view> known;
   for (const Chapter* chapter : all()) {
-    if (chapter->id == id_or_number || chapter->id.starts_with(number)) return *chapter;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", chapter->id);
+    if (chapter->id == id_or_number) return *chapter;
+    if (!id_or_number.empty() && chapter->id.starts_with(number)) return *chapter;
+    known.push_back(chapter->id);
   }
   throw Error(ErrorKind::kBadArgument,
-              fmt::format("CHAPTER = {}: allowed: {}, or a number", id_or_number, known));
+              fmt::format("CHAPTER {}: allowed: {}, or a number{}",
+                          id_or_number.empty() ? "is missing" : fmt::format("= {}", id_or_number),
+                          fmt::join(known, ", "), io::did_you_mean(id_or_number, known)));
 }
 
 }  // namespace attn::chapters

@@ -12,10 +12,12 @@ import math
 import os
 import random
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEED = 20260101
@@ -155,7 +157,10 @@ def snapshot():
     for folder, _, names in os.walk("."):
         for name in names:
             path = os.path.join(folder, name)
-            if not os.path.islink(path) and not os.path.isfile(path):
+            if os.path.islink(path):
+                files[path] = os.readlink(path)
+                continue
+            if not os.path.isfile(path):
                 continue
             with open(path, "rb") as file:
                 files[path] = file.read()
@@ -294,6 +299,10 @@ def formats(cli):
         cli.succeed("run", "1", *QKV, "--o", "link.npy")
         assert os.path.islink("link.npy"), "the link was replaced, not its target"
         assert_close("o", read_npy("o.npy")[0], attention(*qkv(arrays), (1, 2, 5, 7, 4))[0])
+        os.symlink("new.npy", "second.npy")  # to a file that is not yet there
+        cli.succeed("run", "1", *QKV, "--o", "second.npy")
+        assert os.path.islink("second.npy"), "the link was replaced, not its target"
+        assert read_npy("new.npy") == read_npy("o.npy")
 
     def only_some_gradients():
         inputs()
@@ -377,7 +386,7 @@ def bad_files(cli):
         ),
         "a size beyond 64 bits": (
             header("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 4)}"),
-            "corrupt header",
+            "a size of 99999999999999999999 in its shape; allowed: at most 9223372036854775807",
         ),
         "a product beyond 64 bits": (
             header(
@@ -501,6 +510,10 @@ def bad_outputs(cli):
     test("--o is a folder", [*base, "--o", "sub"], "--o sub", prepare=lambda: os.mkdir("sub"))
     test("--o ends in a slash", [*base, "--o", "o.npy/"], "--o o.npy/")
     test("--o below a file", [*base, "--o", "q.npy/o.npy"], "--o q.npy/o.npy", "folder")
+    test("--o and --lse are one through a link to no file yet", [*RUN, "--lse", "link.npy"],
+         "--lse link.npy", "--o", prepare=lambda: os.symlink("o.npy", "link.npy"))
+    test("--o is a link that leads to itself", [*base, "--o", "link.npy"], "--o link.npy",
+         "allowed", prepare=lambda: os.symlink("link.npy", "link.npy"))
     test("--o is an input", [*base, "--o", "q.npy"], "--o q.npy", "--q")
     test("--o is an input, spelled otherwise", [*base, "--o", "./k.npy"], "--o ./k.npy", "--k")
     test("two outputs are one", [*RUN, "--lse", "./o.npy"], "--lse ./o.npy", "--o")
@@ -515,7 +528,26 @@ def bad_outputs(cli):
                                     text=True, check=False)
         assert result.returncode == 1 and "standard output" in result.stderr, result
 
+    def killed():
+        """Killed while it writes 50 MB, it leaves nothing behind; a signal may come too late."""
+        rows = 200_000
+        for name, n in (("q", rows), ("k", 1), ("v", 1)):
+            write(f"{name}.npy", npy_bytes([], (n, 64)) + bytes(4 * n * 64))
+        dead = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            program = subprocess.Popen([cli.program, "run", "1", *QKV, "--o", "o.npy"],
+                                       stderr=subprocess.DEVNULL)
+            while program.poll() is None and not any(x.endswith(".tmp") for x in os.listdir(".")):
+                time.sleep(1e-4)
+            program.send_signal(number)
+            status = program.wait()
+            assert status in (0, -number), status
+            dead += status == -number
+            assert not any(x.endswith(".tmp") for x in os.listdir(".")), os.listdir(".")
+        assert dead, "no signal came in time"
+
     cli.test("standard output cannot be written", lost_output)
+    cli.test("killed while it writes", killed)
 
 
 def bad_arguments(cli):
@@ -534,9 +566,11 @@ def bad_arguments(cli):
         (["run", "1", *QKV, "--o"], "--o"),
         ([*RUN, "--scale="], "--scale="),
         (["run", "99", *QKV, "--o", "o.npy"], "CHAPTER = 99", "01_naive_cpu"),
-        (["run", "naive", *QKV, "--o", "o.npy"], "CHAPTER = naive"),
+        (["run", "naive", *QKV, "--o", "o.npy"], "CHAPTER = naive",
+         "did you mean 01_naive_cpu"),
         (["run", "", *QKV, "--o", "o.npy"], "run: an empty value"),
-        ([*RUN, "--step", "nonsense"], "--step", "nonsense", "naive"),
+        ([*RUN, "--step", "nonsense"], "--step nonsense: allowed in 01_naive_cpu: naive"),
+        ([*RUN, "--step", "nave"], "--step nave", "did you mean naive?"),
         ([*RUN, "extra"], "extra"),
         ([*RUN, "--nonsense", "1"], "--nonsense"),
         ([*RUN, "--o", "p.npy"], "--o"),
@@ -547,13 +581,18 @@ def bad_arguments(cli):
         ([*RUN, "--scale", "inf"], "--scale inf"),
         ([*RUN, "--scale", "-inf"], "--scale -inf"),
         ([*RUN, "--scale", "1e39"], "--scale 1e39"),
+        ([*RUN, "--scale", "1e-46"], "--scale 1e-46: allowed: 0, or a float32 of either sign "
+         "from 1.4e-45 to 3.4e+38"),
+        ([*RUN, "--scale=-1e-400"], "--scale -1e-400: allowed: 0, or"),
+        ([*RUN, "--scale", "0x1p-200"], "--scale 0x1p-200: allowed: 0, or"),
         ([*RUN, "--causal-align", "top-left"], "--causal-align", "--causal"),
         ([*RUN, "--causal", "--causal-align", "middle"], "--causal-align middle", "bottom-right"),
         ([*RUN, "--do", "do.npy"], "--do", "--dq"),
         ([*RUN, "--dq", "dq.npy"], "--dq", "--do"),
         ([*RUN, "--dk", "dk.npy"], "--dk", "--do"),
         ([*RUN, "--dv", "dv.npy"], "--dv", "--do"),
-        (["check"], "CHAPTER"),
+        (["check"], "CHAPTER is missing: allowed: 01_naive_cpu"),
+        (["trace"], "CHAPTER is missing"),
         (["check", "99"], "CHAPTER = 99"),
         (["check", "1", "--step", "nonsense"], "--step", "nonsense"),
         (["check", "1", "--pass", "sideways"], "--pass sideways", "forward"),
@@ -572,7 +611,9 @@ def bad_arguments(cli):
         (["compare", "--shape", "N=4,,d=4"], "--shape"),
         (["compare", "--shape", "N=4,d=4,"], "--shape"),
         (["compare", "--shape", "N=4,x=4,d=4"], "x=4"),
-        (["compare", "--shape", "N=99999999999999999999,d=4"], "N = 99999999999999999999"),
+        (["compare", "--shape", "N=99999999999999999999,d=4"],
+         "--shape N = 99999999999999999999: allowed: at most 9223372036854775807"),
+        (["compare", "--shape", "N=-99999999999999999999,d=4"], "an integer of 0 or more"),
         (["compare", "--shape", "N=9000000000000000000,d=128"], "memory"),
         (["compare", "--shape", "H=3,Hkv=2,N=4,d=4"], "Hkv = 2", "H = 3"),
         (["compare", "--workload", "nonsense"], "--workload nonsense", "vit_b16_224"),
@@ -602,6 +643,51 @@ def commands(cli):
     def help_works():
         for arguments in (["--help"], ["run", "--help"], ["check", "-h"], ["compare", "--help"]):
             assert "--help" in cli.succeed(*arguments), arguments
+        assert "Exit status: 0 success; 1 " in cli.succeed("--help")
+        assert "[B,N,H,d]" in cli.succeed("run", "--help")
+        assert re.fullmatch(r"attn \d+\.\d+\.\d+\n", cli.succeed("--version"))
+
+    def step_names():
+        """A number or a part of a step's id is enough, if it is the only one."""
+        inputs()
+        for chapter in chapters(cli):
+            ids = [step["id"] for step in chapter["steps"]]
+            for step in chapter["steps"]:
+                number = re.match(r"step(\d+)_", step["id"])
+                for text in [step["id"], step["id"][1:], *(number.groups() if number else ())]:
+                    fits = [x for x in ids if x == text] or [
+                        x for x in ids
+                        if (x.startswith(f"step{text}_") if text.isdigit() else text in x)]
+                    command = ["run", chapter["id"], *QKV, "--o", "o.npy", "--step", text]
+                    if len(fits) > 1:
+                        cli.refuse(2, command, f"--step {text}: it may be {' or '.join(fits)}")
+                        continue
+                    result = cli.run(*command)
+                    used = step if step["forward"] else None
+                    assert result.returncode == 0, result.stderr
+                    assert used is None or f" {chapter['id']} {step['id']} " in result.stderr
+
+    def says_what_it_did():
+        inputs()
+        for options, passes in (([], ["forward"]), (BACKWARD, ["forward", "backward"])):
+            result = cli.run(*RUN, "--lse", "lse.npy", "--causal", *options)
+            assert result.returncode == 0 and result.stdout == "", result
+            (line,) = result.stderr.splitlines()
+            assert all(f"{x} by 01_naive_cpu naive on host" in line for x in passes), line
+            assert ("backward" in line) == (len(passes) > 1), line
+            assert "B=1 H=2 Nq=5 Nk=7 d=4, mask causal, scale 0.5; wrote o.npy, lse.npy" in line
+            assert ("dv.npy" in line) == (len(passes) > 1), line
+
+    def json_anywhere():
+        """--json prints, --json FILE writes, for every command that has it."""
+        shape = ["--shape", "N=4,d=4"]
+        for command in (["list"], ["compare", *shape]):
+            printed = json.loads(cli.succeed(*command, "--json"))
+            tables = cli.succeed(*command, "--json", "x.json")
+            assert "01_naive_cpu" in tables and not tables.startswith("{"), tables
+            with open("x.json", encoding="utf-8") as file:
+                assert json.load(file).keys() == printed.keys()
+            cli.refuse(2, [*command, "--json", "none/x.json"], "--json none/x.json")
 
     def listing():
         known = chapters(cli)
@@ -664,6 +750,9 @@ def commands(cli):
 
     cli.test("--help", help_works)
     cli.test("list", listing)
+    cli.test("steps by number and by a part", step_names)
+    cli.test("run says what it did", says_what_it_did)
+    cli.test("--json prints or writes", json_anywhere)
     cli.test("workloads", workloads)
     cli.test("compare, forward", lambda: comparison("forward"))
     cli.test("compare, backward", lambda: comparison("backward"))

@@ -79,6 +79,17 @@ def counts(cli):
 
 
 def formats(cli):
+    def json_anywhere():
+        """--json prints, --json FILE writes; `trace --json 02` still means chapter 02."""
+        shape = ["--shape", "N=8,d=4"]
+        printed = trace(cli, "02", *shape)
+        assert json.loads(cli.succeed("trace", "--json", "02", *shape)) == printed
+        tables = cli.succeed("trace", "02", "--json", "x.json", *shape)
+        assert "Global memory" in tables, tables
+        with open("x.json", encoding="utf-8") as file:
+            assert json.load(file) == printed
+        cli.refuse(2, ["trace", "02", "--json", "none/x.json", *shape], "--json none/x.json")
+
     def keys():
         for chapter in chapters(cli):
             for step in chapter["steps"]:
@@ -141,6 +152,7 @@ def formats(cli):
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
         assert "nothing to count" in cli.succeed("trace", "2", "--shape", "Nq=0,Nk=3,d=4")
 
+    cli.test("--json prints or writes", json_anywhere)
     cli.test("JSON of every chapter, step and pass", keys)
     cli.test("--lines", lines)
     cli.test("tables", text)

@@ -2,12 +2,18 @@
 #include "bench/attn/arguments.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <map>
 
+#include "common/io/output_file.hpp"
+#include "common/io/suggest.hpp"
 #include "common/verify/run.hpp"
 
 namespace attn::cli {
@@ -19,10 +25,21 @@ std::int64_t parse_size(std::string_view name, std::string_view text) {
   std::int64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
   const std::int64_t least = name == "d" ? 1 : 0;
+  if (error == std::errc::result_out_of_range && !text.starts_with('-')) {
+    bad(fmt::format("--shape {} = {}: allowed: at most {}", name, text,
+                    std::numeric_limits<std::int64_t>::max()));
+  }
   if (error != std::errc{} || end != text.data() + text.size() || size < least) {
     bad(fmt::format("--shape {} = {}: allowed: an integer of {} or more", name, text, least));
   }
   return size;
+}
+
+/// Whether a number that strtof can read is written with a digit other than 0 before its exponent.
+bool has_nonzero_digit(std::string_view text) {
+  const bool hexadecimal = text.find_first_of("xX") != std::string_view::npos;
+  const std::string_view digits = text.substr(0, text.find_first_of(hexadecimal ? "pP" : "eE"));
+  return digits.find_first_of("123456789abcdefABCDEF") != std::string_view::npos;
 }
 
 }  // namespace
@@ -127,20 +144,72 @@ std::optional<Pass> parse_pass(std::string_view text) {
 float parse_float(std::string_view option, const std::string& text) {
   char* end = nullptr;
   const float value = std::strtof(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !std::isfinite(value)) {
-    bad(fmt::format("{} {}: allowed: any finite float32", option, text));
+  if (text.empty() || *end != '\0' || !std::isfinite(value) ||
+      (value == 0 && has_nonzero_digit(text))) {
+    using Limits = std::numeric_limits<float>;
+    bad(fmt::format("{} {}: allowed: 0, or a float32 of either sign from {:.2g} to {:.3g}", option,
+                    text, Limits::denorm_min(), Limits::max()));
   }
   return value;
 }
 
-std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& id) {
-  if (chapter.twin != nullptr && chapter.twin->id == id) return {chapter.twin};
-  if (!id.empty())
-    return {&naming("--step:", [&]() -> const Step& { return find_step(chapter, id); })};
+std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& text) {
+  std::vector<const Step*> steps = all_steps(chapter);
+  if (text.empty()) return steps;
+  const bool number =
+      std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+  std::vector<std::string_view> known;
+  std::vector<std::string_view> matching;
+  std::vector<const Step*> found;
+  for (const Step* step : steps) {
+    if (step->id == text) return {step};
+    known.push_back(step->id);
+    if (number ? step->id.starts_with(fmt::format("step{}_", text))
+               : step->id.find(text) != std::string_view::npos) {
+      matching.push_back(step->id);
+      found.push_back(step);
+    }
+  }
+  if (found.size() == 1) return found;
+  if (found.size() > 1) {
+    bad(fmt::format("--step {}: it may be {}; allowed: a part that only one of them has", text,
+                    fmt::join(matching, " or ")));
+  }
+  bad(fmt::format("--step {}: allowed in {}: {}, or a number or a part of one{}", text, chapter.id,
+                  fmt::join(known, ", "), io::did_you_mean(text, known)));
+}
+
+std::vector<const Step*> all_steps(const Chapter& chapter) {
   std::vector<const Step*> steps;
   for (const Step& step : chapter.steps) steps.push_back(&step);
   if (chapter.twin != nullptr) steps.push_back(chapter.twin);
   return steps;
+}
+
+void add_json_option(CLI::App& command, JsonOptions& options) {
+  options.option = command
+                       .add_option("--json", options.path,
+                                   "JSON, in FILE or in place of the tables on standard output")
+                       ->type_name("[FILE]")
+                       ->expected(0, 1);
+}
+
+void check_json(const JsonOptions& options) {
+  if (!options.path.empty()) naming("--json", [&] { io::check_output(options.path); });
+}
+
+void write_json(const JsonOptions& options, const std::string& text) {
+  if (!options.wanted()) return;
+  if (options.path.empty()) {
+    fmt::print("{}\n", text);
+    return;
+  }
+  naming("--json", [&] {
+    io::OutputFile file(options.path);
+    file.write(text.data(), text.size());
+    file.write("\n", 1);
+    file.commit();
+  });
 }
 
 bool runs_on_gpu(const Chapter& chapter, const Step& step) {

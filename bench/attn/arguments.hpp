@@ -45,12 +45,29 @@ void check_memory(const Shape& shape);
 /// "forward" or "backward"; nothing for an empty text.
 std::optional<Pass> parse_pass(std::string_view text);
 
-/// A finite float32 for the option of this name.
+/// A finite float32 for the option of this name; not a number too small for one, either.
 float parse_float(std::string_view option, const std::string& text);
 
-/// Steps a command works on: the one called `id` (a twin has an id too), or, for an empty id, all
-/// of the chapter's steps and then its twin.
-std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& id);
+/// All of the chapter's steps and then its twin.
+std::vector<const Step*> all_steps(const Chapter& chapter);
+
+/// Steps a command works on: for an empty text all of them; else the one of this id, this number
+/// ("3" for step3_exp2), or with this part in its id, if it is the only one.
+std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& text);
+
+/// --json [FILE]: JSON is wanted, on standard output or in that file.
+struct JsonOptions {
+  CLI::Option* option = nullptr;
+  std::string path;  // empty for standard output
+
+  bool wanted() const { return option->count() > 0; }
+  bool on_stdout() const { return wanted() && path.empty(); }
+};
+void add_json_option(CLI::App& command, JsonOptions& options);
+/// Refuses a file that cannot be written, before any work.
+void check_json(const JsonOptions& options);
+/// Writes the text and a line break to where it is wanted, if it is.
+void write_json(const JsonOptions& options, const std::string& text);
 
 /// Whether the step runs on a GPU in this build.
 bool runs_on_gpu(const Chapter& chapter, const Step& step);

@@ -77,7 +77,8 @@ void add_check_command(CLI::App& app, Action& chosen) {
       "check", "Random and adversarial inputs, detectors on: right or wrong, and where");
   const auto arguments = std::make_shared<CheckArguments>();
   command->add_option("CHAPTER", arguments->chapter, "id or number")->required();
-  command->add_option("--step", arguments->step, "this step only");
+  command->add_option("--step", arguments->step,
+                      "this step only: its id, its number, or a part of the id");
   command->add_option("--pass", arguments->pass, "forward or backward only");
   command->footer("ATTN_FULL=1 in the environment runs every combination of the case table.");
   command->callback([arguments, &chosen] { chosen = [arguments] { return check(*arguments); }; });

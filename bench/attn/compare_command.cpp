@@ -18,7 +18,6 @@
 #include "bench/attn/compare_row.hpp"
 #include "bench/attn/progress.hpp"
 #include "chapters/chapters.hpp"
-#include "common/io/output_file.hpp"
 #include "common/io/table.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
@@ -29,7 +28,7 @@ namespace {
 struct CompareArguments {
   ProblemOptions problem;
   std::string pass;
-  std::string json;
+  JsonOptions json;
 };
 
 /// Refuses sizes that no chapter computes, before any work.
@@ -128,9 +127,7 @@ ExitStatus compare(const CompareArguments& arguments) {
   const Shape shape = shape_of(arguments.problem, any_gpu, make_shape(1, 2, 256, 256, 64));
   check_memory(shape);
   check_support(shape);
-  if (!arguments.json.empty()) {
-    naming("--json", [&] { io::check_output(arguments.json); });
-  }
+  check_json(arguments.json);
 
   Progress progress;
   progress.stage("the oracle, in float64");
@@ -139,7 +136,7 @@ ExitStatus compare(const CompareArguments& arguments) {
   const verify::Truth truth = truth_of(problem, pass);
   std::vector<Row> rows;
   for (const Chapter* chapter : chapters::all()) {
-    for (const Step* step : select_steps(*chapter, "")) {
+    for (const Step* step : all_steps(*chapter)) {
       if (pass == Pass::kForward ? step->forward == nullptr : step->backward == nullptr) continue;
       progress.stage(fmt::format("{} {}", chapter->id, step->id));
       rows.push_back(compare_one(*chapter, *step, pass, problem, truth));
@@ -148,6 +145,11 @@ ExitStatus compare(const CompareArguments& arguments) {
   progress.clear();
 
   const std::string& workload = arguments.problem.workload;
+  const auto wrong = [](const Row& row) { return row.supported && !row.right; };
+  const ExitStatus status =
+      std::any_of(rows.begin(), rows.end(), wrong) ? kFailedVerification : kSuccess;
+  write_json(arguments.json, to_json(problem, workload, pass, rows).dump(2));
+  if (arguments.json.on_stdout()) return status;
   std::string name = workload;
   if (!workload.empty()) {
     const io::Workload& known = io::find_workload(workload);
@@ -163,20 +165,11 @@ ExitStatus compare(const CompareArguments& arguments) {
       "memory, counted on the CPU machine. Bound: no such GPU is faster. CPU time: plain C++ on "
       "this\n"
       "computer, best of several; the CPU machine's own speed says nothing, so it is not shown.\n"
+      "GPU time: warm caches, launch after launch; bench/gpu.sh flushes L2 before every call.\n"
       "Against N, as pictures: bench/results/figures/time.svg, traffic.svg, workspace.svg and\n"
       "roofline.svg. The tables of the lessons: bench/results, by bench/report.py.\n",
       pass == Pass::kForward ? "O and LSE" : "dQ, dK and dV");
-  if (!arguments.json.empty()) {
-    const std::string text = to_json(problem, workload, pass, rows).dump(2) + "\n";
-    naming("--json", [&] {
-      io::OutputFile file(arguments.json);
-      file.write(text.data(), text.size());
-      file.commit();
-    });
-  }
-
-  const auto wrong = [](const Row& row) { return row.supported && !row.right; };
-  return std::any_of(rows.begin(), rows.end(), wrong) ? kFailedVerification : kSuccess;
+  return status;
 }
 
 }  // namespace
@@ -187,7 +180,7 @@ void add_compare_command(CLI::App& app, Action& chosen) {
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
-  command->add_option("--json", arguments->json, "writes the table as JSON, too");
+  add_json_option(*command, arguments->json);
   command->callback([arguments, &chosen] { chosen = [arguments] { return compare(*arguments); }; });
 }
 

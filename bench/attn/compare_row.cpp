@@ -137,7 +137,7 @@ Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verif
     row.right = verdict.passed;
     measure_errors(row, truth, outputs);
     if (!row.right) {
-      fmt::print("{} {} is wrong (seed {}):\n{}\n", chapter.id, step.id, kCompareSeed,
+      fmt::print(stderr, "{} {} is wrong (seed {}):\n{}\n", chapter.id, step.id, kCompareSeed,
                  verdict.text);
     } else {
       measure(row, pass, problem, truth);

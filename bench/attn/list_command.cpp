@@ -32,12 +32,13 @@ std::string where(const Chapter& chapter, const Step& step) {
   }
 }
 
-ExitStatus list(bool as_json) {
+ExitStatus list(const JsonOptions& json) {
+  check_json(json);
   io::Table table({{"chapter"}, {"step"}, {"runs on"}, {"passes"}, {"idea"}});
   nlohmann::ordered_json chapters = nlohmann::ordered_json::array();
   for (const Chapter* chapter : chapters::all()) {
     nlohmann::ordered_json steps = nlohmann::ordered_json::array();
-    for (const Step* step : select_steps(*chapter, "")) {
+    for (const Step* step : all_steps(*chapter)) {
       const bool twin = step == chapter->twin;
       const std::string runs_on = where(*chapter, *step);
       table.add_row({std::string(chapter->id), std::string(step->id) + (twin ? " (plain C++)" : ""),
@@ -64,11 +65,8 @@ ExitStatus list(bool as_json) {
                         {"grouped_heads", chapter->support.grouped_heads},
                         {"steps", steps}});
   }
-  if (as_json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"chapters", chapters}}.dump(2));
-  } else {
-    fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
-  }
+  write_json(json, nlohmann::ordered_json{{"chapters", chapters}}.dump(2));
+  if (!json.on_stdout()) fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
   return kSuccess;
 }
 
@@ -88,9 +86,9 @@ ExitStatus list_workloads() {
 
 void add_list_commands(CLI::App& app, Action& chosen) {
   CLI::App* command = app.add_subcommand("list", "The chapters and their steps");
-  const auto as_json = std::make_shared<bool>(false);
-  command->add_flag("--json", *as_json, "as JSON");
-  command->callback([as_json, &chosen] { chosen = [as_json] { return list(*as_json); }; });
+  const auto json = std::make_shared<JsonOptions>();
+  add_json_option(*command, *json);
+  command->callback([json, &chosen] { chosen = [json] { return list(*json); }; });
 
   CLI::App* workloads = app.add_subcommand("workloads", "Problem sizes by name");
   workloads->callback([&chosen] { chosen = list_workloads; });

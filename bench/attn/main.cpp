@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "bench/attn/commands.hpp"
+#include "chapters/chapters.hpp"
 #include "common/attention.hpp"
+#include "common/io/output_file.hpp"
 
 namespace attn::cli {
 namespace {
@@ -53,9 +55,17 @@ void refuse_empty_arguments(int argc, char** argv) {
   }
 }
 
-/// CLI11's message; for an unknown argument, that argument, whatever else is missing.
+/// CLI11's message; for an unknown argument, that argument, whatever else is missing; for a missing
+/// chapter, the chapters there are.
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = app.remaining(true);
+  if (unknown.empty() && std::string_view(error.what()).starts_with("CHAPTER is required")) {
+    try {
+      chapters::find("");
+    } catch (const Error& missing) {
+      return missing.what();
+    }
+  }
   return fmt::format("{}; `attn --help` and `attn COMMAND --help` say what is allowed",
                      unknown.empty() ? error.what() : unknown.front() + ": unknown");
 }
@@ -64,6 +74,12 @@ int run(int argc, char** argv) {
   CLI::App app("FlashAttention, chapter by chapter: checks, compares and runs the chapters.",
                "attn");
   app.require_subcommand(1);
+  app.set_version_flag("--version", "attn " ATTN_VERSION);
+  app.footer(
+      "Exit status: 0 success; 1 a result is wrong, a detector fired, the device failed, or\n"
+      "standard output could not be written; 2 a wrong argument or file; 3 the chapter does not\n"
+      "do this. For all but 0, and but for what a check or a comparison found wrong, one line on\n"
+      "standard error says why.");
   Action chosen;
   add_check_command(app, chosen);
   add_compare_command(app, chosen);
@@ -92,4 +108,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace attn::cli
 
-int main(int argc, char** argv) { return attn::cli::run(argc, argv); }
+int main(int argc, char** argv) {
+  attn::io::remove_temporaries_on_signals();
+  return attn::cli::run(argc, argv);
+}

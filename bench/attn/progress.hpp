@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <string>
+#include <thread>
 
 namespace attn::cli {
 
@@ -27,6 +29,23 @@ class Progress {
   bool terminal_;
   bool shown_ = false;
   Clock::time_point next_;
+};
+
+/// Shows how far a long run is, for as long as it lives: on the CPU machine by the blocks of the
+/// running kernel, elsewhere by the seconds since it began.
+class ShowRun {
+ public:
+  explicit ShowRun(std::string name);
+  ~ShowRun();
+  ShowRun(const ShowRun&) = delete;
+  ShowRun& operator=(const ShowRun&) = delete;
+
+ private:
+  void show();
+
+  std::string name_;
+  std::atomic<bool> done_ = false;
+  std::thread thread_;
 };
 
 }  // namespace attn::cli

@@ -3,7 +3,9 @@
 // attn run: one chapter on arrays from .npy files. Everything that can be wrong is refused before
 // anything is computed, and the output files appear together, once all of them are written.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -13,9 +15,12 @@
 
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/commands.hpp"
+#include "bench/attn/progress.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/npy.hpp"
+#include "common/io/output_file.hpp"
 #include "common/verify/check.hpp"
+#include "common/verify/run.hpp"
 
 namespace attn::cli {
 namespace {
@@ -44,8 +49,9 @@ void check_files(const RunArguments& arguments) {
       {"--dq", &arguments.grad_q}, {"--dk", &arguments.grad_k}, {"--dv", &arguments.grad_v}};
   const auto canonical = [](const std::string& path) {
     std::error_code error;
-    const auto result = std::filesystem::weakly_canonical(path, error);
-    return error ? std::filesystem::path(path) : std::filesystem::absolute(result, error);
+    const std::filesystem::path target = io::resolve_output(path);
+    const auto result = std::filesystem::weakly_canonical(target, error);
+    return error ? target : std::filesystem::absolute(result, error);
   };
   for (const NamedPath* file = files + kInputs; file != std::end(files); ++file) {
     const auto& [option, path] = *file;
@@ -156,6 +162,12 @@ void expect_clean(const verify::Outputs& outputs) {
   }
 }
 
+/// "forward by 05_fused_forward forward on the CPU machine".
+std::string describe(const Choice& choice, Pass pass) {
+  return fmt::format("{} by {} {} on {}", to_string(pass), choice.chapter->id, choice.step->id,
+                     verify::memory_of(*choice.chapter, *choice.step).name());
+}
+
 ExitStatus run(const RunArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
   const Step* named =
@@ -186,19 +198,28 @@ ExitStatus run(const RunArguments& arguments) {
   problem.v = std::move(v.values);
   problem.grad_o = std::move(grad_o.values);
 
-  const verify::Outputs result = run_forward(*forward.chapter, *forward.step, problem);
+  std::vector<std::string> done{describe(forward, Pass::kForward)};
+  verify::Outputs result;
+  {
+    const ShowRun show(done.back());
+    result = run_forward(*forward.chapter, *forward.step, problem);
+  }
   expect_clean(result);
   verify::Outputs gradients;
   if (arguments.backward()) {
+    done.push_back(describe(backward, Pass::kBackward));
+    const ShowRun show(done.back());
     gradients = run_backward(*backward.chapter, *backward.step, problem, result.o, result.lse);
     expect_clean(gradients);
   }
 
   std::vector<io::OutputFile> files;
-  const auto stage = [&files](const char* option, const std::string& path,
-                              std::span<const std::int64_t> shape, std::span<const float> values) {
+  std::vector<std::string_view> names;
+  const auto stage = [&](const char* option, const std::string& path,
+                         std::span<const std::int64_t> shape, std::span<const float> values) {
     if (path.empty()) return;
     naming(option, [&] { files.push_back(io::stage_npy(path, shape, values)); });
+    names.push_back(path);
   };
   stage("--o", arguments.o, q.shape, result.o);
   stage("--lse", arguments.lse, std::span(q.shape).first(q.shape.size() - 1), result.lse);
@@ -206,6 +227,9 @@ ExitStatus run(const RunArguments& arguments) {
   stage("--dk", arguments.grad_k, k.shape, gradients.grad_k);
   stage("--dv", arguments.grad_v, k.shape, gradients.grad_v);
   for (io::OutputFile& file : files) file.commit();
+  fmt::print(stderr, "attn: {}; {}, mask {}, scale {}; wrote {}\n", fmt::join(done, ", "),
+             to_string(problem.shape), to_string(problem.mask), problem.scale,
+             fmt::join(names, ", "));
   return kSuccess;
 }
 
@@ -215,7 +239,8 @@ void add_run_command(CLI::App& app, Action& chosen) {
   CLI::App* command = app.add_subcommand("run", "One chapter on arrays from .npy files");
   const auto arguments = std::make_shared<RunArguments>();
   command->add_option("CHAPTER", arguments->chapter, "id or number")->required();
-  command->add_option("--step", arguments->step, "a step other than the last");
+  command->add_option("--step", arguments->step,
+                      "a step other than the last: its id, its number, or a part of the id");
   command->add_option("--q", arguments->q, "Q, [B,H,Nq,d] or [Nq,d], float32 or float64")
       ->required();
   command->add_option("--k", arguments->k, "K, [B,H,Nk,d] or [Nk,d]")->required();
@@ -230,6 +255,12 @@ void add_run_command(CLI::App& app, Action& chosen) {
   add_mask_options(*command, arguments->problem);
   command->add_flag("--deterministic", arguments->deterministic,
                     "a backward pass that gives the same bits every time");
+  command->footer(
+      "Arrays are [B,H,N,d], heads before rows. Files in the order [B,N,H,d], which several "
+      "libraries\nkeep, cannot be told from them where Nq = Nk: they run without a word, rows "
+      "taken "
+      "for heads.\nSwap their axes 1 and 2 first.\n"
+      "What was run, and which files were written, is said in one line on standard error.");
   command->callback([arguments, &chosen] { chosen = [arguments] { return run(*arguments); }; });
 }
 

@@ -5,11 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/commands.hpp"
@@ -32,7 +29,7 @@ struct TraceArguments {
   std::string chapter, step, pass, device;
   ProblemOptions problem;
   bool lines = false;
-  bool json = false;
+  JsonOptions json;
 };
 
 #if ATTN_CAN_TRACE
@@ -63,34 +60,6 @@ void check_size(const Shape& shape, Mask mask, Pass pass) {
                   to_string(shape), accesses, kMostAccesses, smaller.Nq, smaller.Nk, smaller.d));
 }
 
-/// Shows how far the running kernel is, for as long as it lives.
-class ShowLaunches {
- public:
-  explicit ShowLaunches(std::string name) : name_(std::move(name)), thread_([this] { show(); }) {}
-  ~ShowLaunches() {
-    done_ = true;
-    thread_.join();
-  }
-  ShowLaunches(const ShowLaunches&) = delete;
-  ShowLaunches& operator=(const ShowLaunches&) = delete;
-
- private:
-  void show() {
-    Progress progress;
-    while (!done_) {
-      const simt::LaunchProgress launch = simt::launch_progress();
-      if (launch.blocks > 0) {
-        progress.show(fmt::format("{}: block {} of {}", name_, launch.started, launch.blocks));
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-  }
-
-  std::string name_;
-  std::atomic<bool> done_ = false;
-  std::thread thread_;
-};
-
 /// Runs the pass with tracer and detectors on.
 void run_traced(Trace& trace) {
   const verify::Problem problem = verify::make_problem({.shape = trace.shape,
@@ -105,7 +74,7 @@ void run_traced(Trace& trace) {
   simt::options().tracer = true;
   simt::take_launches();
   try {
-    const ShowLaunches show(fmt::format("{} {}", trace.chapter->id, trace.step->id));
+    const ShowRun show(fmt::format("{} {}", trace.chapter->id, trace.step->id));
     run.call();
   } catch (const Error& error) {
     // A detector that stops a launch has said more than the error does.
@@ -139,8 +108,11 @@ Pass pass_of(const TraceArguments& arguments, const Chapter& chapter, const Step
   return pass;
 }
 
-ExitStatus trace(const TraceArguments& arguments) {
+ExitStatus trace(TraceArguments arguments) {
+  // `trace --json 02`: CHAPTER, not the optional FILE of --json.
+  if (arguments.chapter.empty()) arguments.chapter.swap(arguments.json.path);
   const Chapter& chapter = chapters::find(arguments.chapter);
+  check_json(arguments.json);
   const Step& step = step_of(arguments, chapter);
   if (!arguments.device.empty()) {
     naming("--device", [&] { simt::set_current_device(simt::find_device(arguments.device)); });
@@ -170,9 +142,8 @@ ExitStatus trace(const TraceArguments& arguments) {
   if (!trace.stopped)
     trace.bound = bound_of(trace.launches, simt::work_of(trace.shape, trace.mask, trace.pass),
                            simt::current_device());
-  if (arguments.json) {
-    fmt::print("{}\n", to_json(trace, arguments.lines).dump(2));
-  } else {
+  write_json(arguments.json, to_json(trace, arguments.lines).dump(2));
+  if (!arguments.json.on_stdout()) {
     const bool styled = ::isatty(STDOUT_FILENO) != 0;
     print_trace(trace, styled);
     if (arguments.lines) print_lines(trace, styled);
@@ -205,15 +176,16 @@ void add_trace_command(CLI::App& app, Action& chosen) {
   CLI::App* command = app.add_subcommand(
       "trace", "Memory traffic of a chapter's kernels, counted access by access");
   const auto arguments = std::make_shared<TraceArguments>();
-  command->add_option("CHAPTER", arguments->chapter, "id or number")->required();
-  command->add_option("--step", arguments->step, "a step other than the last");
+  command->add_option("CHAPTER", arguments->chapter, "id or number");
+  command->add_option("--step", arguments->step,
+                      "a step other than the last: its id, its number, or a part of the id");
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
   command->add_flag("--lines", arguments->lines, "traffic by source line, too");
   command->add_option("--device", arguments->device,
                       "limits and lower bound of H200 (default), H100, A100, RTX4090, RTX3090, T4");
-  command->add_flag("--json", arguments->json, "as JSON");
+  add_json_option(*command, arguments->json);
   command->callback([arguments, &chosen] { chosen = [arguments] { return trace(*arguments); }; });
 }
 

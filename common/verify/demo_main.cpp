@@ -315,8 +315,16 @@ bool show_real_problem(const Chapter& chapter) {
 }  // namespace
 }  // namespace attn
 
-int main() {
+int main(int argc, char** argv) {
   const attn::Chapter& chapter = attn::chapters::ATTN_CHAPTER();
+  if (argc > 1) {
+    const std::string_view argument = argv[1];
+    const bool help = argc == 2 && (argument == "--help" || argument == "-h");
+    fmt::print(help ? stdout : stderr,
+               "{}{}: the demo of {}; allowed: no arguments, for it always shows the same\n",
+               argv[0], help ? "" : fmt::format(": {}", argument), chapter.id);
+    return help ? 0 : 2;
+  }
   try {
     const attn::Step* forward = attn::default_step(chapter, attn::Pass::kForward);
     const std::string_view idea = (forward != nullptr ? *forward : chapter.steps.back()).idea;
