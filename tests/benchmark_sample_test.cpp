@@ -8,6 +8,7 @@
 
 #include "bench/benchmarks/sample.hpp"
 #include "bench/benchmarks/shapes.hpp"
+#include "bench/benchmarks/timer.hpp"
 #include "chapters/chapters.hpp"
 #include "common/verify/inputs.hpp"
 #include "tests/catch.hpp"
@@ -98,6 +99,20 @@ TEST_CASE("a size is written as it is read") {
   }
   CHECK(flops(parse_problem("B:2/H:3/N:8/d:4/full"), Pass::kForward) == 4.0 * 6 * 64 * 4);
   CHECK(flops(parse_problem("B:2/H:3/N:8/d:4/causal"), Pass::kBackward) == 5.0 * 6 * 64 * 4);
+}
+
+TEST_CASE("the GPU is busy until the host has queued a call") {
+  const double flush = 40e-6;
+  CHECK(flushes_before(0, flush) == 1);       // the first call: nothing is known yet
+  CHECK(flushes_before(15e-6, flush) == 1);   // a kernel or two
+  CHECK(flushes_before(100e-6, flush) == 5);  // twice as long as the host took
+  CHECK(flushes_before(10.0, flush) == 64);   // a call that waits for the GPU
+}
+
+TEST_CASE("a case that cannot be timed in what is left is not begun") {
+  CHECK_FALSE(is_too_long(1.0, 8.5));
+  CHECK(is_too_long(1.0, 7.5));
+  CHECK(is_too_long(1e-3, -1.0));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // The peer cuBLAS + softmax on the CPU machine, with plain loops in cuBLAS's place (cublas_stub/):
 // is what surrounds the matrix products right?
 #include "bench/benchmarks/implementations.hpp"
+#include "bench/peers/sgemm.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 #include "tests/catch.hpp"
@@ -27,6 +28,15 @@ TEST_CASE("cuBLAS and a softmax give attention") {
       {.shape = shape, .mask = mask, .scale = scale, .kind = kind, .seed = kSeed}, Pass::kForward);
   const verify::Outputs outputs = verify::run_forward(cublas, cublas.steps.back(), problem);
   CHECK(judge(truth_of(problem, Pass::kForward), outputs).text == "");
+}
+
+TEST_CASE("cuBLAS's matrix product is checked before it is timed") {
+  const auto [m, n, k] = GENERATE(table<int, int, int>({{1, 1, 1}, {37, 53, 8}, {64, 64, 64}}));
+  peers::Sgemm product(m, n, k);
+  CHECK_FALSE(product.is_right());  // nothing has been computed yet
+  product.run();
+  CHECK(product.is_right());
+  CHECK(product.flops() == 2.0 * m * n * k);
 }
 
 }  // namespace

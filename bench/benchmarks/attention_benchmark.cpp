@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <new>
@@ -72,6 +73,17 @@ void check_memory(const Case& one) {
                           bytes / 0x1p30, all / 0x1p30));
 }
 
+/// Throws Error(kUnsupported) where calls of this many seconds do not fit into the time limit.
+void require_time(double call) {
+  if (!g_deadline) return;
+  const double left = std::chrono::duration<double>(*g_deadline - Clock::now()).count();
+  if (!is_too_long(call, left)) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("not timed: the time limit leaves {:.1f} s, less than eight calls of "
+                          "{:.2g} s",
+                          std::max(left, 0.0), call));
+}
+
 /// Prints what is wrong, and throws.
 void require_right(const std::string& errors, const std::string& what) {
   if (errors.empty()) return;
@@ -104,7 +116,9 @@ class Prepared {
       : case_(one),
         forward_(one.pass == Pass::kBackward ? forward_for(one) : verify::Outputs{}),
         run_(*one.chapter, *one.step, one.pass, inputs(one.problem), forward_.o, forward_.lse, {}) {
+    const Clock::time_point begin = Clock::now();
     run_.call();
+    require_time(std::chrono::duration<double>(Clock::now() - begin).count());
     require_right(
         find_errors(inputs(one.problem), one.pass, run_.collect(), forward_.o, forward_.lse),
         name_of(one));

@@ -24,7 +24,7 @@ constexpr std::string_view kUsage =
 
 Times every chapter and step that runs here, both passes; each result is checked first.
   --shape        this size instead of the default ones; full or causal; may be repeated
-  --time_limit   what has not begun by then is left out
+  --time_limit   what has not begun by then is left out, and what would need longer
   --list_shapes  prints the default sizes
 Google Benchmark's own options work, too; among them
   --benchmark_filter=REGEX   only these; --benchmark_list_tests=true shows the names

@@ -20,8 +20,19 @@ std::string missing_device();
 /// What a result means nothing without: processor or GPU, clocks, compiler, versions.
 std::vector<std::pair<std::string, std::string>> context();
 
+/// How often the GPU must write its flush buffer before a call, so that it is still writing when
+/// the host has queued all of the call: otherwise the host's part of a short call would be timed.
+/// `queueing`: what the host took to queue the last one; `flush`: what one write takes; both in
+/// seconds.
+int flushes_before(double queueing, double flush);
+
+/// Whether a case is not worth beginning with: eight of its calls, the fewest that it needs to be
+/// warm and timed, do not fit into what is left; in seconds.
+bool is_too_long(double call, double left);
+
 /// Times single calls. On a GPU: two CUDA events around the call, its caches flushed before by
-/// writing a buffer of twice the L2 cache; the call only launches, and the events wait.
+/// writing a buffer of twice the L2 cache, as often as flushes_before() says; the call only
+/// launches, and the events wait.
 class Timer {
  public:
   Timer();

@@ -43,3 +43,12 @@ inline cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t, cublasOperation_
   }
   return CUBLAS_STATUS_SUCCESS;
 }
+
+/// The same for one matrix.
+inline cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t op_a,
+                                  cublasOperation_t op_b, int m, int n, int k, const float* alpha,
+                                  const float* a, int lda, const float* b, int ldb,
+                                  const float* beta, float* c, int ldc) {
+  return cublasSgemmStridedBatched(handle, op_a, op_b, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta,
+                                   c, ldc, 0, 1);
+}
