@@ -1,37 +1,46 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Everything that needs a GPU, in one command of less than nine minutes and without a network: the
-# GPU tests, compute-sanitizer, the benchmarks of all kernels, cuBLAS and PyTorch beside them, and
-# the profiler ncu against the counts of the CPU machine.
-#   bench/gpu.sh [--build FOLDER] [--out FOLDER] [--dry-run]
+# Everything that needs a GPU, in one command of nine minutes and without a network: the GPU tests,
+# compute-sanitizer, the benchmarks of all kernels, cuBLAS and PyTorch beside them, and the profiler
+# ncu against the counts of the CPU machine, every step of every chapter.
+#   bench/gpu.sh [--build FOLDER] [--out FOLDER] [--limit SECONDS] [--dry-run]
 #     --build    where the programs are, or will be built if they are not there and nvcc is; build
 #     --out      where results go; bench/results/<this GPU>/<date>
+#     --limit    what all parts together may take, 540; a build before them is not counted
 #     --dry-run  says what each part would do, and what it lacks
 # PYTHON names the Python that has PyTorch. Programs built elsewhere may bring the libraries they
 # need in FOLDER/lib. A part that fails or cannot run does not stop the others; the table at the end
-# says what became of each. Exit status 1 if one failed. What they print is kept in gpu.log in the
-# build folder.
+# says what became of each. Benchmarks run size by size, each in a process of its own, and what is
+# timed is in the result file at once: running out of time costs what was not timed yet, and that is
+# named. Exit status 1 if a part failed. What they print is kept in gpu.log in the build folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
 out=
 dry_run=no
+all=540  # seconds for all parts
 while [[ $# -gt 0 ]]; do
   case $1 in
     --build | --out)
       [[ $# -gt 1 ]] || { echo "gpu.sh: $1 needs a folder" >&2; exit 2; }
       if [[ $1 == --build ]]; then build=$2; else out=$2; fi
       shift 2 ;;
+    --limit)
+      [[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] ||
+        { echo "gpu.sh: --limit ${2:-}: allowed: a number of seconds, 1 to 999999" >&2; exit 2; }
+      all=$2
+      shift 2 ;;
     --dry-run) dry_run=yes; shift ;;
     -h | --help) sed -n '4,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) echo "gpu.sh: $1: allowed: --build FOLDER, --out FOLDER, --dry-run" >&2; exit 2 ;;
+    *) echo "gpu.sh: $1: allowed: --build FOLDER, --out FOLDER, --limit SECONDS, --dry-run" >&2
+      exit 2 ;;
   esac
 done
 build=$(realpath -m "$build")
 python=${PYTHON:-python3}
 cores=$(getconf _NPROCESSORS_ONLN)
-deadline=$((SECONDS + 520))
+deadline=$((SECONDS + 86400))  # of the build; the other parts' is set after it
 log=$build/gpu.log
 note=$(mktemp)  # one line that a part leaves for the table
 clocks_pid=
@@ -131,24 +140,45 @@ run_tests() {
   echo "${#programs[@]} programs" >"$note"
 }
 
-# run_google NAME PROGRAM: times what the program times and writes NAME.json.
+# run_google NAME PROGRAM [MORE...]: times what the program times, one process for each of its
+# sizes and before them for each of MORE, a part of a benchmark's name. NAME.json grows by each. A
+# size may take half of what is left, so that a few slow kernels do not cost all later sizes.
 run_google() {
-  local raw=$build/$1.raw.json
-  rm -f "$raw"
+  local name=$1 program=$2 size raw left status lost=() late=() parts=()
+  local folder=$build/$name.parts
+  shift 2
+  rm -rf "$folder"
+  mkdir -p "$folder"
   echo "nothing timed, see above" >"$note"
-  "$build/$2" --time_limit=$((limit * 3 / 4)) --benchmark_out="$raw" \
-    --benchmark_context=commit="$commit" | grep --line-buffered -E '_median|ERROR|skipped'
-  "$root/bench/merge_results.py" --out "$out/$1.json" "$raw"
-  echo "$out/$1.json" >"$note"
+  for size in "$@" $("$build/$program" --list_shapes); do
+    left=$((limit - 3 - SECONDS))  # SECONDS counts from the start of this part
+    if [[ $left -lt 3 ]]; then late+=("$size"); continue; fi
+    raw=$folder/$((100 + ${#parts[@]})).json
+    status=0
+    timeout --kill-after=2 "$left" "$build/$program" --benchmark_filter="/$size(/|\$)" \
+      --time_limit=$(((left + 1) / 2)) --benchmark_out="$raw" --benchmark_context=commit="$commit" |
+      { grep --line-buffered -E '_median|ERROR|skipped' || true; } || status=$?
+    if "$root/bench/merge_results.py" --out "$out/$name.json" "${parts[@]}" "$raw"; then
+      parts+=("$raw")
+    fi
+    if [[ $status -ne 0 ]]; then lost+=("$size (status $status)"); fi
+  done
+  {
+    if [[ ${#parts[@]} -gt 0 ]]; then printf '%s' "$out/$name.json, ${#parts[@]} sizes"; fi
+    if [[ ${#late[@]} -gt 0 ]]; then printf '; no time left for %s' "${late[*]}"; fi
+    if [[ ${#lost[@]} -gt 0 ]]; then printf '; failed: %s' "${lost[*]}"; fi
+    echo
+  } | sed 's/^; //' >"$note"
+  [[ ${#lost[@]} -eq 0 && ${#parts[@]} -gt 0 ]]
 }
 run_benchmarks() { run_google chapters attn_benchmarks-cuda; }
-run_cublas() { run_google cublas attn_cublas-cuda; }
+run_cublas() { run_google cublas attn_cublas-cuda sgemm; }
 
 run_pytorch() {
   local shapes
   mapfile -t shapes < <("$build/attn_benchmarks-cuda" --list_shapes | sed 's/^/--shape=/')
   "$python" -u "$root/bench/peers/pytorch.py" --device cuda "${shapes[@]}" \
-    --time-limit $((limit * 3 / 4)) --context commit="$commit" --out "$out/pytorch.json"
+    --time-limit $((limit * 9 / 10)) --context commit="$commit" --out "$out/pytorch.json"
   echo "$out/pytorch.json" >"$note"
 }
 
@@ -166,29 +196,43 @@ run_sanitizer() {
   [[ ${#bad[@]} -eq 0 ]]
 }
 
+# Every kernel of every chapter: "chapter step pass", a line each.
+kernel_passes() {
+  "$build/attn" list --json | "$python" -c '
+import json, sys
+for chapter in json.load(sys.stdin)["chapters"]:
+    for step in chapter["steps"]:
+        for run_pass in ("forward", "backward"):
+            if step[run_pass] and step["runs_on"] != "host":
+                print(chapter["id"], step["id"], run_pass)'
+}
+
 run_ncu() {
-  local id run_pass text compared=0 bad=()
-  for id in $chapter_list; do
-    for run_pass in forward backward; do
-      "$build/attn" trace "$id" --pass "$run_pass" --shape N=8,d=8 >/dev/null 2>&1 || continue
-      echo "-- $id $run_pass"
-      text=$("$root/bench/ncu_check.py" "$id" --pass "$run_pass" --shape N=256,d=64 \
-        --attn "$build/attn" --attn-cuda "$build/attn-cuda" 2>&1) || bad+=("$id:$run_pass")
-      echo "$text"
-      if [[ $text == *"not compared: "* ]]; then
-        echo "${text##*not compared: }" >"$note"
-        exit 77
-      fi
-      compared=$((compared + 1))
-    done
-  done
-  echo "$compared passes compared; counters differ in: ${bad[*]:-none}" >"$note"
+  local id step run_pass text compared=0 bad=() late=()
+  while read -r id step run_pass; do
+    if [[ $((limit - SECONDS)) -lt 8 ]]; then late+=("$id:$step:$run_pass"); continue; fi
+    echo "-- $id $step $run_pass"
+    text=$("$root/bench/ncu_check.py" "$id" --step "$step" --pass "$run_pass" \
+      --shape N=256,d=64 --attn "$build/attn" --attn-cuda "$build/attn-cuda" 2>&1 </dev/null) ||
+      bad+=("$id:$step:$run_pass")
+    echo "$text"
+    if [[ $text == *"not compared: "* ]]; then
+      echo "${text##*not compared: }" >"$note"
+      exit 77
+    fi
+    compared=$((compared + 1))
+    echo "$compared passes compared; counters differ in: ${bad[*]:-none}" >"$note"
+  done < <(kernel_passes)
+  if [[ $compared -eq 0 ]]; then echo "nothing compared" >"$note"; return 1; fi
+  if [[ ${#late[@]} -gt 0 ]]; then
+    echo "$(cat "$note"); no time left for ${late[*]}" >"$note"
+  fi
   [[ ${#bad[@]} -eq 0 ]]
 }
 
 export root build out python cores note commit chapter_list="${chapters[*]}"
 export -f say programs_of run_one_test run_google run_build run_tests run_benchmarks run_cublas \
-  run_pytorch run_sanitizer run_ncu
+  run_pytorch run_sanitizer kernel_passes run_ncu
 
 say "${gpu:-no GPU}; programs in $build; results in $out"
 if [[ -n $gpu && $dry_run == no ]]; then
@@ -205,19 +249,24 @@ fi
 if [[ -x $build/attn_benchmarks-cuda ]]; then
   summary+=("build        not run     0 s  the programs are there")
 else
-  part build 240 run_build "the GPU programs, by cmake and nvcc" gpu cmake nvcc
+  part build 3600 run_build "the GPU programs, by cmake and nvcc" gpu cmake nvcc
 fi
-part tests 100 run_tests "every chapter's GPU tests, as ctest -L cuda does" gpu 'ch*_test_cuda'
-part benchmarks 180 run_benchmarks "every step, checked and then timed" gpu \
+since=$SECONDS
+deadline=$((since + all))
+# of N: N thousandths of what all parts may take.
+of() { echo $((all * $1 / 1000)); }
+part tests "$(of 170)" run_tests "every chapter's GPU tests, as ctest -L cuda does" gpu \
+  'ch*_test_cuda'
+part benchmarks "$(of 310)" run_benchmarks "every step, checked and then timed" gpu \
   attn_benchmarks-cuda python3
-part cublas 40 run_cublas "cuBLAS and a softmax, at the same sizes" gpu attn_cublas-cuda python3
-part pytorch 70 run_pytorch "every back end of PyTorch, at the same sizes" gpu \
+part cublas "$(of 90)" run_cublas "cuBLAS and a softmax, and SGEMM" gpu attn_cublas-cuda python3
+part pytorch "$(of 130)" run_pytorch "every back end of PyTorch, at the same sizes" gpu \
   attn_benchmarks-cuda torch
-part sanitizer 80 run_sanitizer "compute-sanitizer's four tools on every step" gpu \
+part sanitizer "$(of 120)" run_sanitizer "compute-sanitizer's four tools on every step" gpu \
   attn_benchmarks-cuda compute-sanitizer
-part ncu 50 run_ncu "the profiler's counters against the CPU machine's" gpu \
-  attn attn-cuda ncu python3
+part ncu "$(of 180)" run_ncu "the profiler's counters against the CPU machine's" gpu \
+  attn attn-cuda ncu "$python"
 
-say "summary after $SECONDS s"
+say "summary after $((SECONDS - since)) s"
 printf '%s\n' "${summary[@]}" | if [[ -n $clocks_pid ]]; then tee "$out/parts.txt"; else cat; fi
 exit "$failed"

@@ -13,12 +13,13 @@ Needs python3 only.
 import argparse
 import json
 import math
+import os
 import pathlib
 import re
 import sys
 
 PRIVATE = ("host_name", "executable")
-SUFFIX = re.compile(r"(/(?:full|causal))(?:/[a-z_]+(?::[0-9.]+)?)*$")
+SUFFIX = re.compile(r"(/(?:full|causal|K:\d+))(?:/[a-z_]+(?::[0-9.]+)?)*$")
 
 
 class Failure(Exception):
@@ -66,7 +67,9 @@ def main():
     try:
         files = {name: pathlib.Path(name).read_text(encoding="utf-8") for name in options.files}
         result = json.dumps(merged(files), indent=1, allow_nan=False) + "\n"
-        pathlib.Path(options.out).write_text(result, encoding="utf-8")
+        beside = pathlib.Path(f"{options.out}.{os.getpid()}.tmp")
+        beside.write_text(result, encoding="utf-8")
+        os.replace(beside, options.out)  # whole, or as it was
     except (OSError, Failure) as failure:
         print(f"merge_results.py: {failure}", file=sys.stderr)
         return 1

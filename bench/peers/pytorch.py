@@ -9,9 +9,13 @@ of attn_benchmarks.
 
 On a CPU: the math and the flash back end in fp32. On a GPU: math, efficient, flash and cuDNN in
 fp32 with TF32 off (fp32) and on (tf32) and in bf16; a back end that does not take a type is named.
+The efficient back end multiplies float32 on tensor cores, three TF32 products for each, whatever
+the setting: it is called efficient_3xtf32, and is no peer of kernels without tensor cores.
 Before it is timed, every result is compared with a float64 evaluation of the same inputs. What is
 timed is one call, output tensors included: forward, or the gradients of Q, K and V. On a GPU by
-CUDA events, with L2 flushed before every call by writing twice its size.
+CUDA events, with L2 flushed before every call by writing twice its size, as often as the host
+needs to queue the call meanwhile: what is timed is the GPU, also where a call is short. --out is
+written after every size, so that a time-out keeps what there is.
 
 Needs PyTorch 2.5 or newer. Exit status 1 if a result was wrong, 2 for bad usage or without PyTorch.
 """
@@ -20,6 +24,7 @@ import contextlib
 import datetime
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -41,7 +46,7 @@ MOST_CPU_BACKWARD_FLOPS = 3e9  # as attn_benchmarks has it, so that both time th
 # the precision's unit roundoff, 16 for the rounding of inputs to the tensor cores and of P, 256 in
 # fp32, where sums over thousands of keys and the exponential dominate. A wrong mask or scale gives
 # about 1.
-ALLOWED = {"fp32": 256 * 2.0**-24, "tf32": 16 * 2.0**-11, "bf16": 16 * 2.0**-8}
+ALLOWED = {"fp32": 256 * 2.0**-24, "3xtf32": 256 * 2.0**-24, "tf32": 16 * 2.0**-11, "bf16": 16 * 2.0**-8}
 
 
 class Failure(Exception):
@@ -95,8 +100,10 @@ def variants(torch, on_gpu):
         return [("math", backend.MATH, "fp32"), ("flash", backend.FLASH_ATTENTION, "fp32")]
     named = [("math", backend.MATH), ("efficient", backend.EFFICIENT_ATTENTION),
              ("flash", backend.FLASH_ATTENTION), ("cudnn", backend.CUDNN_ATTENTION)]
-    return [(name, value, precision) for precision in ("fp32", "tf32", "bf16")
-            for name, value in named]
+    found = [(name, value, precision) for precision in ("fp32", "tf32", "bf16")
+             for name, value in named if (name, precision) != ("efficient", "tf32")]
+    return [(name, value, "3xtf32" if (name, precision) == ("efficient", "fp32") else precision)
+            for name, value, precision in found]
 
 
 def flops(shape, run_pass):
@@ -134,6 +141,17 @@ def is_right(error, precision):
     return error <= ALLOWED[precision]  # false for a NaN
 
 
+def flushes_before(queueing, flush):
+    """How often to write the flush buffer before a call that takes the host `queueing` seconds, if
+    one write takes `flush`: as bench/benchmarks/timer.cpp has it."""
+    return max(1, min(64, math.ceil(2 * queueing / flush)))
+
+
+def is_too_long(call, left):
+    """Whether eight calls of so many seconds do not fit into what is left, as there."""
+    return 8 * call > left
+
+
 class Stopwatch:
     """Seconds of a number of calls."""
 
@@ -142,6 +160,17 @@ class Stopwatch:
         if on_gpu:
             cache = torch.cuda.get_device_properties(0).L2_cache_size
             self.flush = torch.empty(2 * cache, dtype=torch.uint8, device="cuda")
+            self.queueing = 0.0  # seconds, of the last call
+            self.flush.zero_()  # the first one is slow
+            self.flush_seconds = self.between_events(self.flush.zero_)
+
+    def between_events(self, work):
+        start, stop = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        stop.record()
+        self.torch.cuda.synchronize()
+        return start.elapsed_time(stop) / 1e3
 
     def seconds(self, call, calls):
         if not self.on_gpu:
@@ -149,23 +178,30 @@ class Stopwatch:
             for _ in range(calls):
                 call()
             return time.perf_counter() - start
-        event = self.torch.cuda.Event
-        events = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(calls)]
-        for start, stop in events:
+        return sum(self.seconds_on_gpu(call) for _ in range(calls))
+
+    def seconds_on_gpu(self, call):
+        for _ in range(flushes_before(self.queueing, self.flush_seconds)):
             self.flush.zero_()
-            start.record()
+
+        def queued():
+            begin = time.perf_counter()
             call()
-            stop.record()
-        self.torch.cuda.synchronize()
-        return sum(start.elapsed_time(stop) for start, stop in events) / 1e3
+            self.queueing = time.perf_counter() - begin
+
+        return self.between_events(queued)
 
 
-def measure(stopwatch, call):
-    """(seconds of a call in each repetition, calls in a repetition), after a warm-up."""
+def measure(stopwatch, call, left):
+    """(seconds of a call in each repetition, calls in a repetition), after a warm-up. `left`: the
+    seconds until the time limit."""
     enough = 0.02 if stopwatch.on_gpu else 0.1  # seconds, of the warm-up and of a repetition
     warm = 0.0
     while warm < enough:
         once = stopwatch.seconds(call, 1)
+        if warm == 0 and is_too_long(once, left):
+            raise Unsupported(f"not timed: the time limit leaves {max(left, 0):.1f} s, less than "
+                              f"eight calls of {once:.2g} s")
         warm += once
     calls = max(1, min(1000, round(enough / max(once, 1e-9))))
     repetitions = 3 if once > LONG else REPETITIONS
@@ -221,7 +257,7 @@ def prepare(torch, shape, precision, run_pass, on_gpu):
     return backward, expected
 
 
-def time_one(torch, stopwatch, shape, variant, run_pass, on_gpu):
+def time_one(torch, stopwatch, shape, variant, run_pass, on_gpu, deadline=math.inf):
     """(seconds of each repetition, calls in one, relative error, workspace or None)"""
     _, backend, precision = variant
     with chosen(torch, backend, precision):
@@ -234,7 +270,7 @@ def time_one(torch, stopwatch, shape, variant, run_pass, on_gpu):
                 raise Wrong(f"wrong: relative error {error:.1e}, allowed {ALLOWED[precision]:.1e}")
             del got, expected
             workspace = extra_memory(torch, call) if on_gpu else None
-            seconds, calls = measure(stopwatch, call)
+            seconds, calls = measure(stopwatch, call, deadline - time.monotonic())
     return seconds, calls, error, workspace
 
 
@@ -312,12 +348,20 @@ def context_of(torch, on_gpu, extra):
                     "cudnn": str(torch.backends.cudnn.version()),
                     "clocks": f"SM, most, memory before the run: {clocks}",
                     "throttling": f"reasons before the run: {reasons}",
-                    "timing": "CUDA events; L2 flushed before every call"}
+                    "timing": "CUDA events; L2 flushed before every call, for as long as the host "
+                              "needs to queue it"}
     else:
         cpu = processor()
         context |= {"device": f"{cpu}, {os.cpu_count()} cores", "cpu": cpu,
                     "timing": "wall clock, warm caches"}
     return context | extra
+
+
+def write_results(path, results):
+    """The whole file, or the one of before."""
+    beside = pathlib.Path(f"{path}.{os.getpid()}.tmp")
+    beside.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)
 
 
 def print_row(cells):
@@ -342,6 +386,7 @@ def run(options):
     if options.threads:
         torch.set_num_threads(options.threads)
     shapes = given or [parse_shape(text) for text in default_shapes(on_gpu)]
+    deadline = STARTED + (options.time_limit or math.inf)
     stopwatch = Stopwatch(torch, on_gpu)
     context = context_of(torch, on_gpu, extra)
     entries, wrong = [], False
@@ -359,10 +404,10 @@ def run(options):
                 short = f"{variant[0]}_{variant[2]}"
                 name = f"pytorch/{short}/{run_pass}/{size}"
                 try:
-                    if options.time_limit and time.monotonic() - STARTED > options.time_limit:
+                    if time.monotonic() > deadline:
                         raise Unsupported("not run: the time limit is over")
-                    seconds, calls, error, workspace = time_one(torch, stopwatch, shape, variant,
-                                                                run_pass, on_gpu)
+                    seconds, calls, error, workspace = time_one(
+                        torch, stopwatch, shape, variant, run_pass, on_gpu, deadline)
                 except (Unsupported, Wrong) as reason:
                     wrong = wrong or isinstance(reason, Wrong)
                     entries.append(left_out(name, str(reason)))
@@ -373,9 +418,8 @@ def run(options):
                 print_row([size, run_pass, short, f"{median * 1e3:.3f} ms",
                            f"{100 * statistics.stdev(seconds) / median:.1f} %",
                            f"{work / median / 1e9:,.1f} GFLOP/s", f"{error:.1e}"])
-    if options.out:
-        text = json.dumps({"context": context, "benchmarks": entries}, indent=1) + "\n"
-        pathlib.Path(options.out).write_text(text, encoding="utf-8")
+        if options.out:
+            write_results(options.out, {"context": context, "benchmarks": entries})
     return int(wrong)
 
 
@@ -390,7 +434,7 @@ def main():
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"),
                         help="auto: a GPU where PyTorch sees one")
     parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's own number by default")
-    parser.add_argument("--time-limit", type=float, help="seconds; what has not begun is left out")
+    parser.add_argument("--time-limit", type=float, help="seconds; what has not begun, or would need longer, is left out")
     parser.add_argument("--out", help="the JSON file to write")
     parser.add_argument("--context", action="append", default=[], metavar="NAME=TEXT",
                         help="goes into the JSON's context; may be repeated")

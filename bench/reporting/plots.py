@@ -42,7 +42,7 @@ TIMED = {
 TIMED_ON_GPU = {f"{chapter}/{step}": (label, color, False)
                 for chapter, step, label, color, _ in DRAWN}
 TIMED_ON_GPU |= {"cublas/fp32": ("cuBLAS and a softmax", 5, True),
-                 "pytorch/efficient_fp32": ("PyTorch, efficient", 8, True)}
+                 "pytorch/efficient_3xtf32": ("PyTorch, efficient (3xTF32)", 8, True)}
 GPU_HEADS, GPU_TOKENS = 16, 16384
 
 
