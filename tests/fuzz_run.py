@@ -41,6 +41,8 @@ SEED = 20260101
 UNIT = 2.0**-24  # half a unit in the last place, relative
 ROUNDINGS = 256 * UNIT
 TINY = 2.0**-125  # P may be flushed to zero below it
+HUGE = 1e60  # P, or its tolerance, where nothing can be said
+MOST_SLACK = 80.0  # logits that are off by more say nothing
 LARGEST = 2.0**127  # outputs are judged where their terms add up to less
 NAMED = 1e-4  # what the named cases must keep, relative to what is summed
 MOST_PRODUCT = 118  # log2 of what is multiplied by small integers: float32 can hold the products
@@ -63,7 +65,8 @@ def float32(values):
 
 
 def exp(x):
-    return math.exp(x) if x < 700 else math.inf
+    """As float64 can hold it, so that no infinity meets a 0."""
+    return math.exp(x) if x < 138 else HUGE
 
 
 def dot(a, b):
@@ -193,7 +196,9 @@ class Head:
                 column = column[:len(s)]
                 mean = dot(p, column) / total
                 away = [abs(x - mean) for x in column]
-                spread = min((exp(2 * slack) - 1) * dot(p, away) / total, max(away))
+                spread = max(away)
+                if slack < MOST_SLACK:
+                    spread = min(spread, math.expm1(2 * slack) * dot(p, away) / total)
                 o.append((mean, spread + ROUNDINGS * max(map(abs, column)) + 2.0**-140))
         return o, lse
 
@@ -208,8 +213,10 @@ class Head:
             mine = o[i * d:(i + 1) * d]
             delta, sizes = dot(grad, mine), list(map(abs, grad))
             p.append([exp(x - lse[i]) for x in row] + rest)
-            freedom = exp(self.slack[i]) - 1 + rounding
-            p_off.append([freedom * x + TINY for x in p[-1][:len(row)]] + rest)
+            slack = self.slack[i]
+            freedom = math.expm1(slack) + rounding if slack < MOST_SLACK else 0.0
+            least = TINY if slack < MOST_SLACK else HUGE
+            p_off.append([freedom * x + least for x in p[-1][:len(row)]] + rest)
             products = [dot(grad, key) - delta for key in self.v]
             reach = [dot(sizes, key) + dot(sizes, map(abs, mine)) for key in v_sizes]
             ds.append(list(map(mul, p[-1], products)))
