@@ -374,6 +374,22 @@ def saw(rng, shape):
     return scaled(q, a), scaled(k, b), scale
 
 
+def offset(rng, shape):
+    """Large logits a few units apart: what matters are the last bits of float32."""
+    *_, Nq, Nk, d = shape
+    unit = 2.0**-rng.randint(0, 7)
+    large = rng.choice([-1, 1]) * power_of_two(log_uniform(rng, 8, 2**23 * unit))
+    steps = round(8 / unit)
+    apart = [unit * rng.randint(-steps, steps) for _ in range(Nk)]
+    if d == 1:
+        queries, keys = [[rng.choice([1, 1, -1])] for _ in range(Nq)], [[large + x] for x in apart]
+    else:
+        queries = [[rng.choice([1, 1, 1, -1]), rng.randint(-2, 2)] for _ in range(Nq)]
+        keys = [[large, x] for x in apart]
+    q, k = place_both(rng, d, queries, keys)
+    return q, k, rng.choice([1.0, 1.0, 0.5, -0.25])
+
+
 def any_scale(rng, shape):
     """Any scale at all, on products that are powers of two or 0."""
     *_, Nq, Nk, d = shape
@@ -413,7 +429,7 @@ def mixture(rng, shape):
     return normal_rows(rng, Nq, d, rows), normal_rows(rng, Nk, d, keys), None
 
 
-FAMILIES = [exact_integers, ties, dominating, saw, any_scale, normal, mixture]
+FAMILIES = [exact_integers, ties, dominating, saw, offset, any_scale, normal, mixture]
 
 
 def random_case(seed):
