@@ -11,8 +11,8 @@ float32, logits to 1e5 and to 1e7. Then random ones: shapes, masks, scales (to 3
 tiny), logits to 1e38, each on some of the steps. A failure prints the line that repeats it.
 
 What is right: the formulas in float64. Where float32 can hold every logit, and every partial sum of
-it, no correct kernel has an excuse: 256 rounding errors of what is summed (ROUNDINGS), for LSE one
-unit in the last place. Elsewhere a logit may be off by four times what a plain float32 evaluation
+it, no correct kernel has an excuse: 256 rounding errors of what is summed (ROUNDINGS); LSE must be
+rounded once, for the backward pass takes it to the power of e. Elsewhere a logit may be off by four times what a plain float32 evaluation
 of the same row is off, and the outputs by what follows from that. A backward pass is judged by its
 formula on the numbers it was fed, O and the float32 LSE of the same run among them: P is
 exp(S - LSE), whatever that rounding of LSE makes of it. Rows without keys, and keys without rows,
@@ -191,7 +191,7 @@ class Head:
             p = [math.exp(x - top) for x in s]
             total = sum(p)
             level = max(abs(top), abs(top + math.log(total)))
-            lse.append((top + math.log(total), 2 * UNIT * level + 32 * UNIT + slack))
+            lse.append((top + math.log(total), UNIT * level + 32 * UNIT + slack))
             for column in self.v_columns:
                 column = column[:len(s)]
                 mean = dot(p, column) / total
@@ -378,7 +378,7 @@ def offset(rng, shape):
     """Large logits a few units apart: what matters are the last bits of float32."""
     *_, Nq, Nk, d = shape
     unit = 2.0**-rng.randint(0, 7)
-    large = rng.choice([-1, 1]) * power_of_two(log_uniform(rng, 8, 2**23 * unit))
+    large = rng.choice([-1, 1]) * power_of_two(log_uniform(rng, 2**23 * unit / 1000, 2**23 * unit))
     steps = round(8 / unit)
     apart = [unit * rng.randint(-steps, steps) for _ in range(Nk)]
     if d == 1:
