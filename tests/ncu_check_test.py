@@ -166,7 +166,8 @@ class NcuCheck(unittest.TestCase):
         with open(self.path("trace.json"), "w", encoding="utf-8") as file:
             json.dump({"launches": LAUNCHES}, file)
         ncu = self.program("ncu", f"""case "$*" in
-            *smsp__sass*) echo "==ERROR== Failed to find metric smsp__sass_l1tex_data_x.sum"; exit 1;;
+            *smsp__sass*)
+              echo "==ERROR== Failed to find metric smsp__sass_l1tex_data_x.sum"; exit 1;;
             *) cat {self.path("fewer.csv")};;
             esac\n""")
         result = self.run_script("--ncu", ncu, "--attn-cuda", self.program("attn-cuda", "exit 0\n"),
