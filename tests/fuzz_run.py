@@ -12,8 +12,8 @@ tiny), logits to 1e38, each on some of the steps. A failure prints the line that
 
 What is right: the formulas in float64. Where float32 can hold every logit, and every partial sum of
 it, no correct kernel has an excuse: 256 rounding errors of what is summed (ROUNDINGS); LSE must be
-rounded once, for the backward pass takes it to the power of e. Elsewhere a logit may be off by four times what a plain float32 evaluation
-of the same row is off, and the outputs by what follows from that. A backward pass is judged by its
+rounded once, for the backward pass raises e to it. Elsewhere a logit may be off by four times what
+a plain float32 evaluation is off, and the outputs by what follows. A backward pass is judged by its
 formula on the numbers it was fed, O and the float32 LSE of the same run among them: P is
 exp(S - LSE), whatever that rounding of LSE makes of it. Rows without keys, and keys without rows,
 give exact zeros. Not judged: what float32 cannot hold.
@@ -517,7 +517,8 @@ class Fuzz:
             result = subprocess.run([self.attn, "list", "--json"], stdout=subprocess.PIPE,
                                     text=True, check=True, timeout=TIMEOUT)
         except (OSError, subprocess.SubprocessError) as error:
-            raise Usage(f"--attn {self.options.attn}: {error}; allowed: the program attn") from error
+            raise Usage(f"--attn {self.options.attn}: {error}; "
+                        "allowed: the program attn") from error
         chapters = json.loads(result.stdout)["chapters"]
         if self.options.chapters:
             wanted = self.options.chapters.split(",")

@@ -46,7 +46,8 @@ MOST_CPU_BACKWARD_FLOPS = 3e9  # as attn_benchmarks has it, so that both time th
 # the precision's unit roundoff, 16 for the rounding of inputs to the tensor cores and of P, 256 in
 # fp32, where sums over thousands of keys and the exponential dominate. A wrong mask or scale gives
 # about 1.
-ALLOWED = {"fp32": 256 * 2.0**-24, "3xtf32": 256 * 2.0**-24, "tf32": 16 * 2.0**-11, "bf16": 16 * 2.0**-8}
+ALLOWED = {"fp32": 256 * 2.0**-24, "3xtf32": 256 * 2.0**-24, "tf32": 16 * 2.0**-11,
+           "bf16": 16 * 2.0**-8}
 
 
 class Failure(Exception):
@@ -434,7 +435,8 @@ def main():
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"),
                         help="auto: a GPU where PyTorch sees one")
     parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's own number by default")
-    parser.add_argument("--time-limit", type=float, help="seconds; what has not begun, or would need longer, is left out")
+    parser.add_argument("--time-limit", type=float,
+                        help="seconds; what has not begun, or would need longer, is left out")
     parser.add_argument("--out", help="the JSON file to write")
     parser.add_argument("--context", action="append", default=[], metavar="NAME=TEXT",
                         help="goes into the JSON's context; may be repeated")

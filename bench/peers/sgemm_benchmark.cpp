@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // How fast one large fp32 matrix product is: what kernels without tensor cores are measured by.
-// 8192 x 8192 with a long sum, which is the best cuBLAS can do, and with sums as long as d, which is
-// what Q K^T of 8192 tokens asks for.
+// 8192 x 8192 with a long sum, the best cuBLAS can do, and with sums as long as d, as Q K^T of 8192
+// tokens has them.
 #include <benchmark/benchmark.h>
 
 #include <exception>
