@@ -63,10 +63,13 @@ void backward(const BackwardArgs& args) {
       for (std::int64_t j = 0; j < visible; ++j) {
         add_scaled(grad_v + j * d, p[i * Nk + j], grad_o + i * d, d);
         ds[i * Nk + j] = p[i * Nk + j] * (ds[i * Nk + j] - delta);
-        add_scaled(grad_q + i * d, args.scale * ds[i * Nk + j], k + j * d, d);
-        add_scaled(grad_k + j * d, args.scale * ds[i * Nk + j], q + i * d, d);
+        add_scaled(grad_q + i * d, ds[i * Nk + j], k + j * d, d);
+        add_scaled(grad_k + j * d, ds[i * Nk + j], q + i * d, d);
       }
     }
+    // The scale last: scale * dS may overflow where dQ and dK, with small K and Q, do not.
+    for (std::int64_t e = 0; e < Nq * d; ++e) grad_q[e] *= args.scale;
+    for (std::int64_t e = 0; e < Nk * d; ++e) grad_k[e] *= args.scale;
   }
 }
 
