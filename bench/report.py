@@ -7,7 +7,9 @@
     bench/report.py render --check                exit status 1 if one is not what they say
 
 collect runs `attn trace` on every step of every chapter (bench/results/trace.json) and, where nvcc
-is on PATH, compiles every kernel file for a report of its registers (bench/results/ptxas.json).
+is on PATH, compiles every kernel file for a report of its registers (bench/results/ptxas.json),
+and, where nvdisasm is, of its instructions (bench/results/sass.json). `pip install
+nvidia-cuda-nvdisasm` brings that.
 bench/cpu.sh and bench/gpu.sh measure times (bench/results/<device>/<date>/). The plots go to
 bench/results/figures. A table stands in a README between two comments, and the first one names it:
 
@@ -27,8 +29,9 @@ import shutil
 import sys
 
 from reporting import RESULTS, ROOT, Failure, load, times
-from reporting.collect import collect_ptxas, collect_trace
+from reporting.collect import collect_ptxas, collect_sass, collect_trace, launches
 from reporting.plots import FOLDER, pictures
+from reporting.sass import find_nvdisasm
 from reporting.tables import table
 
 
@@ -39,12 +42,23 @@ def write_json(path, data):
 
 
 def collect(options):
-    write_json(RESULTS / "trace.json", collect_trace(options.attn))
-    nvcc = shutil.which("nvcc")
+    if options.only in (None, "trace"):
+        write_json(RESULTS / "trace.json", collect_trace(options.attn))
+    if options.only == "trace":
+        return 0
+    nvcc, nvdisasm = shutil.which("nvcc"), find_nvdisasm()
     if nvcc is None:
-        print("nvcc is not on PATH: bench/results/ptxas.json stays as it is")
-    else:
-        write_json(RESULTS / "ptxas.json", collect_ptxas(options.attn, nvcc))
+        print("nvcc is not on PATH: bench/results/ptxas.json and sass.json stay as they are")
+        return 0
+    launched = launches(options.attn)
+    if options.only in (None, "ptxas"):
+        write_json(RESULTS / "ptxas.json", collect_ptxas(launched, nvcc))
+    if options.only in (None, "sass"):
+        if nvdisasm is None:
+            print("there is no nvdisasm: bench/results/sass.json stays as it is; "
+                  "`pip install nvidia-cuda-nvdisasm` brings it")
+        else:
+            write_json(RESULTS / "sass.json", collect_sass(launched, nvcc, nvdisasm))
     return 0
 
 
@@ -123,6 +137,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("collect", help="count and compile")
     command.add_argument("--attn", default=str(ROOT / "build" / "attn"), help="the program")
+    command.add_argument("--only", choices=("trace", "ptxas", "sass"), help="one of the files")
     command.set_defaults(run=collect)
     command = commands.add_parser("render", help="fill the tables, draw the plots")
     command.add_argument("--check", action="store_true", help="change nothing")

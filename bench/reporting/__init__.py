@@ -3,6 +3,7 @@
 plots. Python's standard library is all it needs."""
 import json
 import pathlib
+import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -20,6 +21,18 @@ def load(name):
         return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}; collect first") from error
+
+
+def run(command, **options):
+    """Standard output of a command that must succeed."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    except OSError as error:
+        raise Failure(f"{command[0]}: {error.strerror}") from error
+    if result.returncode != 0:
+        said = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        raise Failure(f"{' '.join(command[:3])}: {said[-1] if said else 'failed'}")
+    return result
 
 
 def requested(counts):

@@ -3,10 +3,9 @@
 import json
 import pathlib
 import re
-import subprocess
 import tempfile
 
-from . import ROOT, SHAPE, Failure, compulsory, requested
+from . import ROOT, SHAPE, Failure, compulsory, requested, run, sass
 
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
@@ -16,18 +15,6 @@ COUNTERS = (
     "global_load_requests global_load_sectors global_read_bytes_compulsory "
     "global_write_bytes_compulsory shared_load_wavefronts shared_load_wavefronts_ideal "
     "shared_store_wavefronts shared_store_wavefronts_ideal special_functions").split()
-
-
-def run(command, **options):
-    """Standard output of a command that must succeed."""
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    except OSError as error:
-        raise Failure(f"{command[0]}: {error.strerror}") from error
-    if result.returncode != 0:
-        said = (result.stderr.strip() or result.stdout.strip()).splitlines()
-        raise Failure(f"{' '.join(command[:3])}: {said[-1] if said else 'failed'}")
-    return result
 
 
 def shape_text(shape):
@@ -141,6 +128,13 @@ def kernel_name(demangled):
     return split_outside(name, "(")[0]
 
 
+def demangle(mangled):
+    """{mangled name: kernel_name}"""
+    mangled = list(mangled)
+    names = run(["c++filt"], input="\n".join(mangled)).stdout.splitlines()
+    return {its: kernel_name(name) for its, name in zip(mangled, names, strict=True)}
+
+
 def parse_ptxas(text):
     """What `nvcc -Xptxas -v` says of each kernel; "kernel" is the mangled name."""
     kernels, entry = [], None
@@ -174,45 +168,81 @@ def compile_kernels(nvcc, source):
         report = run([nvcc, "-fatbin", str(source), "-o", f"{folder}/kernels.fatbin", "-std=c++20",
                       *generate, "-DATTN_USE_CUDA=1", f"-I{ROOT}", "-Xptxas=-v"]).stderr
     kernels = parse_ptxas(report)
-    mangled = "\n".join(kernel["kernel"] for kernel in kernels)
-    demangled = run(["c++filt"], input=mangled).stdout.splitlines()
-    for kernel, name in zip(kernels, demangled, strict=True):
-        kernel["kernel"] = kernel_name(name)
-    return kernels
+    names = demangle(kernel["kernel"] for kernel in kernels)
+    return [{**kernel, "kernel": names[kernel["kernel"]]} for kernel in kernels]
 
 
-def launched_shared_bytes(attn):
-    """{(chapter, step): {kernel: dynamic shared memory in bytes}}, for all HEAD_SIZES."""
+def launches(attn):
+    """{(chapter, step, pass): {d: what `attn trace` says of its launches}}, for all HEAD_SIZES."""
+    return {(chapter, step, name): {
+        d: trace(attn, chapter, step, name, {"B": 1, "H": 1, "Nq": 8, "Nk": 8, "d": d})["launches"]
+        for d in HEAD_SIZES} for chapter, step, name in passes(attn)[0]}
+
+
+def launched_shared_bytes(launched):
+    """{(chapter, step): {kernel: dynamic shared memory in bytes}}, in the order of launches."""
     found = {}
-    for chapter, step, name in passes(attn)[0]:
+    for (chapter, step, _), by_size in launched.items():
         kernels = found.setdefault((chapter, step), {})
-        for d in HEAD_SIZES:
-            shape = {"B": 1, "H": 1, "Nq": 8, "Nk": 8, "d": d}
-            for launch in trace(attn, chapter, step, name, shape)["launches"]:
-                kernels[launch["kernel"]] = max(launch["shared_bytes"],
-                                                kernels.get(launch["kernel"], 0))
+        for launch in (launch for its in by_size.values() for launch in its):
+            kernels[launch["kernel"]] = max(launch["shared_bytes"],
+                                            kernels.get(launch["kernel"], 0))
     return found
 
 
-def collect_ptxas(attn, nvcc):
-    """The kernels that a step launches. (A header may bring along others.)"""
-    launched = launched_shared_bytes(attn)
-    kernels = []
-    for chapter in sorted({chapter for chapter, _ in launched}):
-        steps = {step: found for (its, step), found in launched.items() if its == chapter}
-        missing = {name for found in steps.values() for name in found}
+def step_kernels(launched):
+    """[(source, {kernel: dynamic shared memory in bytes})] of every kernel file, and what its
+    steps launch. A file named after a step is that step's; any other may hold kernels of all
+    steps."""
+    by_step = launched_shared_bytes(launched)
+    for chapter in sorted({chapter for chapter, _ in by_step}):
+        steps = {step: found for (its, step), found in by_step.items() if its == chapter}
         for source in sorted((ROOT / "chapters" / chapter).glob("*.cu")):
-            print(f"ptxas {source.relative_to(ROOT)}")
-            # A file named after a step is that step's; any other may hold kernels of all steps.
             own = [steps[source.stem]] if source.stem in steps else steps.values()
-            shared_bytes = {name: size for found in own for name, size in found.items()}
-            compiled = compile_kernels(nvcc, source)
-            for name, size in shared_bytes.items():  # in the order of their launches
-                found = [kernel for kernel in compiled if kernel["kernel"] == name]
-                kernels += [{"chapter": chapter, "file": source.name, **kernel,
-                             "dynamic_shared_bytes": size} for kernel in found]
-                if found:
-                    missing.discard(name)
-        if missing:
-            raise Failure(f"{chapter}: nvcc compiled no kernel {', '.join(sorted(missing))}")
+            yield source, {name: size for found in own for name, size in found.items()}
+
+
+def collect_ptxas(launched, nvcc):
+    """The kernels that a step launches. (A header may bring along others.)"""
+    kernels, missing = [], {}
+    for source, shared_bytes in step_kernels(launched):
+        print(f"ptxas {source.relative_to(ROOT)}")
+        chapter = source.parent.name
+        compiled = compile_kernels(nvcc, source)
+        for name, size in shared_bytes.items():  # in the order of their launches
+            found = [kernel for kernel in compiled if kernel["kernel"] == name]
+            kernels += [{"chapter": chapter, "file": source.name, **kernel,
+                         "dynamic_shared_bytes": size} for kernel in found]
+            missing[chapter, name] = missing.get((chapter, name), True) and not found
+    for chapter, name in (its for its, is_missing in missing.items() if is_missing):
+        raise Failure(f"{chapter}: nvcc compiled no kernel {name}")
     return {"nvcc": nvcc_version(nvcc), "kernels": kernels}
+
+
+def disassembled(nvcc, nvdisasm, source):
+    """[{kernel, architecture, and what its code holds}] of one kernel file."""
+    kernels = []
+    for architecture in ARCHITECTURES:
+        with tempfile.TemporaryDirectory() as folder:
+            cubin = f"{folder}/kernels.cubin"
+            run([nvcc, "-cubin", str(source), "-o", cubin, "-std=c++20", "-lineinfo",
+                 f"-gencode=arch={architecture.replace('sm', 'compute')},code={architecture}",
+                 "-DATTN_USE_CUDA=1", f"-I{ROOT}"])
+            functions = sass.disassemble(nvdisasm, cubin)
+        kernels += [{"kernel": name, "architecture": architecture, **sass.describe(function)}
+                    for name, function in zip(demangle(functions).values(), functions.values())]
+    return kernels
+
+
+def collect_sass(launched, nvcc, nvdisasm):
+    """What ptxas made of the kernels that the steps launch, and which they launch."""
+    kernels = []
+    for source, shared_bytes in step_kernels(launched):
+        print(f"sass {source.relative_to(ROOT)}")
+        kernels += [{"chapter": source.parent.name, "file": source.name, **kernel}
+                    for kernel in disassembled(nvcc, nvdisasm, source)
+                    if kernel["kernel"] in shared_bytes]
+    return {"nvcc": nvcc_version(nvcc), "kernels": kernels, "launches": [
+        {"chapter": chapter, "step": step, "pass": name, "d": d,
+         "kernels": [launch["kernel"] for launch in its]}
+        for (chapter, step, name), by_size in launched.items() for d, its in by_size.items()]}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The issue estimate: how long the schedulers of a GPU are busy with the instructions that nvcc
+made of a pass, read from bench/results/sass.json. An estimate, never part of the bound.
+
+A multiprocessor has four schedulers that issue one instruction of a warp per clock each, and a
+multiply-add (FFMA) is one of them. How many FFMAs a pass needs follows from its shape: the forward
+pass makes two products of Nq x Nk x d multiply-adds, the backward pass five, or as many as its
+kernels spell out, if one computes a product again. How many instructions come with one FFMA is read
+off the code: sass.json names, for each source line that multiplies and adds in a loop, the
+straight-line code that does most of it. Every such line is one product, and all products are
+equally large. So
+
+    instructions = FFMAs of one product * sum over products of (instructions / FFMAs of its code)
+
+What this leaves out makes it too small: whatever stands outside of that straight-line code (tiles
+copied to shared memory, the softmax where it has code of its own, remainders, rows and keys that
+only fill a tile up). Waiting is left out too: it is a time for schedulers that always find a warp
+that is ready. What makes it too large: keys that a mask hides in a tile that is skipped.
+"""
+import sys
+
+from . import ROOT
+
+sys.path.insert(0, str(ROOT / "notes"))
+import tables as forms  # noqa: E402  (found by the line above)
+
+SCHEDULERS = 4  # per multiprocessor
+LANES = 32
+PRODUCTS = {"forward": 2, "backward": 5}
+# Whose code a device runs. (The T4 runs none of it.)
+ARCHITECTURE = {"H200": "sm_90a", "H100": "sm_90a", "A100": "sm_80", "RTX4090": "sm_80",
+                "RTX3090": "sm_80"}
+NO_PRODUCT = ("delta_kernel",)  # sums of d, not of d for each query and key
+
+
+def launched_kernels(sass, chapter, step, pass_name, d):
+    """[kernel's name] in the order of the launches of a step's pass for the head size d."""
+    passes = {its["d"]: its["kernels"] for its in sass["launches"]
+              if (its["chapter"], its["step"], its["pass"]) == (chapter, step, pass_name)}
+    return passes.get(min((size for size in passes if d <= size), default=None), [])
+
+
+def kernel_of(sass, chapter, step, name, architecture):
+    """The entry of sass.json: from the file named after the step, if there is such a file."""
+    found = [its for its in sass["kernels"] if its["chapter"] == chapter
+             and its["kernel"] == name and its["architecture"] == architecture]
+    own = [its for its in found if its["file"].removesuffix(".cu") == step]
+    return next(iter(own or found), None)
+
+
+def instructions_per_ffma(sass, chapter, step, pass_name, d, architecture):
+    """[instructions that come with one FFMA], product by product; empty where sass.json lacks a
+    kernel of this pass."""
+    lines = []  # (FFMAs, launch, block, instructions of the block)
+    for launch, name in enumerate(launched_kernels(sass, chapter, step, pass_name, d)):
+        kernel = kernel_of(sass, chapter, step, name, architecture)
+        if kernel is None:
+            return []
+        if name.partition("<")[0] not in NO_PRODUCT:
+            lines += [(its["ffma"], launch, its["block"], its["block_instructions"])
+                      for its in kernel["products"]]
+    if pass_name == "forward":  # a sum over a row, if there is one, has fewer FFMAs than both
+        lines = sorted(lines, key=lambda line: -line[0])[:PRODUCTS["forward"]]
+    in_block = {}
+    for ffma, launch, block, _ in lines:
+        in_block[launch, block] = in_block.get((launch, block), 0) + ffma
+    return [instructions / in_block[launch, block] for _, launch, block, instructions in lines]
+
+
+def visible_pairs(shape, mask):
+    """Pairs of a query and a key that it sees, of one head."""
+    Nq, Nk = shape["Nq"], shape["Nk"]
+    if mask == "full":
+        return Nq * Nk
+    offset = Nk - Nq if mask == "causal" else 0
+    return sum(min(max(i + offset + 1, 0), Nk) for i in range(Nq))
+
+
+def issue_estimate_seconds(chapter, step, pass_name, shape_dict, device_name, sass, *,
+                           mask="full", multiprocessors=None):
+    """Seconds that the schedulers of a device are busy with one pass, or None where sass.json has
+    no code for it (plain C++, a device that its architectures do not cover, tensor cores).
+
+    shape_dict: B, H, Nq, Nk, d. sass: what bench/results/sass.json holds. multiprocessors: how many
+    of them have work, for a grid that does not fill the device; all of them if None."""
+    device = forms.devices()[device_name]
+    architecture = ARCHITECTURE.get(device_name)
+    cost = instructions_per_ffma(sass, chapter, step, pass_name, shape_dict["d"], architecture)
+    if not cost:
+        return None
+    products = max(len(cost), PRODUCTS[pass_name])
+    pairs = visible_pairs(shape_dict, mask)
+    ffma = shape_dict["B"] * shape_dict["H"] * pairs * shape_dict["d"] / LANES
+    instructions = ffma * products * sum(cost) / len(cost)
+    rate = SCHEDULERS * (multiprocessors or device["multiprocessors"])
+    return instructions / rate / device["clocks_per_second"]
