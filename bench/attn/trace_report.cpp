@@ -52,6 +52,8 @@ constexpr Counter kCounters[] = {
     {"shared_store_bytes", &Traffic::shared_store_bytes},
     {"shared_atomic_requests", &Traffic::shared_atomic_requests},
     {"special_functions", &Traffic::special_functions},
+    {"shuffles", &Traffic::shuffles},
+    {"votes", &Traffic::votes},
 };
 static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 
@@ -159,7 +161,9 @@ void print_inside(const Trace& trace, bool styled) {
                 {"store", kRight},
                 {"atomic requests", kRight},
                 {"barriers", kRight},
-                {"special functions", kRight}});
+                {"special functions", kRight},
+                {"shuffles", kRight},
+                {"votes", kRight}});
   bool any = false;
   for_each_row(trace, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
     const std::size_t shared =
@@ -168,8 +172,8 @@ void print_inside(const Trace& trace, bool styled) {
                    wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
                    wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
                    count_text(t.shared_atomic_requests), count_text(t.barriers),
-                   count_text(t.special_functions)});
-    any = any || shared + t.barriers + t.special_functions > 0;
+                   count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes)});
+    any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
   });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
 }
@@ -183,12 +187,15 @@ void print_bound(const Trace& trace, bool styled) {
                 {"L1", kRight},
                 {"shared memory", kRight},
                 {"special functions", kRight},
+                {"shuffles", kRight},
+                {"votes", kRight},
                 {"at least", kRight}});
   const auto add_row = [&table](const std::string& name, const std::string& sms, const Parts& parts,
                                 double seconds) {
-    table.add_row({name, sms, seconds_text(parts[Resource::kL2]),
-                   seconds_text(parts[Resource::kL1]), seconds_text(parts[Resource::kShared]),
-                   seconds_text(parts[Resource::kSpecialFunctions]), seconds_text(seconds)});
+    std::vector<std::string> cells = {name, sms};
+    for (const Resource part : simt::kLaunchResources) cells.push_back(seconds_text(parts[part]));
+    cells.push_back(seconds_text(seconds));
+    table.add_row(std::move(cells));
   };
   for (const simt::LaunchBound& launch : bound.by_launch) {
     add_row(launch.kernel,
@@ -313,26 +320,28 @@ Json to_json(const LaunchRecord& launch, bool lines) {
   return json;
 }
 
-Json to_json(const Parts& parts, std::initializer_list<Resource> resources) {
+Json to_json(const Parts& parts) {
   Json json = Json::object();
-  for (const Resource resource : resources) json[to_string(resource)] = parts[resource];
+  for (const Resource part : simt::kLaunchResources) json[to_string(part)] = parts[part];
   return json;
 }
 
 Json to_json(const simt::Bound& bound) {
-  using enum Resource;
   Json launches = Json::array();
   for (const simt::LaunchBound& launch : bound.by_launch) {
     launches.push_back({{"kernel", launch.kernel},
                         {"seconds", launch.seconds},
-                        {"parts", to_json(launch.parts, {kL2, kL1, kShared, kSpecialFunctions})},
+                        {"parts", to_json(launch.parts)},
                         {"multiprocessors", launch.occupancy.multiprocessors},
                         {"blocks_per_multiprocessor", launch.occupancy.blocks_per_multiprocessor}});
   }
+  Json parts = {{to_string(Resource::kMemory), bound.parts[Resource::kMemory]}};
+  parts.update(to_json(bound.parts));
+  parts[to_string(Resource::kFlops)] = bound.parts[Resource::kFlops];
   return {{"device", bound.device},
           {"seconds", bound.seconds},
           {"limit", bound.limit},
-          {"parts", to_json(bound.parts, {kMemory, kL2, kL1, kShared, kSpecialFunctions, kFlops})},
+          {"parts", parts},
           {"launches_seconds", bound.launches},
           {"launches", launches},
           {"input_output_bytes", bound.work.bytes},

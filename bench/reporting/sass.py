@@ -10,6 +10,8 @@ from . import Failure, run
 
 INSTRUCTION_BYTES = 16  # from compute capability 7.0 on
 
+UNROLLED = 8  # as many FFMAs of one line in one block are a loop that was unrolled
+
 # What stands before the first point of an instruction's name, by kind. Moves count as integer
 # work; what is in none of the lists is "other" (constants, conversions, special registers).
 KINDS = {name: kind for kind, names in {
@@ -221,12 +223,15 @@ def loops_of(graph):
 
 
 def products_of(graph):
-    """For each source line that multiplies and adds what it loads, in a loop: the block with most
-    of the line's FFMAs, which is its main loop, unrolled, and not the remainder behind it. (A line
-    that also uses the special-function unit is an exponential or a division.)"""
+    """For each source line that multiplies and adds what it loads, in an innermost loop or one
+    that is unrolled: the block with most of the line's FFMAs, which is its main loop and not the
+    remainder behind it. (A line that also uses the special-function unit is an exponential or a
+    division.)"""
     special = {its.source for block in graph.blocks for its in block if its.kind == "special"}
-    found = {}
-    for number in sorted(set().union(*graph.loops().values())):
+    loops, found = graph.loops(), {}
+    innermost = set().union(*(body for body in loops.values()
+                              if not any(other < body for other in loops.values())))
+    for number in sorted(set().union(*loops.values())):
         block = graph.blocks[number]
         counts = count(block)
         if counts.get("shared_load", 0) + counts.get("global_load", 0) == 0:
@@ -234,6 +239,8 @@ def products_of(graph):
         lines = collections.Counter(its.source for its in block if its.kind == "ffma"
                                     and its.source is not None and its.source not in special)
         for line, ffma in lines.items():
+            if number not in innermost and ffma < UNROLLED:
+                continue
             if ffma > found.get(line, {"ffma": 0})["ffma"]:
                 found[line] = {"ffma": ffma, "block": number,
                                "block_instructions": counts["instructions"]}

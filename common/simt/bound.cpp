@@ -8,6 +8,7 @@ namespace {
 
 constexpr double kSectorBytes = 32;
 constexpr int kSchedulers = 4;  // per multiprocessor
+constexpr double kLanes = 32;
 
 double number(std::uint64_t count) { return static_cast<double>(count); }
 
@@ -43,6 +44,9 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
       requested_sectors * kSectorBytes / (sms * device.l1_bytes_per_clock) / clock;
   bound.parts[Resource::kShared] = wavefronts / (sms * device.wavefronts_per_clock) / clock;
   bound.parts[Resource::kSpecialFunctions] = number(t.special_functions) / special_rate / clock;
+  bound.parts[Resource::kShuffles] =
+      number(t.shuffles) * kLanes / (sms * device.shuffles_per_clock) / clock;
+  bound.parts[Resource::kVotes] = number(t.votes) * kLanes / (sms * device.votes_per_clock) / clock;
   bound.seconds = bound.parts[bound.parts.largest()];
   return bound;
 }
@@ -51,7 +55,7 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
 
 std::string_view to_string(Resource resource) {
   static constexpr std::string_view kNames[kResources] = {
-      "memory", "L2", "L1", "shared memory", "special functions", "FLOPs"};
+      "memory", "L2", "L1", "shared memory", "special functions", "shuffles", "votes", "FLOPs"};
   return kNames[static_cast<std::size_t>(resource)];
 }
 
@@ -112,10 +116,7 @@ Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,
   double compulsory_bytes = 0;
   for (const LaunchRecord& launch : launches) {
     const LaunchBound& one = bound.by_launch.emplace_back(bound_of_launch(launch, device));
-    for (const Resource part :
-         {Resource::kL2, Resource::kL1, Resource::kShared, Resource::kSpecialFunctions}) {
-      bound.parts[part] += one.parts[part];
-    }
+    for (const Resource part : kLaunchResources) bound.parts[part] += one.parts[part];
     bound.launches += one.seconds;
     schedulers = std::max(schedulers, one.occupancy.schedulers);
     compulsory_bytes += number(launch.traffic.global_read_bytes_compulsory +

@@ -32,9 +32,15 @@ enum class Resource {
   kL1,                // requested sectors
   kShared,            // shared wavefronts
   kSpecialFunctions,  // exponentials and the like
+  kShuffles,          // between the lanes of a warp
+  kVotes,             // of a warp
   kFlops,             // float32 multiply-adds of the problem, two FLOPs each
 };
-inline constexpr int kResources = 6;
+inline constexpr int kResources = 8;
+/// Those that a launch has a part for.
+inline constexpr std::array kLaunchResources = {Resource::kL2,       Resource::kL1,
+                                                Resource::kShared,   Resource::kSpecialFunctions,
+                                                Resource::kShuffles, Resource::kVotes};
 std::string_view to_string(Resource resource);
 
 /// Seconds, by resource.
@@ -70,7 +76,7 @@ Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& devi
 struct LaunchBound {
   std::string kernel;
   Occupancy occupancy;
-  Parts parts;         // kL2, kL1, kShared, kSpecialFunctions
+  Parts parts;         // kLaunchResources
   double seconds = 0;  // the largest part
 };
 

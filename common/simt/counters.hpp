@@ -48,6 +48,11 @@ struct Traffic {
   std::uint64_t barriers = 0;
   // Calls of functions that run on the special-function unit, summed over threads.
   std::uint64_t special_functions = 0;
+  // Instructions of a warp that exchange 32 bits per lane (__shfl_*_sync; one of 64 bits takes two)
+  // and that vote (__any_sync, __all_sync, __ballot_sync). Lanes that nothing parts execute one
+  // together, whatever their masks are.
+  std::uint64_t shuffles = 0;
+  std::uint64_t votes = 0;
 
   Traffic& operator+=(const Traffic& other);
   bool operator==(const Traffic&) const = default;

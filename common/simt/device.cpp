@@ -3,8 +3,9 @@
 // Sources.
 //   [guide]   NVIDIA, CUDA C++ Programming Guide, tables "Technical Specifications per Compute
 //             Capability" (limits, registers, threads and blocks per multiprocessor, shared memory)
-//             and "Throughput of Native Arithmetic Instructions" (float32 multiply-adds and special
-//             functions per clock: results, so a multiply-add counts as two FLOPs here). Section
+//             and "Throughput of Native Arithmetic Instructions" (float32 multiply-adds, special
+//             functions, warp shuffles and warp votes per clock: results, so a multiply-add counts
+//             as two FLOPs here, and a shuffle of a warp as 32). Section
 //             "Shared Memory" of each compute capability: 32 banks of 32 bits per clock, which is
 //             one wavefront of 128 bytes, and 1 KiB reserved per block from 8.0 on.
 //   [h200]    NVIDIA, H200 Tensor Core GPU datasheet: 141 GB, 4.8 TB/s.
@@ -61,6 +62,8 @@ constexpr DeviceDescription common(std::string_view name, std::string_view produ
   device.l1_bytes_per_clock = 128;                // [no source]
   device.wavefronts_per_clock = 1;                // [guide]
   device.special_functions_per_clock = 16;        // [guide]
+  device.shuffles_per_clock = 32;                 // [guide]
+  device.votes_per_clock = 64;                    // [guide]
   return device;
 }
 

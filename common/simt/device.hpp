@@ -40,6 +40,8 @@ struct DeviceDescription {
   int l1_bytes_per_clock;    // sectors of global accesses
   int wavefronts_per_clock;  // of shared memory
   int special_functions_per_clock;
+  int shuffles_per_clock;        // results: a warp's instruction has 32
+  int votes_per_clock;           // likewise
   int flops_per_clock;           // float32; a multiply-add is two
   int tensor_flops_per_clock;    // 16-bit inputs, float32 sums, dense
   int l2_total_bytes_per_clock;  // between L2 and all multiprocessors; 0: no limit of its own

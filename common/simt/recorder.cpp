@@ -112,9 +112,15 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
           static_cast<std::uint8_t>(bytes), kind, space});
 }
 
-void Recorder::collective(unsigned mask, bool orders_memory, std::uintptr_t return_address) {
-  append({mask, static_cast<std::uint32_t>(return_address - image_.begin), 0,
-          orders_memory ? Access::kSyncWarp : Access::kCollective, Space::kGlobal});
+void Recorder::collective(unsigned mask, bool orders_memory, std::uintptr_t return_address,
+                          WarpInstructions instructions) {
+  const Access access = orders_memory                ? Access::kSyncWarp
+                        : instructions.shuffles != 0 ? Access::kShuffle
+                        : instructions.votes != 0    ? Access::kVote
+                                                     : Access::kCollective;
+  append({mask, static_cast<std::uint32_t>(return_address - image_.begin),
+          static_cast<std::uint8_t>(instructions.shuffles + instructions.votes), access,
+          Space::kGlobal});
 }
 
 void Recorder::append(Entry entry) {
@@ -207,6 +213,7 @@ void Recorder::drain(bool to_the_end) {
 /// waits; with `force`, the first group passes as it is. Returns the lanes that passed.
 unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
   unsigned passed = 0;
+  Entry executed{};  // by all groups that pass together
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
     if (((from & ~passed) >> first & 1u) == 0) continue;
     const Entry entry = log(first).front();
@@ -227,8 +234,11 @@ unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool fo
     }
     if (entry.access == Access::kSyncWarp && detectors_) detectors_->sync_warp(group);
     passed |= group;
+    executed = entry;
     if (force) break;
   }
+  if (executed.access == Access::kShuffle) shuffles_ += executed.bytes;
+  if (executed.access == Access::kVote) votes_ += executed.bytes;
   return passed;
 }
 
@@ -294,6 +304,8 @@ void Recorder::finish() {
   if (static_touched_.end != 0) record.static_shared_bytes = static_touched_.size();
   record.traffic.barriers = barriers_;
   record.traffic.special_functions = special_functions_;
+  record.traffic.shuffles = shuffles_;
+  record.traffic.votes = votes_;
   publish(std::move(record));
 }
 

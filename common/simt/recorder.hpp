@@ -22,7 +22,16 @@
 
 namespace attn::simt {
 
-enum class Access : std::uint8_t { kLoad, kStore, kAtomic, kBlockOfCode, kCollective, kSyncWarp };
+enum class Access : std::uint8_t {
+  kLoad,
+  kStore,
+  kAtomic,
+  kBlockOfCode,
+  kCollective,  // from here on: lanes that wait for each other
+  kShuffle,
+  kVote,
+  kSyncWarp
+};
 enum class Space : std::uint8_t { kGlobal, kShared };
 
 /// One warp executing one access.
@@ -34,6 +43,12 @@ struct Request {
   unsigned lanes;                   // which lanes take part
   unsigned lane_count;              // how many
   const std::uintptr_t* addresses;  // by lane; only those of `lanes` are set
+};
+
+/// What a collective makes a warp execute.
+struct WarpInstructions {
+  std::uint8_t shuffles = 0;
+  std::uint8_t votes = 0;
 };
 
 class Arena;
@@ -71,7 +86,8 @@ class Recorder {
     append({0, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kBlockOfCode,
             Space::kGlobal});
   }
-  void collective(unsigned mask, bool orders_memory, std::uintptr_t return_address);
+  void collective(unsigned mask, bool orders_memory, std::uintptr_t return_address,
+                  WarpInstructions instructions = {});
   void special_function() { ++special_functions_; }
 
   // For detectors.
@@ -86,7 +102,7 @@ class Recorder {
   struct Entry {
     std::uintptr_t address;  // for collectives: the mask
     std::uint32_t site;
-    std::uint8_t bytes;
+    std::uint8_t bytes;  // for collectives: the warp's instructions
     Access access;
     Space space;
   };
@@ -121,6 +137,8 @@ class Recorder {
   int current_lane_ = 0;
   std::uint64_t special_functions_ = 0;
   std::uint64_t barriers_ = 0;
+  std::uint64_t shuffles_ = 0;
+  std::uint64_t votes_ = 0;
 };
 
 /// The recorder of the thread that runs now; null while none is recorded. Read by the hooks.

@@ -62,6 +62,28 @@ unsigned count_wavefronts(const Request& request, unsigned lanes) {
   return most;
 }
 
+/// Whether every active lane n asks for the same address as lane n ^ partner. A lane that is not
+/// active asks for nothing, so it agrees with everything.
+bool agree(const Request& request, unsigned partner) {
+  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
+    const auto lane = static_cast<unsigned>(std::countr_zero(rest));
+    const unsigned other = lane ^ partner;
+    if ((request.lanes >> other & 1u) != 0 && request.addresses[lane] != request.addresses[other]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// How many lanes the shared-memory unit serves together: all with up to 4 bytes each, half a warp
+/// with 8, a quarter with 16; twice as many where a load's lanes agree in pairs.
+unsigned lanes_per_phase(const Request& request) {
+  if (request.bytes < 8) return kWarpSize;
+  const unsigned lanes = request.bytes == 8 ? 16 : 8;
+  const bool pairs = request.access == Access::kLoad && (agree(request, 1) || agree(request, 2));
+  return pairs ? 2 * lanes : lanes;
+}
+
 std::mutex launches_mutex;
 std::vector<LaunchRecord> launches;
 
@@ -101,6 +123,8 @@ Traffic& Traffic::operator+=(const Traffic& o) {
   shared_atomic_requests += o.shared_atomic_requests;
   barriers += o.barriers;
   special_functions += o.special_functions;
+  shuffles += o.shuffles;
+  votes += o.votes;
   return *this;
 }
 
@@ -180,12 +204,11 @@ void Tracer::global(const Request& request, SiteTraffic& site) {
 }
 
 void Tracer::shared(const Request& request, SiteTraffic& site) {
-  // 64-bit accesses are served half a warp at a time, 128-bit ones a quarter at a time.
-  const unsigned lanes_per_phase = request.bytes >= 16 ? 8 : request.bytes == 8 ? 16 : 32;
-  const unsigned phase_mask = lanes_per_phase == 32 ? ~0u : (1u << lanes_per_phase) - 1;
+  const unsigned together = lanes_per_phase(request);
+  const unsigned phase_mask = together == kWarpSize ? ~0u : (1u << together) - 1;
   std::uint64_t wavefronts = 0;
   std::uint64_t ideal = 0;
-  for (unsigned first = 0; first < kWarpSize; first += lanes_per_phase) {
+  for (unsigned first = 0; first < kWarpSize; first += together) {
     const unsigned lanes = request.lanes & phase_mask << first;
     if (lanes == 0) continue;
     ++ideal;

@@ -35,10 +35,16 @@ int shuffle_source(WarpKind kind, int lane, int argument, int width) {
 
 bool is_shuffle(WarpKind kind) { return kind >= WarpKind::kShuffle; }
 
+WarpInstructions instructions_of(WarpKind kind, int words) {
+  if (is_shuffle(kind)) return {.shuffles = static_cast<std::uint8_t>(words), .votes = 0};
+  const bool vote = kind == WarpKind::kAny || kind == WarpKind::kAll || kind == WarpKind::kBallot;
+  return {.shuffles = 0, .votes = vote ? std::uint8_t{1} : std::uint8_t{0}};
+}
+
 }  // namespace
 
 std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value, int lane,
-                              int width, std::source_location where) {
+                              int width, std::source_location where, int words) {
   Worker& worker = Worker::running();
   Thread& self = worker.current();
   const int own = self.rank % kWarpSize;
@@ -70,7 +76,8 @@ std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value,
   if (worker.grid().recorder != nullptr) {
     worker.grid().recorder->collective(
         mask, kind == WarpKind::kSync,
-        reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+        reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)),
+        instructions_of(kind, words));
   }
   worker.suspend(State::kInCollective);
   return self.posted.value;

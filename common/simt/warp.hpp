@@ -29,9 +29,9 @@ int barrier(BarrierKind kind, int predicate, std::source_location where);
 
 /// Waits for all lanes in `mask` that have not exited. `value` is what this lane brings; the
 /// result is what the operation gives it. `lane` is CUDA's srcLane, delta or laneMask; `width` a
-/// power of two up to 32.
+/// power of two up to 32; `words` of 32 bits each hold the value.
 std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value, int lane,
-                              int width, std::source_location where);
+                              int width, std::source_location where, int words = 1);
 
 /// Lanes of this warp that have not exited.
 unsigned active_mask();
@@ -42,7 +42,8 @@ template <class T>
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
   std::uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
-  bits = warp_collective(kind, mask, bits, lane, width, where);
+  constexpr int kWords = sizeof(T) > 4 ? 2 : 1;
+  bits = warp_collective(kind, mask, bits, lane, width, where, kWords);
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }

@@ -12,12 +12,9 @@ __global__ void scale_kernel(const float* in, float* out) { out[element()] = 2 *
 
 __global__ void fill_kernel(float* out) { out[element()] = static_cast<float>(element()); }
 
-__global__ void sum_kernel(const float* in, float* out) {
-  float sum = in[element()];
-  for (int distance = 16; distance > 0; distance /= 2) {
-    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
-  }
-  if (threadIdx.x == blockDim.x - 32) out[blockIdx.x] = sum;
+__global__ void count_kernel(const float* in, float* out) {
+  const int count = __syncthreads_count(in[element()] > 0 ? 1 : 0);
+  if (threadIdx.x == 0) out[blockIdx.x] = static_cast<float>(count);
 }
 
 constexpr int kReread = 1024;  // floats
@@ -61,8 +58,8 @@ void run_fill(unsigned blocks, unsigned threads, float* out) {
   launch(fill_kernel, blocks, threads, 0, nullptr, out);
 }
 
-void run_sum(unsigned blocks, unsigned threads, const float* in, float* out) {
-  launch(sum_kernel, blocks, threads, 0, nullptr, in, out);
+void run_count(unsigned blocks, unsigned threads, const float* in, float* out) {
+  launch(count_kernel, blocks, threads, 0, nullptr, in, out);
 }
 
 void run_reread(unsigned blocks, unsigned threads, int rounds, const float* in, float* out) {

@@ -10,9 +10,9 @@ namespace attn::simt_test {
 void run_scale(unsigned blocks, unsigned threads, const float* in, float* out);
 /// out[i] = i: nothing is read.
 void run_fill(unsigned blocks, unsigned threads, float* out);
-/// out[block] = the sum of the block's part of `in` that lane 0 of its last warp gets: each warp
-/// reads 32 elements per round, and nothing but one float per block is written.
-void run_sum(unsigned blocks, unsigned threads, const float* in, float* out);
+/// out[block] = how many elements of the block's part of `in` are positive: every element is read,
+/// and one float per block is written.
+void run_count(unsigned blocks, unsigned threads, const float* in, float* out);
 /// Every thread of every block reads the same 4 KiB, one float per lane and round: L1.
 void run_reread(unsigned blocks, unsigned threads, int rounds, const float* in, float* out);
 /// Every warp reads a column of a [32][32] tile in shared memory in each round: 32 wavefronts.

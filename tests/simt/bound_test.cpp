@@ -80,7 +80,7 @@ TEST_CASE("bound: an intermediate result stays in the cache", "[simt][bound]") {
   const Bound bound = traced_bound(
       [&] {
         run_fill(kBlocks, kThreads, between.data());
-        run_sum(kBlocks, kThreads, between.data(), out.data());
+        run_count(kBlocks, kThreads, between.data(), out.data());
       },
       work);
   CHECK(bound.limit == "L2");
@@ -172,6 +172,17 @@ TEST_CASE("bound: atomics are L1 sectors and shared wavefronts", "[simt][bound]"
   CHECK(bound.parts[Resource::kShared] == about(300 / kClock));
   CHECK(bound.seconds == about(300 / kClock));
   CHECK(bound.limit == "shared memory");
+}
+
+TEST_CASE("bound: shuffles, one of a warp per clock, and votes, two", "[simt][bound]") {
+  LaunchRecord launch = empty_launch(132, 128);
+  launch.traffic.shuffles = 132 * 500;
+  launch.traffic.votes = 132 * 600;
+  const Bound bound = simt::bound_of(std::vector{launch}, {}, h200());
+  CHECK(bound.parts[Resource::kShuffles] == about(500 / kClock));
+  CHECK(bound.parts[Resource::kVotes] == about(300 / kClock));
+  CHECK(bound.seconds == about(500 / kClock));
+  CHECK(bound.limit == "shuffles");
 }
 
 TEST_CASE("bound: the A100's L2 has a limit for all multiprocessors together", "[simt][bound]") {

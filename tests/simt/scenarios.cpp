@@ -74,6 +74,10 @@ void add_test_kernels(Runner& runner) {
   for (const bool padded : {false, true}) {
     add("transpose", [&] { run_transpose(padded, x.floats(), y.floats()); });
   }
+  for (const bool pairs : {false, true}) {
+    add("product", [&] { run_product(pairs, x.floats(), y.floats(), z.floats()); });
+  }
+  add("warp instructions", [&] { run_warp_instructions(x.floats(), y.floats()); });
   add("causal columns", [&] { run_causal_columns(x.floats(), y.floats(), z.floats(), 100); });
   add("late lanes", [&] { run_late_lanes(x.floats(), y.floats(), 100); });
   add("nested loops", [&] { run_nested_loops(x.floats(), y.floats(), 100); });
@@ -136,7 +140,7 @@ std::string to_text(const simt::LaunchRecord& launch) {
   // Not static_shared_bytes: in a tile used in part it depends on where the linker put the arrays.
   std::string text = fmt::format(
       "  {} {} {} shared {} global {} {} {} {} {} {} atomic {} {} {} async {} compulsory {} {} "
-      "{} shared {} {} {} {} {} {} {} barriers {} special {}\n",
+      "{} shared {} {} {} {} {} {} {} barriers {} special {} shuffles {} votes {}\n",
       launch.kernel, to_text(launch.grid), to_text(launch.block), launch.shared_bytes,
       t.global_load_bytes, t.global_store_bytes, t.global_load_requests, t.global_store_requests,
       t.global_load_sectors, t.global_store_sectors, t.global_atomic_bytes,
@@ -144,7 +148,7 @@ std::string to_text(const simt::LaunchRecord& launch) {
       t.global_read_bytes_compulsory, t.global_write_bytes_compulsory, t.global_sectors_compulsory,
       t.shared_load_bytes, t.shared_store_bytes, t.shared_load_wavefronts,
       t.shared_load_wavefronts_ideal, t.shared_store_wavefronts, t.shared_store_wavefronts_ideal,
-      t.shared_atomic_requests, t.barriers, t.special_functions);
+      t.shared_atomic_requests, t.barriers, t.special_functions, t.shuffles, t.votes);
   // The compiler may make two accesses of one, in the head and the body of a loop: sum by line.
   using Place = std::tuple<std::string, int, std::string, int>;
   std::map<Place, simt::SiteTraffic> places;

@@ -105,6 +105,40 @@ __global__ void tiled_matmul_kernel(const float* gA, const float* gB, float* gC,
   gC[row * n + column] = sum;
 }
 
+/// The bits of `lane` at two positions, as a number.
+__device__ __forceinline__ int bits_of(int lane, int low, int high) {
+  return (lane >> low & 1) | (lane >> high & 1) << 1;
+}
+
+template <bool kPairs>
+__global__ void product_kernel(const float* gQ, const float* gK, float* gS) {
+  constexpr int kStride = kProductD + 4;  // eight rows side by side: eight times other banks
+  __align__(16) __shared__ float sQ[kProductRows * kStride];
+  __align__(16) __shared__ float sK[kProductKeys * kStride];
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int r = 0; r < kProductRows; ++r) sQ[r * kStride + lane] = gQ[r * kProductD + lane];
+  for (int r = 0; r < kProductKeys; ++r) sK[r * kStride + lane] = gK[r * kProductD + lane];
+  __syncwarp();  // both are complete
+  const int row = kPairs ? bits_of(lane, 1, 4) : lane / 8;
+  const int key = kPairs ? (lane & 1) | bits_of(lane, 2, 3) << 1 : lane % 8;
+  float s[2][2] = {};
+  for (int c = 0; c < kProductD; c += 4) {
+    float4 q[2], k[2];
+    for (int m = 0; m < 2; ++m) {
+      q[m] = *reinterpret_cast<const float4*>(sQ + (row + 4 * m) * kStride + c);
+      k[m] = *reinterpret_cast<const float4*>(sK + (key + 8 * m) * kStride + c);
+    }
+    for (int m = 0; m < 2; ++m) {
+      for (int n = 0; n < 2; ++n) {
+        s[m][n] += q[m].x * k[n].x + q[m].y * k[n].y + q[m].z * k[n].z + q[m].w * k[n].w;
+      }
+    }
+  }
+  for (int m = 0; m < 2; ++m) {
+    for (int n = 0; n < 2; ++n) gS[(row + 4 * m) * kProductKeys + key + 8 * n] = s[m][n];
+  }
+}
+
 template <int kColumns>
 __global__ void transpose_kernel(const float* in, float* out) {
   __shared__ float tile[32][kColumns];
@@ -204,6 +238,23 @@ __global__ void shuffle_rounds_kernel(const float* x, float* out, int rounds) {
   out[lane] = sum;
 }
 
+__global__ void warp_instructions_kernel(const float* x, float* out) {
+  const int lane = static_cast<int>(threadIdx.x);
+  float sum = x[lane];
+  const int positive = sum > 0.0f ? 1 : 0;
+  const int votes = __any_sync(0xFFFFFFFFu, positive) + __all_sync(0xFFFFFFFFu, positive) +
+                    static_cast<int>(__ballot_sync(0xFFFFFFFFu, positive) & 1u);
+  sum += static_cast<float>(votes);
+  sum += __shfl_sync(0xFFFFFFFFu, sum, 0);
+  sum += static_cast<float>(__shfl_xor_sync(0xFFFFFFFFu, static_cast<double>(sum), 1));
+  if (lane < 16) {
+    sum += __shfl_xor_sync(0x0000FFFFu, sum, 2);
+  } else {
+    sum -= __shfl_xor_sync(0xFFFF0000u, sum, 4);
+  }
+  out[lane] = sum;
+}
+
 __global__ void mixed_spaces_kernel(const float* x, float* out) {
   __shared__ float tile[32];
   const int lane = static_cast<int>(threadIdx.x);
@@ -298,6 +349,10 @@ void run_matmul(Matmul kind, const float* A, const float* B, float* C, int n) {
   }
 }
 
+void run_product(bool pairs, const float* Q, const float* K, float* S) {
+  launch(pairs ? product_kernel<true> : product_kernel<false>, 1, 32, 0, nullptr, Q, K, S);
+}
+
 void run_transpose(bool padded, const float* in, float* out) {
   launch(padded ? transpose_kernel<33> : transpose_kernel<32>, 1, dim3(32, 32), 0, nullptr, in,
          out);
@@ -337,6 +392,10 @@ void run_group_shuffles(const float* x, float* out, int rounds) {
 
 void run_shuffle_rounds(const float* x, float* out, int rounds) {
   launch(shuffle_rounds_kernel, 1, 32, 0, nullptr, x, out, rounds);
+}
+
+void run_warp_instructions(const float* x, float* out) {
+  launch(warp_instructions_kernel, 1, 32, 0, nullptr, x, out);
 }
 
 void run_mixed_spaces(const float* x, float* out) {

@@ -39,6 +39,16 @@ enum class Matmul { kNaive, kSwappedIndices, kTiled };
 /// C = A B, n x n, n a multiple of 32. One thread per element of C.
 void run_matmul(Matmul kind, const float* A, const float* B, float* C, int n);
 
+inline constexpr int kProductRows = 8;
+inline constexpr int kProductKeys = 16;
+inline constexpr int kProductD = 32;
+/// S = Q K^T for Q (kProductRows, kProductD), K (kProductKeys, kProductD) in shared memory, rows
+/// padded to kProductD + 4: one warp of 4 x 8 lanes, each with 2 rows and 2 keys, which it reads
+/// 16 bytes at a time. Lane l has rows and keys of number l / 8 and l % 8; with `pairs`, of the
+/// numbers made of its bits 1, 4 and 0, 2, 3, so that it shares its rows with lane l ^ 1 and its
+/// keys with lane l ^ 2.
+void run_product(bool pairs, const float* Q, const float* K, float* S);
+
 /// out = transpose of in, 32 x 32, through a [32][32] or a [32][33] shared tile.
 void run_transpose(bool padded, const float* in, float* out);
 
@@ -62,6 +72,10 @@ void run_group_shuffles(const float* x, float* out, int rounds);
 void run_shuffle_rounds(const float* x, float* out, int rounds);
 /// Lanes 0-15 load from shared memory, lanes 16-31 from global memory, through one pointer.
 void run_mixed_spaces(const float* x, float* out);
+
+/// out[lane] = what three votes, a shuffle of 32 bits and one of 64 say; then, apart from each
+/// other, the lower and the upper half of the warp shuffle among themselves.
+void run_warp_instructions(const float* x, float* out);
 
 /// data[i] += 1.
 void run_in_place(float* data, unsigned blocks, unsigned threads);
