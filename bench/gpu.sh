@@ -111,6 +111,7 @@ part() {
 run_build() {
   cmake -S "$root" -B "$build" -DATTN_CUDA=ON
   local target wanted=(attn attn-cuda attn_benchmarks-cuda attn_cublas-cuda) missing=()
+  wanted+=(attn_shared_widths-cuda)
   for id in $chapter_list; do wanted+=("ch${id:0:2}_test_cuda"); done
   for target in "${wanted[@]}"; do
     cmake --build "$build" --parallel "$cores" --target "$target" || missing+=("$target")
@@ -182,6 +183,15 @@ run_pytorch() {
   echo "$out/pytorch.json" >"$note"
 }
 
+run_widths() {
+  "$build/attn_shared_widths-cuda" "$out/shared_widths.json"
+  echo "$out/shared_widths.json" >"$note"
+  if has ncu; then  # wavefronts as the profiler counts them: one launch of five per row
+    ncu --metrics l1tex__data_pipe_lsu_wavefronts_mem_shared.sum "$build/attn_shared_widths-cuda" |
+      grep -E 'access_kernel|wavefronts' || true
+  fi
+}
+
 # Every kernel at a ragged size, once; the results are checked as well.
 run_sanitizer() {
   local tool bad=()
@@ -232,7 +242,7 @@ run_ncu() {
 
 export root build out python cores note commit chapter_list="${chapters[*]}"
 export -f say programs_of run_one_test run_google run_build run_tests run_benchmarks run_cublas \
-  run_pytorch run_sanitizer kernel_passes run_ncu
+  run_pytorch run_widths run_sanitizer kernel_passes run_ncu
 
 say "${gpu:-no GPU}; programs in $build; results in $out"
 if [[ -n $gpu && $dry_run == no ]]; then
@@ -262,6 +272,8 @@ part benchmarks "$(of 310)" run_benchmarks "every step, checked and then timed" 
 part cublas "$(of 90)" run_cublas "cuBLAS and a softmax, and SGEMM" gpu attn_cublas-cuda python3
 part pytorch "$(of 130)" run_pytorch "every back end of PyTorch, at the same sizes" gpu \
   attn_benchmarks-cuda torch
+part widths 20 run_widths "wide accesses to shared memory, beside the rule for them" gpu \
+  attn_shared_widths-cuda
 part sanitizer "$(of 120)" run_sanitizer "compute-sanitizer's four tools on every step" gpu \
   attn_benchmarks-cuda compute-sanitizer
 part ncu "$(of 180)" run_ncu "the profiler's counters against the CPU machine's" gpu \
