@@ -3,11 +3,14 @@
 """Tests of bench/report.py, and that the committed tables and counts are those of this tree.
 
 usage: report_test.py [PATH_OF_ATTN]     without a program, nothing is counted afresh
+       report_test.py --disassemble      kernels by nvcc and nvdisasm; exits with 77, which ctest
+                                         shows as Skipped, where one of the two is missing
 
 Prints every failed test, then "N passed, N failed"; exits with 1 if one failed. Needs python3 only.
 """
 import json
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -15,8 +18,10 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402  (found by the line above)
-from reporting import SHAPE, Failure, charts, collect, load, plots, times  # noqa: E402
+from reporting import (  # noqa: E402
+    SHAPE, Failure, charts, collect, issue, load, plots, sass, times)
 
+SKIPPED = 77
 SMALL = "02_naive_gpu"  # the chapter that is counted afresh
 
 # Made up, in the words of nvcc 13. The second kernel spills, the third has no "used N barriers".
@@ -38,6 +43,39 @@ ptxas info    : Function properties for _Z5firstPKfPf
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 56 registers
 """
+
+
+def sass_text():
+    """Made up, in the words of `nvdisasm -c -gi` 13: a loop that divides around two that multiply
+    and add, with 16-byte loads and, as the remainder, with 8-byte loads. At the end stand a block
+    that parted lanes of a shuffle take and a branch's other side: both jump back and make no loop.
+    Nor does the padding behind them."""
+    lines, address = [".text._Z4loopILi64EEvPf:", "_Z4loopILi64EEvPf:"], 0
+    line = '\t//## File "/src/loop.cu", line {}'
+    inlined = line + ' inlined at "/src/loop.cu", line 9'
+    for text in (
+            line.format(3), "S2R R0, SR_TID.X", "LDG.E R1, [R2.64]",
+            ".L_x_0:", line.format(4), "ISETP.GE.AND P0, PT, R0, R3, PT", "MUFU.RCP R9, R9",
+            "FFMA R9, R9, R9, R9", "@P0 BRA `(.L_x_2)",
+            ".L_x_1:", inlined.format(7), line.format(9), "LDS.128 R4, [R8]",
+            "LDS.U8 R5, [R8+0x10]", "LDS R6, [R8+0x20]", "FFMA R10, R4, R4, R10",
+            "FFMA R11, R5, R6, R11", "FADD R11, R11, 1", "@P1 BRA `(.L_x_1)",
+            ".L_x_2:", inlined.format(7), "LDS.64 R4, [R8]", "FFMA R10, R4, R4, R10",
+            line.format(5), "MUFU.RCP R9, R9", "FFMA R9, R9, R9, R9", "@!P1 BRA `(.L_x_2)",
+            line.format(11), "LDS R4, [R8]", "FFMA R9, R4, R9, R9", "@P3 BRA `(.L_x_6)",
+            "BRA.DIV UR4, `(.L_x_4)",
+            ".L_x_3:", "SHFL.BFLY PT, R1, R1, 0x1, 0x1f", "BAR.SYNC.DEFER_BLOCKING 0x0",
+            "STS [R8], R1", "IMAD.MOV.U32 R1, RZ, RZ, R2", "@P2 BRA `(.L_x_0)",
+            "STG.E [R2.64], R1", "EXIT",
+            ".L_x_4:", "WARPSYNC.COLLECTIVE R1, `(.L_x_3)", "BRA `(.L_x_3)",
+            ".L_x_6:", "MOV R1, R2", "BRA `(.L_x_3)",
+            ".L_x_5:", "BRA `(.L_x_5)", "NOP", "NOP"):
+        if text.startswith((".", "\t")):
+            lines.append(text)
+        else:
+            lines.append(f"        /*{address:04x}*/          {text} ;")
+            address += 16
+    return "\n".join(lines)
 
 
 def entry(kernel, architecture, registers, barriers, shared=0, stack=0, spills=0):
@@ -126,6 +164,122 @@ def ptxas_text():
         entry("_Z6secondILi64EEvPf", "sm_80", 255, 2, stack=40, spills=92),
         entry("_Z5firstPKfPf", "sm_90a", 56, 0),
     ], found
+
+
+def sass_loops():
+    (name, function), = sass.parse(sass_text()).items()
+    assert name == "_Z4loopILi64EEvPf"
+    found = sass.describe(function)
+    kinds = set(sass.KINDS.values()) | {"other"}
+    assert sum(found.get(kind, 0) for kind in kinds) == found["instructions"] == 34, found
+    assert found["code_bytes"] == 16 * 36
+    assert found["loops"] == [
+        {"copies": 1, "depth": 1, "innermost": False, "instructions": 15, "integer": 3,
+         "special": 1, "ffma": 2, "control": 5, "shuffle": 1, "barrier": 1, "shared_store": 1,
+         "shared_load": 1, "shared_load_4_bytes": 1},
+        {"copies": 1, "depth": 2, "innermost": True, "instructions": 7, "ffma": 2, "fp32": 1,
+         "control": 1, "shared_load": 3, "shared_load_16_bytes": 1, "shared_load_1_bytes": 1,
+         "shared_load_4_bytes": 1},
+        {"copies": 1, "depth": 2, "innermost": True, "instructions": 5, "ffma": 2, "control": 1,
+         "special": 1, "shared_load": 1, "shared_load_8_bytes": 1}], found["loops"]
+    # The line of the innermost function, its main loop and not the remainder, and no division.
+    product, = found["products"]
+    del product["block"]
+    assert product == {"file": "loop.cu", "line": 7, "ffma": 2, "block_instructions": 7}, product
+
+
+def sass_copies():
+    """Loops that agree share an entry."""
+    short = "\n".join(line for line in sass_text().replace("LDS.64", "LDS.128").splitlines()
+                      if not re.search(r"LDS.U8|LDS R6|FFMA R11|FADD R11|MUFU|FFMA R9", line))
+    (_, function), = sass.parse(short).items()
+    loops = sass.describe(function)["loops"]
+    assert [loop["copies"] for loop in loops] == [1, 2], loops
+
+
+def made_up_sass():
+    def product(line, ffma, block, instructions):
+        return {"file": "k.cu", "line": line, "ffma": ffma, "block": block,
+                "block_instructions": instructions}
+
+    def kernel(name, products, file="k.cu"):
+        return {"chapter": "98_made_up", "file": file, "kernel": name, "architecture": "sm_90a",
+                "products": products}
+
+    def launch(step, name, kernels, d=64):
+        return {"chapter": "98_made_up", "step": step, "pass": name, "d": d, "kernels": kernels}
+
+    return {"kernels": [
+        # Two products, 8 instructions with 2 FFMAs each; and a line that is none of them.
+        kernel("forward<64>", [product(1, 2, 0, 8), product(2, 2, 5, 8), product(3, 1, 5, 8)]),
+        kernel("forward<64>", [product(1, 4, 0, 8), product(2, 4, 1, 8)], "own.cu"),
+        kernel("delta_kernel", [product(9, 1, 0, 100)]),
+        kernel("keys", [product(n, 1, n // 3, 6) for n in range(4)]),  # three share a block
+        kernel("queries", [product(n, 1, 0, 6) for n in range(3)]),
+    ], "launches": [launch("one", "forward", ["forward<64>"]),
+                    launch("own", "forward", ["forward<64>"]),
+                    launch("one", "forward", ["forward<128>"], d=128),
+                    launch("one", "backward", ["delta_kernel", "keys"]),
+                    launch("two", "backward", ["delta_kernel", "keys", "queries"])]}
+
+
+def issue_estimates():
+    shape = {"B": 2, "H": 3, "Nq": 512, "Nk": 1024, "d": 64}
+    ffma = 6 * 512 * 1024 * 64 / 32  # of a warp, for one product
+    slots = 4 * 132 * 1980e6
+
+    def estimate(step, name, device="H200", **more):
+        options = {key: more.pop(key) for key in ("mask", "multiprocessors") if key in more}
+        return issue.issue_estimate_seconds("98_made_up", step, name, {**shape, **more}, device,
+                                            made_up_sass(), **options)
+
+    def close(got, expected):
+        assert abs(got / expected - 1) < 1e-9, (got, expected)
+
+    close(estimate("one", "forward"), ffma * 2 * 4 / slots)
+    close(estimate("own", "forward"), ffma * 2 * 2 / slots)  # the file named after the step
+    close(estimate("one", "forward", d=40), ffma * 40 / 64 * 2 * 4 / slots)  # the kernel for 64
+    close(estimate("one", "backward"), ffma * 5 * (3 * 2 + 6) / 4 / slots)
+    close(estimate("two", "backward"), ffma * (3 * 2 + 6 + 3 * 2) / slots)
+    assert estimate("one", "forward", d=128) is None  # not disassembled
+    assert estimate("none", "forward") is None
+    assert estimate("one", "forward", device="T4") is None
+    seen = (512 * 512 + 512 * 513 / 2) / (512 * 1024)  # bottom-right
+    close(estimate("one", "forward", mask="causal", multiprocessors=66),
+          ffma * 2 * 4 / slots * 2 * seen)
+    close(estimate("one", "forward", mask="causal top-left"),
+          ffma * 2 * 4 / slots * (512 * 513 / 2) / (512 * 1024))
+
+
+def committed_sass():
+    """The estimates that the committed code gives are no less than the FLOPs alone need."""
+    committed = load("sass")
+    for its in committed["launches"]:
+        shape = {"B": 1, "H": 16, "Nq": 4096, "Nk": 4096, "d": its["d"]}
+        seconds = issue.issue_estimate_seconds(its["chapter"], its["step"], its["pass"], shape,
+                                               "H200", committed)
+        assert seconds is not None, its
+        products = issue.PRODUCTS[its["pass"]]
+        assert seconds >= 16 * products * 4096 * 4096 * its["d"] / (132 * 128 * 1980e6), its
+
+
+def disassembled_kernels():
+    """Where nvcc and nvdisasm are: what every version makes of the naive kernels."""
+    nvcc, nvdisasm = shutil.which("nvcc"), sass.find_nvdisasm()
+    if nvcc is None or nvdisasm is None:
+        print(f"skipped: no {'nvcc' if nvcc is None else 'nvdisasm'}")
+        return SKIPPED
+    source = report.ROOT / "chapters" / SMALL / "forward.cu"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    kernels = collect.disassembled(nvcc, nvdisasm, source)
+    assert len(kernels) == 3 * len(collect.ARCHITECTURES), kernels
+    for kernel in kernels:
+        assert any("ffma" in loop and "global_load" in loop for loop in kernel["loops"]), kernel
+        assert len(kernel["products"]) == (kernel["kernel"] != "softmax_kernel"), kernel
+        for its in kernel["products"]:
+            assert its["file"] == source.name and "+=" in lines[its["line"] - 1], its
+    print(f"{len(kernels)} kernels disassembled")
+    return 0
 
 
 def kernel_names():
@@ -255,10 +409,12 @@ def committed_registers():
 
 
 def main():
+    if sys.argv[1:] == ["--disassemble"]:
+        return disassembled_kernels()
     attn = sys.argv[1] if len(sys.argv) > 1 else None
-    tests = [(test, ()) for test in (ptxas_text, kernel_names, tables, times_tables, stale_tables,
-                                     bad_markers, pictures, pictures_of_gpus, committed_tables,
-                                     committed_plots, committed_registers)]
+    tests = [(test, ()) for test in (
+        ptxas_text, sass_loops, sass_copies, issue_estimates, committed_sass, kernel_names, tables, times_tables, stale_tables, bad_markers, pictures, pictures_of_gpus,
+        committed_tables, committed_plots, committed_registers)]
     if attn:
         tests += [(test, (attn,)) for test in (committed_steps, committed_counts)]
     failed = 0
