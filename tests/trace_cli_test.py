@@ -18,7 +18,8 @@ LAUNCH_KEYS = (
     "shared_store_wavefronts_ideal barriers"
 ).split()
 COUNTERS = LAUNCH_KEYS[4:]
-PART_NAMES = ["memory", "L2", "L1", "shared memory", "special functions", "FLOPs"]
+PART_NAMES = ["memory", "L2", "L1", "shared memory", "special functions", "shuffles", "votes",
+              "FLOPs"]
 
 
 def trace(cli, *arguments):
@@ -57,6 +58,17 @@ def counts(cli):
         compulsory = total["global_read_bytes_compulsory"] + total["global_write_bytes_compulsory"]
         assert abs(bound["cold_cache_estimate_seconds"] - compulsory / 4.8e12) < 1e-18
 
+    def warp_instructions():
+        """Chapter 04: five shuffles for each score, and they cost an H200 more than its L1."""
+        result = trace(cli, "04", "--shape", "N=64,d=64")
+        assert result["total"]["shuffles"] == 5 * 64 * 64 and result["total"]["votes"] == 0
+        assert sum(launch["shuffles"] for launch in result["launches"]) == 5 * 64 * 64
+        assert result["bound"]["limit"] == "shuffles", result["bound"]
+        text = cli.succeed("trace", "04", "--shape", "N=64,d=64")
+        inside, bound = text[text.index("Inside"):].split("Lower bound")
+        assert "shuffles" in inside and "20,480" in inside, text
+        assert "set by shuffles" in bound and "votes" not in bound, text
+
     def devices():
         seconds = {}
         for device in ("H200", "H100", "A100", "RTX4090", "RTX3090", "T4"):
@@ -73,6 +85,7 @@ def counts(cli):
         assert masked["total"]["global_load_bytes"] < 0.6 * full["total"]["global_load_bytes"]
 
     cli.test("the lesson's counts", lesson)
+    cli.test("shuffles", warp_instructions)
     cli.test("the bound and its parts", bound)
     cli.test("devices", devices)
     cli.test("--causal", causal)

@@ -260,13 +260,23 @@ def find_nvdisasm():
     """The program's path, or None: the CUDA Toolkit has it, and so has the Python package
     nvidia-cuda-nvdisasm, which does not put it on PATH."""
     try:
+        return find_tool("nvdisasm")
+    except Failure:
+        return None
+
+
+def find_tool(name):
+    """The path of nvdisasm or cuobjdump."""
+    try:
         import nvidia  # pylint: disable=import-outside-toplevel
         folders = [f"{folder}/{cuda}/bin" for folder in nvidia.__path__
-                   for cuda in ("cu13", "cuda_nvdisasm")]
+                   for cuda in ("cu13", f"cuda_{name}")]
     except ImportError:
         folders = []
-    return shutil.which("nvdisasm") or next(
-        filter(None, (shutil.which("nvdisasm", path=folder) for folder in folders)), None)
+    for folder in (None, *folders):
+        if found := shutil.which(name, path=folder):
+            return found
+    raise Failure(f"no {name}; `pip install nvidia-cuda-{name}` brings it")
 
 
 def disassemble(nvdisasm, cubin):
