@@ -10,7 +10,7 @@
 // Warps that issue such an access again and again fill the shared-memory unit, which serves one
 // wavefront per clock. So clocks per access are wavefronts, unless something else is slower: the
 // way back into the registers is at most 128 bytes wide, which would make every 128-bit load take
-// four clocks. The profiler then still tells: one launch per row below, kAccesses accesses each,
+// four clocks. The profiler then still tells: five launches for each row, kAccesses accesses each,
 //   ncu --metrics l1tex__data_pipe_lsu_wavefronts_mem_shared.sum attn_shared_widths-cuda
 #include <array>
 #include <cerrno>
