@@ -184,9 +184,11 @@ run_pytorch() {
 }
 
 run_widths() {
-  "$build/attn_shared_widths-cuda" "$out/shared_widths.json"
-  echo "$out/shared_widths.json" >"$note"
-  if has ncu; then  # wavefronts as the profiler counts them: one launch of five per row
+  local json=$out/shared/widths.json  # report.py takes $out/*.json for times
+  mkdir -p "$out/shared"
+  "$build/attn_shared_widths-cuda" "$json"
+  echo "$json" >"$note"
+  if has ncu; then  # wavefronts as the profiler counts them: five launches for each row
     ncu --metrics l1tex__data_pipe_lsu_wavefronts_mem_shared.sum "$build/attn_shared_widths-cuda" |
       grep -E 'access_kernel|wavefronts' || true
   fi
