@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "common/simt/image.hpp"
 #include "common/simt/stacks.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -123,6 +124,18 @@ void* Arena::allocate(std::size_t bytes, std::string_view label) {
   return nullptr;
 }
 
+std::uintptr_t Arena::shift_of_variables() {
+  const AddressRange range = program_variables();
+  const std::uintptr_t offset = range.begin % kGap;  // as far into a sector here as there
+  if (variables_ == 0) {
+    void* stand_in = allocate(range.size() + offset, "a __device__ variable");
+    variables_ = reinterpret_cast<std::uintptr_t>(stand_in);
+    allocated_bytes_ -= range.size() + offset;
+    initialised_.set(variables_, range.size() + offset);
+  }
+  return variables_ + offset - range.begin;
+}
+
 bool Arena::release(void* pointer) {
   const std::lock_guard lock(mutex_);
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
@@ -175,6 +188,12 @@ std::string Arena::name_of(std::uintptr_t address) const {
   auto entry = live_.upper_bound(address);
   if (entry == live_.begin()) return "global memory";
   --entry;
+  if (entry->first == variables_) {
+    const AddressRange range = program_variables();
+    const std::uintptr_t variable = address - variables_ - range.begin % kGap + range.begin;
+    const Symbol symbol = symbol_at(variable);
+    return fmt::format("__device__ variable {} at byte {}", symbol.name, variable - symbol.begin);
+  }
   return fmt::format("{} at byte {}", entry->second.label, address - entry->first);
 }
 

@@ -49,6 +49,9 @@ class Arena {
   /// are not used again until the arena has been gone through once, so that a use after free is
   /// seen.
   void* allocate(std::size_t bytes, std::string_view label);
+  /// What to add to the address of a program's variable (image.hpp) to get the arena's address that
+  /// stands for it. Its bytes there are never used, only what the machine notes about them.
+  std::uintptr_t shift_of_variables();
   /// False if the pointer is not the start of a live allocation.
   bool release(void* pointer);
 
@@ -87,6 +90,7 @@ class Arena {
   std::map<std::uintptr_t, Allocation> freed_;  // until their addresses are used again
   std::uintptr_t next_;
   std::size_t allocated_bytes_ = 0;
+  std::uintptr_t variables_ = 0;  // the allocation that stands for the program's variables
 };
 
 }  // namespace attn::simt

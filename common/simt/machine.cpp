@@ -110,7 +110,8 @@ void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
 }
 
 std::mutex detections_mutex;
-std::vector<Detection> all_detections;
+// Never destroyed: a program may ask for them at its very end.
+std::vector<Detection>& all_detections = *new std::vector<Detection>;
 std::mutex launch_mutex;  // one grid at a time, as in one CUDA stream
 
 }  // namespace
@@ -172,7 +173,10 @@ void* dynamic_shared_memory() { return Worker::running().shared_memory(); }
 int barrier(BarrierKind kind, int predicate, std::source_location where) {
   Worker& worker = Worker::running();
   Posted& posted = worker.current().posted;
-  posted = {.where = where, .value = predicate != 0 ? 1u : 0u, .barrier_kind = kind};
+  posted = {.where = where,
+            .site = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)),
+            .value = predicate != 0 ? 1u : 0u,
+            .barrier_kind = kind};
   worker.suspend(State::kAtBarrier);
   return static_cast<int>(Worker::running().current().posted.value);
 }

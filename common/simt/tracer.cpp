@@ -85,7 +85,8 @@ unsigned lanes_per_phase(const Request& request) {
 }
 
 std::mutex launches_mutex;
-std::vector<LaunchRecord> launches;
+// Never destroyed: a program may ask for them at its very end.
+std::vector<LaunchRecord>& launches = *new std::vector<LaunchRecord>;
 
 const char* access_name(Access access, Space space) {
   switch (access) {

@@ -29,6 +29,8 @@ enum class State : std::uint8_t {
   kReady,         // can run
   kAtBarrier,     // waits for the block
   kInCollective,  // waits for lanes of its warp
+  kConverging,    // waits until no other lane of its warp can move
+  kYielding,      // lets the other lanes of its warp go first
   kLogFull,       // waits until the recorder has read its log
   kDone,
 };
@@ -36,6 +38,7 @@ enum class State : std::uint8_t {
 /// What a thread brings to a barrier or a warp collective, and what it gets back.
 struct Posted {
   std::source_location where;
+  std::uintptr_t site = 0;  // code address
   std::uint64_t value = 0;  // in: its contribution; out: its result
   unsigned mask = 0;
   int lane = 0;
@@ -85,14 +88,13 @@ class Worker {
   const GridRun& grid() const { return *grid_; }
   uint3 block() const { return block_; }
   void* shared_memory() { return shared_memory_; }
+  /// Gives the other lanes of the warp a turn first.
+  void yield() { suspend(State::kYielding); }
   /// Back to the scheduler until `state` has been resolved.
   void suspend(State state);
   /// A detector found something that the kernel cannot continue after: records it, stops the
   /// launch, and never returns to the kernel.
   [[noreturn]] void stop(Detection detection);
-
-  /// Lanes of the current thread's warp that have not exited.
-  unsigned active_mask() const;
 
   int thread_count() const { return thread_count_; }
   const Thread& thread(int rank) const { return threads_[static_cast<std::size_t>(rank)]; }
@@ -104,10 +106,12 @@ class Worker {
   void resume(Thread& thread);
   void run_warp(int warp);
   bool resolve_collectives(int warp);
+  bool converge(int warp);
   bool complete(const Thread& thread, int warp) const;
   void finish_collective(int warp, unsigned mask);
   void report_absent_lane(const Thread& thread, int source) const;
   void release_barrier();
+  bool same_within_warps() const;
   void report_stuck();
   std::span<Thread> warp_threads(int warp);
   const std::vector<int>& order(int n, std::uint64_t salt);
