@@ -19,8 +19,9 @@ struct Detection {
   std::string thread;  // "(17,0,0)"
   std::string file;    // source file of the access, empty if unknown
   int line = 0;
-  std::string what;    // the access, and the other party where there is one
-  std::string advice;  // one sentence: what to look for
+  std::string what;      // the access, and the other party where there is one
+  std::string advice;    // one sentence: what to look for
+  bool warning = false;  // legal, but often a mistake: fails nothing
 };
 
 /// All of it in a few lines, for people.

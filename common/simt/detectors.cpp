@@ -39,6 +39,14 @@ const char* access_name(Access access) {
 /// std::has_single_bit counts bits through a library call on plain x86-64.
 bool one_lane(unsigned lanes) { return (lanes & (lanes - 1)) == 0; }
 
+bool stores_differ(const Request& request, unsigned lanes) {
+  const std::uint32_t value = request.values[std::countr_zero(lanes)];
+  for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+    if (request.values[std::countr_zero(rest)] != value) return true;
+  }
+  return false;
+}
+
 /// Shadows of one OS thread's shared memory, static or dynamic.
 struct RangeShadow {
   explicit RangeShadow(AddressRange range)
@@ -174,7 +182,7 @@ void Detectors::check_races(const Request& request) {
       const std::uintptr_t from = std::max(word, address) - word;
       const std::uintptr_t to = std::min(word + 4, end) - word;
       const auto bytes = static_cast<std::uint8_t>((1u << to) - (1u << from));
-      check_word(request, words.of(word), words.stored(word), group, bytes);
+      check_word(request, words, word, group, bytes);
     }
   }
 }
@@ -195,8 +203,9 @@ bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
   return true;
 }
 
-void Detectors::check_word(const Request& request, WordHistory& word, std::uint32_t& stored,
+void Detectors::check_word(const Request& request, Histories& words, std::uintptr_t address,
                            unsigned lanes, std::uint8_t bytes) {
+  WordHistory& word = words.of(address);
   const auto overlaps = [bytes](const LastAccess& access) { return (access.bytes & bytes) != 0; };
   // Shared memory is another memory in every block.
   const bool global = request.space == Space::kGlobal;
@@ -206,19 +215,16 @@ void Detectors::check_word(const Request& request, WordHistory& word, std::uint3
   const bool store = request.access == Access::kStore;
   const bool load = request.access == Access::kLoad;
 
-  const std::uint32_t value = store ? request.values[std::countr_zero(lanes)] : 0;
   bool mixed = false;
   if (store && !one_lane(lanes)) {
-    for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
-      mixed = mixed || request.values[std::countr_zero(rest)] != value;
-    }
+    mixed = stores_differ(request, lanes);
     LastAccess same = {};
     remember(same, request, lanes & (lanes - 1), bytes);
     report_race(request, lanes & ~(lanes - 1), same, "write", false, !mixed);
   }
   if (overlaps(word.write)) {
-    const bool same_value =
-        store && !mixed && !word.write.mixed && word.write.bytes == bytes && stored == value;
+    const bool same_value = store && !mixed && !word.write.mixed && word.write.bytes == bytes &&
+                            words.stored(address) == request.values[std::countr_zero(lanes)];
     if (in_other_block(word.write.interval)) {
       report_race(request, lanes, word.write, "write", true, same_value);
     } else if (!ordered(word.write, lanes)) {
@@ -258,7 +264,7 @@ void Detectors::check_word(const Request& request, WordHistory& word, std::uint3
   } else if (store) {
     remember(word.write, request, lanes, bytes);
     word.write.mixed = mixed;
-    stored = value;
+    words.stored(address) = request.values[std::countr_zero(lanes)];
   } else {
     keep_foreign(word.atomic, word.foreign_atomic, word.foreign_atomic_site);
     remember(word.atomic, request, lanes, bytes);
@@ -321,6 +327,7 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
             "the kernel into two launches."
           : "Put a __syncthreads between the two (within one warp, a __syncwarp), or an atomic.";
   if (same_value) {
+    found.warning = true;
     found.what = fmt::format(
         "write of {}; {} writes the same value to it at {}:{}",
         request.space == Space::kGlobal ? Arena::get().name_of(address) : "shared memory", party,

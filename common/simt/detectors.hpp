@@ -78,7 +78,7 @@ class Detectors {
  private:
   void check_initialised(const Request& request);
   void check_races(const Request& request);
-  void check_word(const Request& request, WordHistory& word, std::uint32_t& stored, unsigned lanes,
+  void check_word(const Request& request, Histories& words, std::uintptr_t address, unsigned lanes,
                   std::uint8_t bytes);
   bool ordered(const LastAccess& earlier, unsigned lanes) const;
   void remember(LastAccess& last, const Request& request, unsigned lanes, std::uint8_t bytes) const;

@@ -24,10 +24,10 @@ namespace attn::simt {
 namespace {
 
 [[noreturn]] void refuse(const LaunchConfig& config, cudaError_t error, const std::string& why) {
-  throw Error(
-      ErrorKind::kDeviceFailure,
+  throw LaunchRefused(
       fmt::format("{}:{}: launch of {}: {} ({})", config.where.file_name(), config.where.line(),
-                  function_name(config.kernel), cudaGetErrorString(error), why));
+                  kernel_name(config), cudaGetErrorString(error), why),
+      error);
 }
 
 void check_limits(const LaunchConfig& config) {
@@ -110,8 +110,11 @@ void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
 }
 
 std::mutex detections_mutex;
-// Never destroyed: a program may ask for them at its very end.
-std::vector<Detection>& all_detections = *new std::vector<Detection>;
+// Made on first use, so that they outlive whoever asked for them before.
+std::vector<Detection>& all_detections() {
+  static std::vector<Detection> detections;
+  return detections;
+}
 std::mutex launch_mutex;  // one grid at a time, as in one CUDA stream
 
 }  // namespace
@@ -123,16 +126,20 @@ Options& options() {
 
 void report(Detection detection) {
   const std::lock_guard lock(detections_mutex);
-  all_detections.push_back(std::move(detection));
+  all_detections().push_back(std::move(detection));
 }
 
 std::vector<Detection> take_detections() {
   const std::lock_guard lock(detections_mutex);
-  return std::exchange(all_detections, {});
+  return std::exchange(all_detections(), {});
 }
 
 LaunchProgress launch_progress() {
   return {std::min(next_block.load(), block_count.load()), block_count.load()};
+}
+
+std::string kernel_name(const LaunchConfig& config) {
+  return config.name != nullptr ? config.name : function_name(config.kernel);
 }
 
 std::string to_string(uint3 i) { return fmt::format("({},{},{})", i.x, i.y, i.z); }
@@ -140,13 +147,14 @@ std::string to_string(uint3 i) { return fmt::format("({},{},{})", i.x, i.y, i.z)
 Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::string kind,
                        std::source_location where) {
   return Detection{.kind = std::move(kind),
-                   .kernel = function_name(grid.config.kernel),
+                   .kernel = kernel_name(grid.config),
                    .block = to_string(block),
                    .thread = to_string(thread),
                    .file = where.file_name(),
                    .line = static_cast<int>(where.line()),
                    .what = {},
-                   .advice = {}};
+                   .advice = {},
+                   .warning = false};
 }
 
 void run_grid(const LaunchConfig& config, void (*body)(void*), void* data) {

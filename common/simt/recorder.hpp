@@ -135,9 +135,9 @@ class Recorder {
   };
 
   void append(Entry entry);
-  std::uintptr_t variable(std::uintptr_t address, std::size_t bytes, Access kind,
-                          std::uintptr_t return_address);
-  void note_stored_value();
+  [[gnu::cold]] std::uintptr_t variable(std::uintptr_t address, std::size_t bytes, Access kind,
+                                        std::uintptr_t return_address);
+  [[gnu::noinline]] void note_stored_value();
   /// Reads as far as the order of requests is certain; all of it if `to_the_end`.
   void drain(bool to_the_end);
   void serve(unsigned lanes);
@@ -154,16 +154,16 @@ class Recorder {
   AddressRange image_, static_shared_, dynamic_shared_;
   AddressRange static_touched_{~std::uintptr_t{0}, 0};  // the static shared memory in use
   std::unique_ptr<std::array<Log, kWarpSize>> logs_;
+  const void* unseen_store_ = nullptr;  // the address of the store that the log's end announces
+  int current_lane_ = 0;
   // What each store of the logs has stored; in use while the detectors are on.
   std::unique_ptr<std::array<std::array<std::uint32_t, kLogEntries>, kWarpSize>> stored_;
-  const void* unseen_store_ = nullptr;  // the address of the store that the log's end announces
   std::uint32_t unknown_value_ = 0;
   std::vector<Departure> departures_;  // by rank
   std::uint64_t intervals_ = 0;
   std::set<std::string> warnings_;
   std::span<Thread> lanes_;
   int warp_ = 0;
-  int current_lane_ = 0;
   std::uint64_t special_functions_ = 0;
   std::uint64_t barriers_ = 0;
   std::uint64_t shuffles_ = 0;

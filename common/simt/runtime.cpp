@@ -109,7 +109,10 @@ const char* cudaGetErrorString(cudaError_t error) {
 
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
-void attn::simt::remember_launch_failure() { last_error = launch_error = cudaErrorLaunchFailure; }
+void attn::simt::remember_failed_launch(cudaError_t error, bool began) {
+  last_error = error;
+  if (began) launch_error = error;
+}
 
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
   if (pointer == nullptr) return result(cudaErrorInvalidValue);

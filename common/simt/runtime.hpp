@@ -31,9 +31,9 @@ cudaError_t cudaGetLastError();
 /// The same without the reset.
 cudaError_t cudaPeekAtLastError();
 namespace attn::simt {
-/// For launches that do not throw: makes the last error, and what every later synchronisation
-/// returns, cudaErrorLaunchFailure.
-void remember_launch_failure();
+/// For launches that do not throw: makes this the last error and, of a launch that began, what
+/// every later synchronisation returns.
+void remember_failed_launch(cudaError_t error, bool began);
 }  // namespace attn::simt
 
 enum cudaMemcpyKind {
@@ -118,7 +118,8 @@ template <class T>
 cudaError_t cudaMemcpyFromSymbol(void* to, const T& symbol, std::size_t bytes,
                                  std::size_t offset = 0,
                                  cudaMemcpyKind /*kind*/ = cudaMemcpyDeviceToHost) {
-  return copy_from_variable(to, &symbol, sizeof(T), bytes, offset);
+  return copy_from_variable(to, const_cast<const void*>(static_cast<const volatile void*>(&symbol)),
+                            sizeof(T), bytes, offset);
 }
 template <class T>
 cudaError_t cudaGetSymbolAddress(void** pointer, T& symbol) {

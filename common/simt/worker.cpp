@@ -249,6 +249,7 @@ void Worker::release_barrier() {
       }
       if (grid_->recorder != nullptr) {
         detection.kind = "barriers on two lines";
+        detection.warning = true;
         detection.what += ": whole warps each, which GPUs since Volta let pass";
         detection.advice = "CUDA's guide forbids it: move the __syncthreads out of the branch.";
         grid_->recorder->warn(std::move(detection));

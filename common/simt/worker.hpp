@@ -13,10 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "common/attention.hpp"
 #include "common/memory.hpp"
 #include "common/simt/fiber.hpp"
 #include "common/simt/launch.hpp"
 #include "common/simt/options.hpp"
+#include "common/simt/runtime.hpp"
 #include "common/simt/warp.hpp"
 
 namespace attn::simt {
@@ -132,6 +134,14 @@ class Worker {
 
 /// "(17,0,0)"
 std::string to_string(uint3 index);
+std::string kernel_name(const LaunchConfig& config);
+
+/// A launch that run_grid() did not begin.
+struct LaunchRefused : Error {
+  LaunchRefused(const std::string& message, cudaError_t reason)
+      : Error(ErrorKind::kDeviceFailure, message), error(reason) {}
+  cudaError_t error;
+};
 
 /// A detection at `thread`, with kernel, block, thread and the source line filled in.
 Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::string kind,

@@ -41,6 +41,7 @@ void check_reports(const std::vector<Detection>& detections, const std::string& 
   for (const Detection& detection : detections) {
     CAPTURE(to_string(detection));
     CHECK(detection.kind == kind);
+    CHECK(detection.warning == (kind == "same value" || kind == "barriers on two lines"));
     CHECK(detection.file == foreign_kernels_file());
     CHECK(std::count(lines.begin(), lines.end(), detection.line) == 1);
     CHECK_FALSE(detection.advice.empty());

@@ -11,10 +11,11 @@
 
 namespace attn::simt {
 
-/// Runs the grid. What stops it is printed, and from then on an error that cudaGetLastError() and
-/// cudaDeviceSynchronize() tell, as on a GPU.
+/// Runs the grid. What stops it is printed, and is from then on the error that cudaGetLastError()
+/// tells, and cudaDeviceSynchronize() if the grid had begun, as on a GPU.
 void run_program_grid(const LaunchConfig& config, void (*body)(void*), void* data);
 
+/// A kernel function with its launch configuration, to be called.
 template <class... Parameters>
 class Chevrons {
  public:
@@ -36,6 +37,38 @@ class Chevrons {
 
  private:
   void (*kernel_)(Parameters...);
+  LaunchConfig config_;
+};
+
+/// The same for a kernel template whose arguments follow from the call: `kernel` is a lambda that
+/// makes it.
+template <class Kernel>
+class DeducedChevrons {
+ public:
+  DeducedChevrons(const char* name, Kernel kernel, dim3 grid, dim3 block,
+                  std::size_t shared_bytes = 0, cudaStream_t /*stream*/ = nullptr,
+                  std::source_location where = std::source_location::current())
+      : kernel_(kernel),
+        config_{.name = name,
+                .grid = grid,
+                .block = block,
+                .shared_bytes = shared_bytes,
+                .where = where} {}
+
+  template <class... Args>
+  void operator()(Args... args) const {
+    const auto call = [ this, args... ]() __attribute__((no_sanitize("thread"))) {
+      kernel_(args...);
+    };
+    run_program_grid(
+        config_, [](void* data) __attribute__((no_sanitize("thread"))) {
+          (*static_cast<decltype(call)*>(data))();
+        },
+        const_cast<void*>(static_cast<const void*>(&call)));
+  }
+
+ private:
+  Kernel kernel_;
   LaunchConfig config_;
 };
 

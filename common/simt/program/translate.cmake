@@ -3,7 +3,8 @@
 # cmake -DFROM=<file.cu> -DTO=<file.cpp> -P translate.cmake
 #
 # Writes a CUDA file as C++ for the CPU machine, line for line. Four things are not C++:
-#   kernel<<<grid, block>>>(args)        becomes  Chevrons(kernel, grid, block)(args)
+#   kernel<<<grid, block>>>(args)        becomes  Chevrons(kernel, grid, block)(args), and for a
+#                                        template without its arguments a DeducedChevrons
 #   extern __shared__ float s[];         becomes  float* const s = ...;
 #   the same in the first column         becomes  #define s ..., for all functions that follow
 #   __noinline__                         becomes  g++'s attribute
@@ -12,6 +13,16 @@ file(READ ${FROM} text)
 
 set(name "[A-Za-z_][A-Za-z0-9_]*")
 set(arguments "<([^<>;{}]|<[^<>;{}]*>)*>")
+string(REGEX MATCHALL "template[ \t]*<[^;{}()]*>[^;{}]*__global__[^;{}]*\\{" templates "${text}")
+foreach(template IN LISTS templates)
+  string(REGEX REPLACE "__launch_bounds__[ \t\r\n]*\\([^()]*\\)" "" template "${template}")
+  if(template MATCHES "(${name})[ \t\r\n]*\\(")
+    set(kernel ${CMAKE_MATCH_1})
+    string(REGEX REPLACE "([^A-Za-z0-9_])${kernel}[ \t\r\n]*<<<"
+      "\\1 ::attn::simt::DeducedChevrons(\"${kernel}\", [](auto... a) { ${kernel}(a...); }, "
+      text "${text}")
+  endif()
+endforeach()
 string(REGEX REPLACE "((${name}::)*${name}([ \t]*${arguments})?)[ \t\r\n]*<<<"
   " ::attn::simt::Chevrons(\\1, " text "${text}")
 string(REGEX REPLACE ">>>([ \t\r\n]*)\\(" ")\\1(" text "${text}")

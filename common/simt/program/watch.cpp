@@ -70,6 +70,8 @@ class Watch {
     const char* setting = std::getenv("ATTN_WATCH");
     on_ = setting == nullptr || std::string_view(setting) != "0";
     options().detectors = options().tracer = on_;
+    take_launches();  // what these keep is made now, so that it is there until the end
+    device_memory().take_detections();
   }
   ~Watch() {
     if (!on_) return;
