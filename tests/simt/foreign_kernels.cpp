@@ -88,7 +88,7 @@ __global__ void intrinsics_kernel(const float* x, float* y) {
 /// Copies x to y with a cache hint on each side.
 __global__ void hints_kernel(const float* x, float* y) {
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
-  __stcs(y + i, __ldcs(x + i));
+  __stcs(y + i, __ldcs(x + i));  // bug: hints
 }
 
 // --- variables ----------------------------------------------------------------------------------

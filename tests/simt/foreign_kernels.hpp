@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Kernels in other people's style: what they use that the chapters' kernels do not.
+// Kernels in other people's style: what they use that the chapters' kernels do not. A comment
+// `bug: <name>` marks the line that a report, or the counters, must name.
 #pragma once
 
 #include <string>

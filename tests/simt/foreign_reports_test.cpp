@@ -13,6 +13,7 @@ namespace {
 
 struct Outcome {
   simt::Traffic traffic;
+  std::vector<simt::SiteTraffic> sites;
   std::vector<float> y;
   std::vector<Detection> detections;
 };
@@ -29,7 +30,8 @@ Outcome watch(const std::string& name, unsigned blocks, unsigned threads) {
   simt::options().tracer = false;
   const std::vector<simt::LaunchRecord> launches = simt::take_launches();
   REQUIRE(launches.size() == 1);
-  return {launches.front().traffic, out.read(), device_memory().take_detections()};
+  return {launches.front().traffic, launches.front().sites, out.read(),
+          device_memory().take_detections()};
 }
 
 /// All reports are of this kind, at a marked line, and the last marked line is named.
@@ -65,6 +67,11 @@ TEST_CASE_METHOD(EveryOrder, "cache hints are accesses at the kernel's line", "[
   CHECK(outcome.traffic.global_load_sectors == 16);
   CHECK(outcome.traffic.global_store_requests == 4);
   CHECK(outcome.traffic.global_store_bytes == 4 * 128);
+  REQUIRE(outcome.sites.size() == 2);
+  for (const simt::SiteTraffic& site : outcome.sites) {
+    CHECK(site.file == foreign_kernels_file());
+    CHECK(site.line == line_of(foreign_kernels_file(), "hints"));
+  }
 }
 
 TEST_CASE_METHOD(EveryOrder, "variables count as global memory, constants do not",
