@@ -17,7 +17,6 @@ __device__ __forceinline__ void load_tile(float* sTile, int stride, const float*
                                           std::int64_t rows_left, std::int64_t d) {
   static_assert(kRows % (kThreads / 32) == 0 && kColumns % 32 == 0);
   constexpr int kWarps = kThreads / 32;
-  constexpr int kUnroll = kColumns == 32 ? 8 : 4;  // rows: 8 to 16 loads of a thread under way
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
   // 64-bit arithmetic is twice the instructions: once here, not once per element.
@@ -25,7 +24,8 @@ __device__ __forceinline__ void load_tile(float* sTile, int stride, const float*
   const int width = static_cast<int>(d) - lane;                                 // columns inside
   gRows += warp * d + lane;
   sTile += warp * stride + lane;
-#pragma unroll kUnroll
+// 8 to 16 loads of a thread are under way at a time.
+#pragma unroll (kColumns == 32 ? 8 : 4)
   for (int r = 0; r < kRows; r += kWarps) {
     for (int c = 0; c < kColumns; c += 32) {
       float value = 0.0f;
