@@ -25,7 +25,7 @@ __device__ __forceinline__ void load_tile(float* sTile, int stride, const float*
   gRows += warp * d + lane;
   sTile += warp * stride + lane;
 // 8 to 16 loads of a thread are under way at a time.
-#pragma unroll (kColumns == 32 ? 8 : 4)
+#pragma unroll(kColumns == 32 ? 8 : 4)
   for (int r = 0; r < kRows; r += kWarps) {
     for (int c = 0; c < kColumns; c += 32) {
       float value = 0.0f;
