@@ -203,7 +203,9 @@ void print_bound(const Trace& trace, bool styled) {
             launch.parts, launch.seconds);
   }
   if (bound.by_launch.size() > 1) add_row("one after the other", "", bound.parts, bound.launches);
-  fmt::print("Lower bound on {}: {}, set by {}\n{}", device.product,
+  const std::string many =
+      trace.times_heads == 1 ? "" : fmt::format(" for {} times these heads", trace.times_heads);
+  fmt::print("Lower bound on {}{}: {}, set by {}\n{}", device.product, many,
              io::human_seconds(bound.seconds), bound.limit, table.to_string(styled));
   fmt::print(
       "The whole pass: {} for its inputs and outputs ({}) at {:.3g} TB/s, {} for {:.3g} FLOPs.\n",
@@ -213,7 +215,8 @@ void print_bound(const Trace& trace, bool styled) {
       bound.work.flops);
   fmt::print("Cold-cache estimate, no bound: {} for the compulsory {} at {:.3g} TB/s.\n\n",
              io::human_seconds(bound.cold_estimate),
-             io::human_bytes(compulsory_bytes(trace.total())),
+             io::human_bytes(compulsory_bytes(trace.total()) *
+                             static_cast<std::uint64_t>(trace.times_heads)),
              device.memory_bytes_per_second / 1e12);
 }
 
@@ -404,6 +407,7 @@ Json to_json(const Trace& trace, bool lines) {
       {"total", counters(trace.total())},
       {"detections", detections},
       {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
+      {"times_heads", trace.times_heads},
       {"mask", to_string(trace.mask)},
       {"damage", trace.damage}};
 }
