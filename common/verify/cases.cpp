@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 namespace attn::verify {
@@ -53,6 +54,7 @@ class Builder {
   Builder(const Support& support, std::span<const int> tile_edges, Pass pass, std::uint64_t seed)
       : support_(support), edges_(edges_or_default(tile_edges)), seed_(seed) {
     for (const InputKind kind : kAllInputKinds) {
+      if (kind == InputKind::kHuge) continue;  // has cases of its own, at the table's end
       if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
     }
   }
@@ -187,14 +189,14 @@ void add_starters(Builder& builder) {
   }
 }
 
-/// Every input distribution with every mask, with more keys than queries, fewer and as many (in a
+/// These input distributions with every mask, with more keys than queries, fewer and as many (in a
 /// thin table each of these with another mask), at a d whose default scale is a power of two.
-void add_distributions(Builder& builder, bool thin) {
+void add_distributions(Builder& builder, std::span<const InputKind> kinds, bool thin) {
   const std::int64_t T = builder.edges().back();
   const Shape shapes[] = {make_shape(1, 1, 7, T + 3, 16), make_shape(1, 1, T + 2, 5, 16),
                           make_shape(1, 2, 12, 12, 64)};
   std::size_t turn = 0;
-  for (const InputKind kind : builder.kinds()) {
+  for (const InputKind kind : kinds) {
     for (const Shape& shape : shapes) {
       for (const Mask mask : masks_of(turn++, thin)) builder.add(shape, mask, kind, 0);
     }
@@ -224,16 +226,18 @@ std::vector<Case> case_table(const Support& support, std::span<const int> tile_e
   const std::vector<std::int64_t> sizes = sizes_around(builder.edges());
   const std::vector<std::int64_t> dims = head_dimensions(support);
   add_starters(builder);
-  add_distributions(builder, extent == Extent::kThin);
+  const bool thin = extent == Extent::kThin;
+  add_distributions(builder, builder.kinds(), thin);
   builder.add_grouped();
   add_extremes(builder);
   if (extent == Extent::kFull) {
     add_full_product(builder, sizes, dims);
   } else {
-    add_covering_array(builder, sizes, dims, extent == Extent::kThin);
+    add_covering_array(builder, sizes, dims, thin);
     add_large_d(builder, dims);
     add_long_rows(builder);
   }
+  add_distributions(builder, std::array{InputKind::kHuge}, thin);
   return builder.take();
 }
 
