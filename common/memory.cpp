@@ -61,8 +61,9 @@ class HostMemory final : public Memory {
 
 std::string to_string(const Detection& d) {
   const std::string where = d.file.empty() ? "" : fmt::format("\n  at    {}:{}", d.file, d.line);
-  return fmt::format("{}: kernel {}, block {}, thread {}{}\n  what  {}\n  try   {}", d.kind,
-                     d.kernel, d.block, d.thread, where, d.what, d.advice);
+  return fmt::format("{}{}: kernel {}, block {}, thread {}{}\n  what  {}\n  try   {}",
+                     d.warning ? "warning: " : "", d.kind, d.kernel, d.block, d.thread, where,
+                     d.what, d.advice);
 }
 
 Memory& host_memory() {

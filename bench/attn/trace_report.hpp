@@ -11,6 +11,7 @@
 #define ATTN_CAN_TRACE 0
 #endif
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -35,8 +36,10 @@ struct Trace {
   bool stopped = false;  // a detector stopped a launch: the counts are those of the ones before it
   simt::Bound bound;     // of the whole pass; of nothing if it was stopped
 
-  simt::Traffic total() const;
-  bool clean() const { return detections.empty() && damage.empty(); }
+  bool clean() const {
+    const auto is_warning = [](const Detection& detection) { return detection.warning; };
+    return std::all_of(detections.begin(), detections.end(), is_warning) && damage.empty();
+  }
 };
 
 /// Tables for people; `styled` for a terminal.

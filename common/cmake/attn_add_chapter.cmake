@@ -30,10 +30,28 @@ function(attn_add_cpu_kernel target kernel)
   get_filename_component(name ${kernel} NAME_WE)
   cmake_path(ABSOLUTE_PATH kernel OUTPUT_VARIABLE path)
   set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}/${name}.cpu.cpp)
-  file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"@path@\"\n" @ONLY)
-  set_source_files_properties(${wrapper} PROPERTIES OBJECT_DEPENDS ${path})
+  set(script ${PROJECT_SOURCE_DIR}/common/cmake/wrap_kernel.cmake)
+  add_custom_command(OUTPUT ${wrapper}
+    COMMAND ${CMAKE_COMMAND} -DKERNEL=${path} -DWRAPPER=${wrapper} -P ${script}
+    DEPENDS ${path} ${script} COMMENT "Wrapping ${name}.cu for g++" VERBATIM)
   set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS}")
   target_sources(${target} PRIVATE ${wrapper})
+endfunction()
+
+# A program of the reader's own: one .cu with a main(), run on the CPU machine, its kernels watched
+# and its launches printed at its end; and, where nvcc is found, <name>-cuda for a GPU.
+function(attn_add_watched_program name source)
+  if(ATTN_HAS_SIMT)
+    add_executable(${name} ${PROJECT_SOURCE_DIR}/common/simt/watch_program.cpp)
+    attn_add_cpu_kernel(${name} ${source})
+    target_link_libraries(${name} PRIVATE attn_simt)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  endif()
+  if(ATTN_CUDA_FOUND)
+    add_executable(${name}-cuda ${source})
+    target_link_libraries(${name}-cuda PRIVATE attn_device_cuda)
+    set_target_properties(${name}-cuda PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  endif()
 endfunction()
 
 # A program that checks one Chapter record and exits with 1 if it is wrong.

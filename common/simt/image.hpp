@@ -33,6 +33,10 @@ struct SourceLine {
 /// addr2line; without that tool the file stays empty). Answers are remembered.
 SourceLine source_line(std::uintptr_t return_address);
 
+/// The last source line of the straight-line code that goes on at this return address: of its branch,
+/// or of its `return`. Where the end of that code is not known, the line at the address itself.
+SourceLine last_line_from(std::uintptr_t return_address);
+
 /// The kernel's name without namespaces and parameters: "scores_kernel". Template arguments stay.
 std::string function_name(const void* function);
 

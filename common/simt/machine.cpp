@@ -81,6 +81,14 @@ unsigned worker_count(std::uint64_t blocks) {
   return static_cast<unsigned>(std::min<std::uint64_t>(workers, blocks));
 }
 
+std::int64_t allowed_steps() {
+  if (options().steps > 0) return options().steps;
+  const char* setting = std::getenv("ATTN_SIMT_STEPS");
+  const std::int64_t steps = setting != nullptr ? std::atoll(setting) : 0;
+  if (steps > 0) return std::min(steps, kUncounted);
+  return std::clamp(options().expected_steps, kSteps, kUncounted);
+}
+
 // The running launch; one grid at a time.
 std::atomic<std::uint64_t> next_block{0};
 std::atomic<std::uint64_t> block_count{0};
@@ -110,7 +118,13 @@ void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
 }
 
 std::mutex detections_mutex;
-std::vector<Detection> all_detections;
+
+// Made on first use, so that they outlive whoever asked for them before.
+std::vector<Detection>& all_detections() {
+  static std::vector<Detection> detections;
+  return detections;
+}
+
 std::mutex launch_mutex;  // one grid at a time, as in one CUDA stream
 
 }  // namespace
@@ -122,12 +136,12 @@ Options& options() {
 
 void report(Detection detection) {
   const std::lock_guard lock(detections_mutex);
-  all_detections.push_back(std::move(detection));
+  all_detections().push_back(std::move(detection));
 }
 
 std::vector<Detection> take_detections() {
   const std::lock_guard lock(detections_mutex);
-  return std::exchange(all_detections, {});
+  return std::exchange(all_detections(), {});
 }
 
 LaunchProgress launch_progress() {
@@ -145,14 +159,15 @@ Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::stri
                    .file = where.file_name(),
                    .line = static_cast<int>(where.line()),
                    .what = {},
-                   .advice = {}};
+                   .advice = {},
+                   .warning = false};
 }
 
 void run_grid(const LaunchConfig& config, void (*body)(void*), void* data) {
   check_limits(config);
   const std::lock_guard lock(launch_mutex);
   const std::uint64_t blocks = std::uint64_t{config.grid.x} * config.grid.y * config.grid.z;
-  GridRun grid{.config = config, .body = body, .data = data};
+  GridRun grid{.config = config, .body = body, .data = data, .steps = allowed_steps()};
   if (!Recorder::wanted()) {
     run_blocks(grid, blocks, worker_count(blocks));
     return;

@@ -15,6 +15,10 @@ namespace attn::simt {
 
 constinit thread_local Recorder* active_recorder = nullptr;
 
+const char* access_name(Access access) {
+  return access == Access::kLoad ? "read" : access == Access::kStore ? "write" : "atomic";
+}
+
 bool Recorder::wanted() {
 #if defined(__SANITIZE_ADDRESS__)
   return false;  // kernels are compiled without hooks: what is left to see would be half the story
@@ -36,6 +40,8 @@ Recorder::~Recorder() = default;
 
 void Recorder::begin_block(Worker& worker) {
   worker_ = &worker;
+  steps_ = 0;
+  last_site_ = before_code_ = {};
   static_shared_ = thread_locals();
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
@@ -63,6 +69,7 @@ void Recorder::end_warp() { drain(/*to_the_end=*/true); }
 
 void Recorder::enter(Thread& thread) {
   current_lane_ = thread.rank % kWarpSize;
+  rank_ = static_cast<std::size_t>(thread.rank);
   active_recorder = this;
 }
 
@@ -70,12 +77,13 @@ void Recorder::leave() { active_recorder = nullptr; }
 
 void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
                       std::uintptr_t return_address) {
+  step(return_address);
   Space space = Space::kGlobal;
   if (arena_.contains(address)) {
     if (detectors_ && !arena_.is_allocated(address, bytes)) {
       stop_at("out of bounds", return_address,
-              fmt::format("global {} of {} bytes, {}", kind == Access::kLoad ? "load" : "store",
-                          bytes, arena_.describe(address, bytes)),
+              fmt::format("{} of {} bytes: {}", access_name(kind), bytes,
+                          arena_.describe(address, bytes)),
               "Compare the index with the array's size, and look at ragged tiles and row strides.");
     }
   } else if (static_shared_.contains(address)) {
@@ -85,10 +93,11 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
   } else if (address - dynamic_shared_.begin < kLargestSharedBytesPerBlock) {
     space = Space::kShared;
     if (address + bytes > dynamic_shared_.end) {
-      stop_at(
-          "out of bounds", return_address,
-          fmt::format("shared access runs past the launch's {} bytes", grid_.config.shared_bytes),
-          "Compare the shared_bytes of the launch with what the kernel lays out.");
+      stop_at("out of bounds", return_address,
+              fmt::format("{} of {} bytes at byte {} of the {} bytes of dynamic shared memory",
+                          access_name(kind), bytes, address - dynamic_shared_.begin,
+                          grid_.config.shared_bytes),
+              "Compare the shared_bytes of the launch with what the kernel lays out.");
     }
   } else {
     const Fiber& fiber = worker_->current().fiber;
@@ -98,7 +107,7 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     if (image_.contains(address) && kind == Access::kLoad) return;  // a constant
     stop_at("out of bounds", return_address,
             fmt::format("{} of {} bytes at an address that is neither global nor shared memory",
-                        kind == Access::kLoad ? "load" : "store", bytes),
+                        access_name(kind), bytes),
             "A kernel may use pointers from cudaMalloc only; is this one a host pointer, or null?");
   }
   if (bytes <= 16 && (bytes & (bytes - 1)) == 0 && (address & (bytes - 1)) != 0) {
@@ -292,6 +301,26 @@ void Recorder::stop_at(std::string kind, std::uintptr_t return_address, std::str
   found.what = std::move(what);
   found.advice = std::move(advice);
   worker_->stop(std::move(found));
+}
+
+void Recorder::barrier_after_return(const Thread& waiting, const Thread& returned,
+                                    int returned_count) {
+  const std::source_location& where = waiting.posted.where;
+  if (!detectors_ || !warned_.insert(where.line()).second) return;
+  const auto rank = static_cast<std::size_t>(returned.rank);
+  const std::uint32_t site = before_code_[rank] != 0 ? before_code_[rank] : last_site_[rank];
+  const SourceLine there = last_line_from(image_.begin + site);
+  Detection found =
+      detection_at(grid_, worker_->block(), waiting.index, "barrier after a return", where);
+  found.warning = true;
+  found.what = fmt::format(
+      "this thread waits here; thread {}{} had returned at {}:{}", to_string(returned.index),
+      returned_count > 1 ? fmt::format(" and {} more", returned_count - 1) : "", there.file,
+      there.line);
+  found.advice =
+      "Legal, since a barrier waits for the threads that are left; but what the others should have "
+      "loaded is missing. Let every thread come to the barrier, and guard the work instead.";
+  report(std::move(found));
 }
 
 void Recorder::finish() {

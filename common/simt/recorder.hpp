@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 
 #include "common/simt/counters.hpp"
@@ -33,6 +34,8 @@ enum class Access : std::uint8_t {
   kSyncWarp
 };
 enum class Space : std::uint8_t { kGlobal, kShared };
+/// "read", "write" or "atomic".
+const char* access_name(Access access);
 
 /// One warp executing one access.
 struct Request {
@@ -50,6 +53,8 @@ struct WarpInstructions {
   std::uint8_t shuffles = 0;
   std::uint8_t votes = 0;
 };
+
+inline constexpr std::size_t kLargestBlock = 1024;  // threads
 
 class Arena;
 class Detectors;
@@ -76,6 +81,8 @@ class Recorder {
   void leave();
   /// Reads the logs of lanes that wait for room in theirs; true if one may go on.
   bool make_room();
+  /// A barrier opens that some threads do not come to, because they have returned.
+  void barrier_after_return(const Thread& waiting, const Thread& returned, int returned_count);
   /// Publishes the launch's counters.
   void finish();
 
@@ -83,6 +90,8 @@ class Recorder {
   void access(std::uintptr_t address, std::size_t bytes, Access kind,
               std::uintptr_t return_address);
   void block_of_code(std::uintptr_t return_address) {
+    before_code_[rank_] = last_site_[rank_];
+    step(return_address);
     append({0, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kBlockOfCode,
             Space::kGlobal});
   }
@@ -115,6 +124,12 @@ class Recorder {
     const Entry& front() const { return entries[static_cast<std::size_t>(head)]; }
   };
 
+  /// Counts a step of the block, which may not take more than so many.
+  void step(std::uintptr_t return_address) {
+    last_site_[rank_] = static_cast<std::uint32_t>(return_address - image_.begin);
+    if (++steps_ > grid_.steps) [[unlikely]]
+      worker_->stop_endless(return_address);
+  }
   void append(Entry entry);
   /// Reads as far as the order of requests is certain; all of it if `to_the_end`.
   void drain(bool to_the_end);
@@ -139,6 +154,12 @@ class Recorder {
   std::uint64_t barriers_ = 0;
   std::uint64_t shuffles_ = 0;
   std::uint64_t votes_ = 0;
+  std::int64_t steps_ = 0;  // of the block that runs
+  // Each thread's last code address, and the one before it entered the last piece of code: where it
+  // decided to return, once it has returned.
+  std::array<std::uint32_t, kLargestBlock> last_site_{}, before_code_{};
+  std::size_t rank_ = 0;       // of the thread that runs
+  std::set<unsigned> warned_;  // lines of barriers that somebody did not come to
 };
 
 /// The recorder of the thread that runs now; null while none is recorded. Read by the hooks.

@@ -23,7 +23,7 @@ cudaError_t result(cudaError_t error) {
 bool is_device_range(const void* pointer, std::size_t bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   const Arena& arena = Arena::get();
-  return arena.contains(address) && arena.is_allocated(address, bytes);
+  return arena.contains(address) && arena.holds(address, bytes);
 }
 
 }  // namespace
@@ -80,11 +80,12 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 
-cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes, std::source_location where,
+                       std::size_t element) {
   if (pointer == nullptr) return result(cudaErrorInvalidValue);
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
-  *pointer = Arena::get().allocate(bytes, "an allocation");
+  *pointer = Arena::get().allocate(bytes, {}, element, where);
   return result(*pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <source_location>
 
 #include "common/simt/vector_types.hpp"
 
@@ -36,10 +37,14 @@ enum cudaMemcpyKind {
 using cudaStream_t = struct CudaStream*;
 using cudaEvent_t = struct CudaEvent*;
 
-cudaError_t cudaMalloc(void** pointer, std::size_t bytes);
+// The machine remembers where an array was allocated, and how wide its elements are, for reports.
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes,
+                       std::source_location where = std::source_location::current(),
+                       std::size_t element = 0);
 template <class T>
-cudaError_t cudaMalloc(T** pointer, std::size_t bytes) {
-  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes);
+cudaError_t cudaMalloc(T** pointer, std::size_t bytes,
+                       std::source_location where = std::source_location::current()) {
+  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes, where, sizeof(T));
 }
 cudaError_t cudaFree(void* pointer);
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);

@@ -85,7 +85,12 @@ unsigned lanes_per_phase(const Request& request) {
 }
 
 std::mutex launches_mutex;
-std::vector<LaunchRecord> launches;
+
+// Made on first use, so that it outlives whoever asked for it before.
+std::vector<LaunchRecord>& recorded_launches() {
+  static std::vector<LaunchRecord> launches;
+  return launches;
+}
 
 const char* access_name(Access access, Space space) {
   switch (access) {
@@ -130,12 +135,12 @@ Traffic& Traffic::operator+=(const Traffic& o) {
 
 std::vector<LaunchRecord> take_launches() {
   const std::lock_guard lock(launches_mutex);
-  return std::exchange(launches, {});
+  return std::exchange(recorded_launches(), {});
 }
 
 void publish(LaunchRecord record) {
   const std::lock_guard lock(launches_mutex);
-  launches.push_back(std::move(record));
+  recorded_launches().push_back(std::move(record));
 }
 
 Tracer::Tracer(std::uintptr_t image_base) : image_base_(image_base), arena_(Arena::get()) {
