@@ -33,7 +33,8 @@ bool one_lane(unsigned lanes) { return (lanes & (lanes - 1)) == 0; }
 
 /// What mends a race depends on who races: two writers need an owner, a writer and a reader an order,
 /// and between blocks of one launch there is no order.
-const char* advice_for(Access access, std::string_view other_access, bool other_block) {
+const char* advice_for(Access access, std::string_view other_access, bool other_block,
+                       bool same_line) {
   if (access == Access::kAtomic || other_access == "atomic") {
     return other_block
                ? "Make the plain access an atomic too, or move it into a launch of its own."
@@ -44,9 +45,13 @@ const char* advice_for(Access access, std::string_view other_access, bool other_
                ? "One element, two writing blocks: does the grid cover it twice, or does an index "
                  "reach too far? Give it one owner, or use an atomic. No barrier reaches another "
                  "block."
-               : "One element, two writers: does an index reach too far, or is a guard missing? "
+           : same_line
+               ? "One element, two writers: does an index reach too far, or is a guard missing? "
                  "Give "
-                 "it one owner, or use an atomic. A barrier would only decide who comes last.";
+                 "it one owner, or use an atomic. A barrier would only decide who comes last."
+               : "Is one of the two lines meant to come later? Then a __syncthreads goes between "
+                 "them. "
+                 "Otherwise give the element one owner.";
   }
   return other_block
              ? "Blocks run in any order, and no barrier reaches another block: let the block read "
@@ -316,7 +321,8 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
   found.what = fmt::format("{} of {}; {} has a {} of it at {}:{}, and nothing orders the two",
                            access_name(request.access), place_of(request, lane), party,
                            other_access, there.file, there.line);
-  found.advice = advice_for(request.access, other_access, other_block);
+  found.advice = advice_for(request.access, other_access, other_block,
+                            found.file == there.file && found.line == there.line);
   report(std::move(found));
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -68,6 +69,8 @@ std::string describe(const std::vector<Goal>& goals) {
   if (goals.empty()) return {};
   std::string text;
   std::optional<Medal> best;
+  const Medal first = *std::find_if(std::begin(kMedals), std::end(kMedals),
+                                    [&goals](Medal medal) { return has_goals(goals, medal); });
   bool all_so_far = true;
   for (const Medal medal : kMedals) {
     for (const Goal& goal : goals) {
@@ -79,8 +82,9 @@ std::string describe(const std::vector<Goal>& goals) {
                                                          goal.missed - 1, goal.cases));
     }
     all_so_far = all_so_far && met(goals, medal);
-    // Being right is what stands before the first medal that counts something.
-    if (all_so_far && has_goals(goals, medal)) best = medal;
+    // A medal before the first that counts something is for being right.
+    const bool counts = has_goals(goals, medal);
+    if (all_so_far && (counts || medal < first)) best = medal;
   }
   return text + (best ? fmt::format("  medal: {}\n", to_string(*best)) : "  no medal yet\n");
 }

@@ -262,6 +262,7 @@ TEST_CASE_METHOD(EveryOrder, "the advice fits the kind of race", "[simt][detecto
   };
   check_advice("shared_read_after_write", "__syncthreads", "owner");
   check_advice("shared_atomic_then_read", "an atomic too", "owner");
+  check_advice("shared_write_same", "A barrier would only decide", "__syncthreads");
   check_advice("global_write_after_write", "one owner", "__syncthreads");
   check_advice("blocks_write_write", "No barrier reaches another block", "__syncthreads");
   check_advice("blocks_write_read", "two launches", "__syncthreads");
