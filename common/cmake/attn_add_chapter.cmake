@@ -17,11 +17,12 @@
 # The tracer's hooks sit where g++ would call ThreadSanitizer: every memory access of a kernel that
 # is not a register. The other flags keep one access in the source one access in the program.
 # DWARF 4: addr2line 2.40 mixes up the files of a wrapper (below) in DWARF 5.
-set(ATTN_KERNEL_OPTIONS -gdwarf-4 -O1 -Wno-tsan)
+# -fsanitize-coverage=trace-pc: a call at the start of each piece of straight-line code, which the
+# sanitizers leave alone, so that a kernel that never ends is stopped in their builds, too.
+set(ATTN_KERNEL_OPTIONS -gdwarf-4 -O1 -Wno-tsan -fsanitize-coverage=trace-pc)
 if(NOT ATTN_SANITIZE)
   list(APPEND ATTN_KERNEL_OPTIONS -fno-tree-sra -fno-tree-sink -fno-thread-jumps
-    -fno-reorder-blocks -fsanitize=thread --param tsan-instrument-func-entry-exit=0
-    -fsanitize-coverage=trace-pc)
+    -fno-reorder-blocks -fsanitize=thread --param tsan-instrument-func-entry-exit=0)
 endif()
 
 # Adds a kernel file to a target as C++ for the CPU machine. (CMake keeps one language per file and
