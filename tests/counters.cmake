@@ -14,7 +14,9 @@ function(attn_add_dump_counters level)
   endif()
   add_executable(${target} simt/dump_counters.cpp simt/scenarios.cpp)
   attn_add_cpu_kernel(${target} simt/tracer_kernels.cpp)
-  foreach(id IN LISTS ATTN_CHAPTERS)
+  set(chapters ${ATTN_CHAPTERS})
+  list(REMOVE_ITEM chapters 00_playground)  # the reader's, and mine.cu has a main() of its own
+  foreach(id IN LISTS chapters)
     file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu)
     if(kernels)
       # The linker takes these before it looks into the chapter's library.
