@@ -30,7 +30,8 @@ endif()
 function(attn_add_cpu_kernel target kernel)
   get_filename_component(name ${kernel} NAME_WE)
   cmake_path(ABSOLUTE_PATH kernel OUTPUT_VARIABLE path)
-  set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}/${name}.cpu.cpp)
+  # Not in <target>/: a program may be called so.
+  set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}.kernels/${name}.cpu.cpp)
   set(script ${PROJECT_SOURCE_DIR}/common/cmake/wrap_kernel.cmake)
   add_custom_command(OUTPUT ${wrapper}
     COMMAND ${CMAKE_COMMAND} -DKERNEL=${path} -DWRAPPER=${wrapper} -P ${script}

@@ -8,6 +8,7 @@
 #include <cctype>
 #include <fstream>
 
+#include "common/simt/image.hpp"
 #include "common/simt/stacks.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -36,14 +37,14 @@ void for_each_word(std::size_t first, std::size_t count, Visit&& visit) {
   }
 }
 
-/// The variable that a line of the kind "cudaMalloc(&x, bytes)" fills; empty if it is none.
+/// The variable that a line of the kind "cudaMalloc(&x, bytes)" fills, or cudaMallocManaged's; empty if it is none.
 std::string variable_allocated_at(const std::source_location& where) {
   std::ifstream file(where.file_name());
   std::string line;
   for (unsigned n = 0; n < where.line(); ++n) {
     if (!std::getline(file, line)) return {};
   }
-  const std::size_t call = line.find("cudaMalloc(");
+  const std::size_t call = line.find("cudaMalloc");
   const std::size_t sign = call == std::string::npos ? call : line.find('&', call);
   if (sign == std::string::npos) return {};
   std::size_t end = sign + 1;
@@ -200,6 +201,18 @@ bool Arena::holds(std::uintptr_t address, std::size_t bytes) const {
   return address + bytes <= entry->first + entry->second.bytes;
 }
 
+std::uintptr_t Arena::shift_of_variables() {
+  const AddressRange range = program_variables();
+  const std::uintptr_t offset = range.begin % kGap;  // as far into a sector here as there
+  if (variables_ == 0) {
+    void* stand_in = allocate(range.size() + offset, "a __device__ variable");
+    variables_ = reinterpret_cast<std::uintptr_t>(stand_in);
+    allocated_bytes_ -= range.size() + offset;
+    initialised_.set(variables_, range.size() + offset);
+  }
+  return variables_ + offset - range.begin;
+}
+
 bool Arena::release(void* pointer) {
   const std::lock_guard lock(mutex_);
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
@@ -233,6 +246,7 @@ std::string Arena::describe(std::uintptr_t address, std::size_t bytes) const {
   std::int64_t nearest = kNear;
   const std::pair<const std::uintptr_t, Allocation>* missed = nullptr;
   for (const auto& entry : live_) {
+    if (entry.first == variables_) continue;  // no array of the program's
     const auto first = static_cast<std::int64_t>(entry.first + entry.second.begin);
     const auto end = first + static_cast<std::int64_t>(entry.second.size);
     const auto from = static_cast<std::int64_t>(address);
@@ -265,6 +279,12 @@ std::string Arena::name_of(std::uintptr_t address, std::size_t bytes) const {
   auto entry = live_.upper_bound(address);
   if (entry == live_.begin()) return "global memory";
   --entry;
+  if (entry->first == variables_) {
+    const AddressRange range = program_variables();
+    const std::uintptr_t variable = address - variables_ - range.begin % kGap + range.begin;
+    const Symbol symbol = symbol_at(variable);
+    return fmt::format("__device__ variable {} at byte {}", symbol.name, variable - symbol.begin);
+  }
   return elements_text(entry->first, entry->second, address, bytes) + place_text(entry->second);
 }
 

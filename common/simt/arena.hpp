@@ -59,6 +59,9 @@ class Arena {
   /// Leaves kernels `size` bytes from byte `begin` of an allocation; what lies around them is a guard
   /// band, which only the host may touch. `element`: bytes of one element, for reports.
   void set_contents(void* allocation, std::size_t begin, std::size_t size, std::size_t element);
+  /// What to add to the address of a program's variable (image.hpp) to get the arena's address that
+  /// stands for it. Its bytes there are never used, only what the machine notes about them.
+  std::uintptr_t shift_of_variables();
   /// False if the pointer is not the start of a live allocation.
   bool release(void* pointer);
 
@@ -101,6 +104,7 @@ class Arena {
   std::map<std::uintptr_t, Allocation> freed_;  // until their addresses are used again
   std::uintptr_t next_;
   std::size_t allocated_bytes_ = 0;
+  std::uintptr_t variables_ = 0;  // the allocation that stands for the program's variables
 };
 
 }  // namespace attn::simt

@@ -6,25 +6,24 @@
 #include <cstdint>
 
 #include "common/simt/recorder.hpp"
+#include "common/simt/worker.hpp"
 
 namespace {
-
-using attn::simt::Access;
 
 /// Replaces *address by change(old) in one step and returns old.
 template <class T, class Change>
 [[gnu::always_inline]] inline T update(T* address, void* return_address, Change change) {
-  if (attn::simt::Recorder* recorder = attn::simt::active_recorder) {
-    attn::simt::active_recorder = nullptr;  // as in hooks.cpp
-    recorder->access(reinterpret_cast<std::uintptr_t>(address), sizeof(T), Access::kAtomic,
-                     reinterpret_cast<std::uintptr_t>(return_address));
-    attn::simt::active_recorder = recorder;
-  }
+  attn::simt::record_atomic(address, sizeof(T), return_address);
   std::atomic_ref<T> cell(*address);
   T old = cell.load(std::memory_order_relaxed);
   while (!cell.compare_exchange_weak(old, change(old), std::memory_order_relaxed)) {
   }
   return old;
+}
+
+/// One component of a vector.
+float add(float& component, float value) {
+  return std::atomic_ref<float>(component).fetch_add(value, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -58,11 +57,30 @@ ATTN_ATOMIC(int, atomicOr, old | value)
 ATTN_ATOMIC(unsigned, atomicOr, old | value)
 ATTN_ATOMIC(int, atomicXor, old ^ value)
 ATTN_ATOMIC(unsigned, atomicXor, old ^ value)
+ATTN_ATOMIC(unsigned long long, atomicAnd, old& value)
+ATTN_ATOMIC(unsigned long long, atomicOr, old | value)
+ATTN_ATOMIC(unsigned long long, atomicXor, old ^ value)
+ATTN_ATOMIC(long long, atomicMin, std::min(old, value))
+ATTN_ATOMIC(long long, atomicMax, std::max(old, value))
 ATTN_ATOMIC(unsigned, atomicInc, old >= value ? 0u : old + 1u)
 ATTN_ATOMIC(unsigned, atomicDec, old == 0u || old > value ? value : old - 1u)
 
+float2 atomicAdd(float2* address, float2 value) {
+  attn::simt::record_atomic(address, sizeof(float2), __builtin_return_address(0));
+  return {add(address->x, value.x), add(address->y, value.y)};
+}
+float4 atomicAdd(float4* address, float4 value) {
+  attn::simt::record_atomic(address, sizeof(float4), __builtin_return_address(0));
+  return {add(address->x, value.x), add(address->y, value.y), add(address->z, value.z),
+          add(address->w, value.w)};
+}
+
 #define ATTN_ATOMIC_CAS(T)                                                                 \
   T atomicCAS(T* address, T expected, T desired) {                                         \
+    if (attn::simt::Recorder* recorder = attn::simt::active_recorder) {                    \
+      recorder->compare_and_swap(reinterpret_cast<std::uintptr_t>(address));               \
+    }                                                                                      \
+    attn::simt::Worker::running().yield();                                                 \
     return update(address, __builtin_return_address(0),                                    \
                   [expected, desired](T old) { return old == expected ? desired : old; }); \
   }
@@ -70,6 +88,8 @@ ATTN_ATOMIC(unsigned, atomicDec, old == 0u || old > value ? value : old - 1u)
 ATTN_ATOMIC_CAS(int)
 ATTN_ATOMIC_CAS(unsigned)
 ATTN_ATOMIC_CAS(unsigned long long)
+ATTN_ATOMIC_CAS(unsigned short)
 
 void __threadfence() {}
 void __threadfence_block() {}
+void __threadfence_system() {}

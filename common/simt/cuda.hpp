@@ -9,8 +9,12 @@
 // are counted.
 #pragma once
 
+#include <cassert>
+#include <cfloat>
+#include <climits>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <source_location>
@@ -26,7 +30,9 @@
 #define __global__ __attribute__((noipa))
 #define __device__
 #define __host__
-#define __constant__
+// Reads of constants are no memory traffic; the machine knows them by their section.
+#define __constant__ __attribute__((section("attn_constant")))
+#define __managed__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __grid_constant__
@@ -41,5 +47,6 @@
 inline constexpr int warpSize = 32;
 
 #include "common/simt/atomics.hpp"
+#include "common/simt/intrinsics.hpp"
 #include "common/simt/math.hpp"
 #include "common/simt/warp.hpp"

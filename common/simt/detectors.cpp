@@ -15,13 +15,18 @@ namespace attn::simt {
 
 Histories::Histories(AddressRange range)
     : range_(range),
-      words_(static_cast<WordHistory*>(map_memory((range.size() / 4 + 1) * sizeof(WordHistory)))) {}
+      words_(static_cast<WordHistory*>(map_memory((range.size() / 4 + 1) * sizeof(WordHistory)))),
+      stored_(static_cast<std::uint32_t*>(map_memory((range.size() / 4 + 1) * 4))) {}
 
 void Histories::forget(std::uintptr_t begin, std::size_t bytes) {
   release_pages(&of(begin), bytes / 4 * sizeof(WordHistory));
+  release_pages(&stored(begin), bytes / 4 * 4);
 }
 
-Histories::~Histories() { unmap_memory(words_, (range_.size() / 4 + 1) * sizeof(WordHistory)); }
+Histories::~Histories() {
+  unmap_memory(words_, (range_.size() / 4 + 1) * sizeof(WordHistory));
+  unmap_memory(stored_, (range_.size() / 4 + 1) * 4);
+}
 
 namespace {
 
@@ -30,6 +35,14 @@ std::uint32_t last_interval = 0;
 
 /// std::has_single_bit counts bits through a library call on plain x86-64.
 bool one_lane(unsigned lanes) { return (lanes & (lanes - 1)) == 0; }
+
+bool stores_differ(const Request& request, unsigned lanes) {
+  const std::uint32_t value = request.values[std::countr_zero(lanes)];
+  for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+    if (request.values[std::countr_zero(rest)] != value) return true;
+  }
+  return false;
+}
 
 /// What mends a race depends on who races: two writers need an owner, a writer and a reader an order,
 /// and between blocks of one launch there is no order.
@@ -47,11 +60,9 @@ const char* advice_for(Access access, std::string_view other_access, bool other_
                  "block."
            : same_line
                ? "One element, two writers: does an index reach too far, or is a guard missing? "
-                 "Give "
-                 "it one owner, or use an atomic. A barrier would only decide who comes last."
+                 "Give it one owner, or use an atomic. A barrier would only decide who comes last."
                : "Is one of the two lines meant to come later? Then a __syncthreads goes between "
-                 "them. "
-                 "Otherwise give the element one owner.";
+                 "them. Otherwise give the element one owner.";
   }
   return other_block
              ? "Blocks run in any order, and no barrier reaches another block: let the block read "
@@ -193,7 +204,7 @@ void Detectors::check_races(const Request& request) {
       const std::uintptr_t from = std::max(word, address) - word;
       const std::uintptr_t to = std::min(word + 4, end) - word;
       const auto bytes = static_cast<std::uint8_t>((1u << to) - (1u << from));
-      check_word(request, words.of(word), group, bytes);
+      check_word(request, words, word, group, bytes);
     }
   }
 }
@@ -214,8 +225,9 @@ bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
   return true;
 }
 
-void Detectors::check_word(const Request& request, WordHistory& word, unsigned lanes,
-                           std::uint8_t bytes) {
+void Detectors::check_word(const Request& request, Histories& words, std::uintptr_t address,
+                           unsigned lanes, std::uint8_t bytes) {
+  WordHistory& word = words.of(address);
   const auto overlaps = [bytes](const LastAccess& access) { return (access.bytes & bytes) != 0; };
   // Shared memory is another memory in every block.
   const bool global = request.space == Space::kGlobal;
@@ -225,16 +237,20 @@ void Detectors::check_word(const Request& request, WordHistory& word, unsigned l
   const bool store = request.access == Access::kStore;
   const bool load = request.access == Access::kLoad;
 
+  bool mixed = false;
   if (store && !one_lane(lanes)) {
+    mixed = stores_differ(request, lanes);
     LastAccess same = {};
     remember(same, request, lanes & (lanes - 1), bytes);
-    report_race(request, lanes & ~(lanes - 1), same, "write", false);
+    report_race(request, lanes & ~(lanes - 1), same, "write", false, !mixed);
   }
   if (overlaps(word.write)) {
+    const bool same_value = store && !mixed && !word.write.mixed && word.write.bytes == bytes &&
+                            words.stored(address) == request.values[std::countr_zero(lanes)];
     if (in_other_block(word.write.interval)) {
-      report_race(request, lanes, word.write, "write", true);
+      report_race(request, lanes, word.write, "write", true, same_value);
     } else if (!ordered(word.write, lanes)) {
-      report_race(request, lanes, word.write, "write", false);
+      report_race(request, lanes, word.write, "write", false, same_value);
     }
   }
   // A read races with a write or an atomic, an atomic with a read or a write: of another thread in
@@ -269,6 +285,8 @@ void Detectors::check_word(const Request& request, WordHistory& word, unsigned l
     remember(word.read, request, lanes, bytes);
   } else if (store) {
     remember(word.write, request, lanes, bytes);
+    word.write.mixed = mixed;
+    words.stored(address) = request.values[std::countr_zero(lanes)];
   } else {
     keep_foreign(word.atomic, word.foreign_atomic, word.foreign_atomic_site);
     remember(word.atomic, request, lanes, bytes);
@@ -287,7 +305,8 @@ void Detectors::remember(LastAccess& last, const Request& request, unsigned lane
                     .clock = now,
                     .warp = warp,
                     .bytes = static_cast<std::uint8_t>(bytes & 0xF),
-                    .warps = 0};
+                    .warps = 0,
+                    .mixed = 0};
   if (request.access != Access::kStore && last.interval == interval_ && last.bytes == bytes) {
     if (last.warp != warp) {
       merged.warps = 1;
@@ -300,11 +319,11 @@ void Detectors::remember(LastAccess& last, const Request& request, unsigned lane
 }
 
 void Detectors::report_race(const Request& request, unsigned lanes, const LastAccess& other,
-                            const char* other_access, bool other_block) {
-  if (!first_time(other_block ? "blocks" : "threads", request.site, other.site)) return;
+                            const char* other_access, bool other_block, bool same_value) {
+  const char* kind = same_value ? "same value" : other_block ? "race between blocks" : "race";
+  if (!first_time(kind, request.site, other.site)) return;
   const int lane = std::countr_zero(lanes);
-  Detection found =
-      recorder_.detection(other_block ? "race between blocks" : "race", lane, request.site);
+  Detection found = recorder_.detection(kind, lane, request.site);
   const SourceLine there = source_line(recorder_.image_base() + other.site);
   std::string party;
   if (other_block) {
@@ -323,7 +342,28 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
                            other_access, there.file, there.line);
   found.advice = advice_for(request.access, other_access, other_block,
                             found.file == there.file && found.line == there.line);
-  report(std::move(found));
+  if (same_value) {
+    found.warning = true;
+    found.what = fmt::format("write of {}; {} writes the same value to it at {}:{}",
+                             place_of(request, lane), party, there.file, there.line);
+    found.advice =
+        "No race: whoever is last, the result is the same. One thread would do, for less traffic.";
+  }
+  const bool with_atomic = request.access == Access::kAtomic || other_access[0] == 'a';
+  const bool with_load = request.access == Access::kLoad || other_access[0] == 'r';
+  if (with_atomic && with_load) {
+    waiting_.emplace_back(request.access == Access::kLoad ? request.site : other.site,
+                          std::move(found));
+  } else {
+    report(std::move(found));
+  }
+}
+
+void Detectors::finish() {
+  for (auto& [load, found] : waiting_) {
+    if (!loop_loads_.contains(load)) report(std::move(found));
+  }
+  waiting_.clear();
 }
 
 /// "o[17]", "dynamic shared memory at byte 132 (float 33)", "shared memory".

@@ -36,12 +36,13 @@ using attn::simt::Access;
   // Nothing that the recorder itself calls may come back here: the linker may have chosen a kernel
   // file's instrumented copy of a library function.
   attn::simt::active_recorder = nullptr;
-  // A struct that is copied whole is as many accesses as a thread needs for it.
+  const auto where = reinterpret_cast<std::uintptr_t>(address);
+  const auto from = reinterpret_cast<std::uintptr_t>(return_address);
   constexpr std::size_t kWidest = 16;
-  for (std::size_t done = 0; done < bytes; done += kWidest) {
-    recorder->access(reinterpret_cast<std::uintptr_t>(address) + done,
-                     bytes - done < kWidest ? bytes - done : kWidest, kind,
-                     reinterpret_cast<std::uintptr_t>(return_address));
+  if (bytes <= kWidest) {
+    recorder->access(where, bytes, kind, from);
+  } else {
+    recorder->access_struct(where, bytes, kind, from);
   }
   attn::simt::active_recorder = recorder;
 }

@@ -20,6 +20,12 @@ struct AddressRange {
 /// The program's own load addresses: its code and its globals.
 AddressRange program_image();
 
+/// The program's variables with static lifetime that can be written, __device__ ones among them.
+AddressRange program_variables();
+
+/// Where __constant__ variables lie.
+AddressRange program_constants();
+
 /// This OS thread's copy of the program's thread_local variables, where `__shared__` lives.
 AddressRange thread_locals();
 
@@ -36,6 +42,18 @@ SourceLine source_line(std::uintptr_t return_address);
 /// The last source line of the straight-line code that goes on at this return address: of its branch,
 /// or of its `return`. Where the end of that code is not known, the line at the address itself.
 SourceLine last_line_from(std::uintptr_t return_address);
+
+/// The function or variable that an address of the program lies in, from its symbol table (through
+/// nm; without that tool the name stays empty).
+struct Symbol {
+  std::uintptr_t begin = 0;
+  std::string name;
+};
+Symbol symbol_at(std::uintptr_t address);
+
+/// Whether the byte at this offset among a thread's variables is g++'s note that one of them has
+/// been constructed: it keeps one for each __shared__ array of a class with a constructor.
+bool is_guard(std::size_t offset);
 
 /// The kernel's name without namespaces and parameters: "scores_kernel". Template arguments stay.
 std::string function_name(const void* function);

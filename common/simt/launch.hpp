@@ -14,7 +14,8 @@
 namespace attn::simt {
 
 struct LaunchConfig {
-  void* kernel = nullptr;  // address of the kernel function, for its name
+  void* kernel = nullptr;      // address of the kernel function, for its name
+  const char* name = nullptr;  // or the name itself
   dim3 grid;
   dim3 block;
   std::size_t shared_bytes = 0;  // dynamic shared memory

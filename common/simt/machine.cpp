@@ -24,10 +24,10 @@ namespace attn::simt {
 namespace {
 
 [[noreturn]] void refuse(const LaunchConfig& config, cudaError_t error, const std::string& why) {
-  throw Error(
-      ErrorKind::kDeviceFailure,
+  throw LaunchRefused(
       fmt::format("{}:{}: launch of {}: {} ({})", config.where.file_name(), config.where.line(),
-                  function_name(config.kernel), cudaGetErrorString(error), why));
+                  kernel_name(config), cudaGetErrorString(error), why),
+      error);
 }
 
 void check_limits(const LaunchConfig& config) {
@@ -148,12 +148,16 @@ LaunchProgress launch_progress() {
   return {std::min(next_block.load(), block_count.load()), block_count.load()};
 }
 
+std::string kernel_name(const LaunchConfig& config) {
+  return config.name != nullptr ? config.name : function_name(config.kernel);
+}
+
 std::string to_string(uint3 i) { return fmt::format("({},{},{})", i.x, i.y, i.z); }
 
 Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::string kind,
                        std::source_location where) {
   return Detection{.kind = std::move(kind),
-                   .kernel = function_name(grid.config.kernel),
+                   .kernel = kernel_name(grid.config),
                    .block = to_string(block),
                    .thread = to_string(thread),
                    .file = where.file_name(),
@@ -187,7 +191,10 @@ void* dynamic_shared_memory() { return Worker::running().shared_memory(); }
 int barrier(BarrierKind kind, int predicate, std::source_location where) {
   Worker& worker = Worker::running();
   Posted& posted = worker.current().posted;
-  posted = {.where = where, .value = predicate != 0 ? 1u : 0u, .barrier_kind = kind};
+  posted = {.where = where,
+            .site = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)),
+            .value = predicate != 0 ? 1u : 0u,
+            .barrier_kind = kind};
   worker.suspend(State::kAtBarrier);
   return static_cast<int>(Worker::running().current().posted.value);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "common/simt/arena.hpp"
 #include "common/simt/detectors.hpp"
@@ -12,11 +13,35 @@
 #include "common/simt/tracer.hpp"
 
 namespace attn::simt {
+namespace {
+
+/// 32 bits that are equal where the bytes are, and of up to four bytes unequal where those are.
+std::uint32_t fingerprint(const void* bytes, std::size_t count) {
+  if (count == 4) return *static_cast<const std::uint32_t*>(bytes);  // by far the most
+  std::uint32_t words[4] = {};
+  std::memcpy(words, bytes, count);
+  std::uint64_t mixed = words[0];
+  for (std::size_t i = 1; i < (count + 3) / 4; ++i) {
+    mixed = (mixed ^ mixed >> 29) * 0x9E3779B97F4A7C15u + words[i];
+  }
+  return static_cast<std::uint32_t>(mixed ^ mixed >> 32);
+}
+
+}  // namespace
 
 constinit thread_local Recorder* active_recorder = nullptr;
 
 const char* access_name(Access access) {
   return access == Access::kLoad ? "read" : access == Access::kStore ? "write" : "atomic";
+}
+
+void record_atomic(const void* address, std::size_t bytes, const void* return_address) {
+  Recorder* recorder = active_recorder;
+  if (recorder == nullptr) return;
+  active_recorder = nullptr;  // as in hooks.cpp
+  recorder->access(reinterpret_cast<std::uintptr_t>(address), bytes, Access::kAtomic,
+                   reinterpret_cast<std::uintptr_t>(return_address));
+  active_recorder = recorder;
 }
 
 bool Recorder::wanted() {
@@ -32,7 +57,12 @@ Recorder::Recorder(const GridRun& grid)
       arena_(Arena::get()),
       image_(program_image()),
       logs_(std::make_unique<std::array<Log, kWarpSize>>()) {
-  if (options().detectors) detectors_ = std::make_unique<Detectors>(*this);
+  if (options().detectors) {
+    detectors_ = std::make_unique<Detectors>(*this);
+    stored_ = std::make_unique<decltype(stored_)::element_type>();
+    departures_.resize(std::size_t{grid.config.block.x} * grid.config.block.y *
+                       grid.config.block.z);
+  }
   if (options().tracer) tracer_ = std::make_unique<Tracer>(image_.begin);
 }
 
@@ -45,6 +75,7 @@ void Recorder::begin_block(Worker& worker) {
   static_shared_ = thread_locals();
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
+  ++intervals_;
   if (detectors_) detectors_->begin_block();
 }
 
@@ -52,11 +83,14 @@ void Recorder::end_block() { worker_ = nullptr; }
 
 void Recorder::abandon_block() {
   active_recorder = nullptr;
+  unseen_store_ = nullptr;
   for (Log& log : *logs_) log.head = log.size = 0;
+  if (detectors_) detectors_->finish();
 }
 
 void Recorder::end_interval() {
   ++barriers_;
+  ++intervals_;
   if (detectors_) detectors_->end_interval();
 }
 
@@ -73,12 +107,128 @@ void Recorder::enter(Thread& thread) {
   active_recorder = this;
 }
 
-void Recorder::leave() { active_recorder = nullptr; }
+void Recorder::leave() {
+  active_recorder = nullptr;
+  if (unseen_store_ != nullptr) note_stored_value();
+  if (detectors_ && worker_->current().state == State::kDone) {
+    // Its last entry is the kernel's end, where all lanes come; the one before says where it was.
+    const Log& own = log(static_cast<std::size_t>(current_lane_));
+    if (own.size >= 2) {
+      const Entry& before = own.entries[static_cast<std::size_t>(own.size - 2)];
+      departures_[static_cast<std::size_t>(worker_->current().rank)] = {intervals_,
+                                                                        image_.begin + before.site};
+    }
+  }
+}
+
+void Recorder::warn(Detection detection) {
+  if (!detectors_) return;
+  if (warnings_.insert(detection.kind + detection.file + std::to_string(detection.line)).second) {
+    report(std::move(detection));
+  }
+}
+
+bool Recorder::barrier_opens() {
+  if (!detectors_) return false;
+  bool any = false;
+  for (int first = 0; first < worker_->thread_count(); first += kWarpSize) {
+    const int end = std::min(first + kWarpSize, worker_->thread_count());
+    for (int rank = first; rank < end; ++rank) {
+      const Thread& waits = worker_->thread(rank);
+      if (waits.state != State::kAtBarrier) continue;
+      int gone = 0;
+      Departure last;
+      for (int other = first; other < end; ++other) {
+        const Departure& departure = departures_[static_cast<std::size_t>(other)];
+        if (worker_->thread(other).state != State::kDone || departure.interval != intervals_ ||
+            departure.site <= waits.posted.site) {
+          continue;
+        }
+        ++gone;
+        last = departure;
+      }
+      // Code addresses tell what comes after what within one function only.
+      if (gone == 0 || symbol_at(last.site).begin != symbol_at(waits.posted.site).begin) break;
+      Detection found =
+          detection_at(grid_, worker_->block(), waits.index, "skipped barrier", waits.posted.where);
+      const SourceLine there = source_line(last.site);
+      found.what = fmt::format(
+          "{} lane{} of this warp did not come here: they ran on to {}:{}, and left the kernel",
+          gone, gone == 1 ? "" : "s", there.file, there.line);
+      found.advice =
+          "Move the __syncthreads out of the condition, so that all lanes of a warp reach it as "
+          "often.";
+      warn(std::move(found));
+      any = true;
+      break;
+    }
+  }
+  return any;
+}
+
+void Recorder::access_struct(std::uintptr_t address, std::size_t bytes, Access kind,
+                             std::uintptr_t return_address) {
+  constexpr std::size_t kWidest = 16;
+  for (std::size_t done = 0; done < bytes; done += kWidest) {
+    access(address + done, std::min(bytes - done, kWidest), kind, return_address);
+    if (unseen_store_ != nullptr) {
+      // No part has been stored yet: take it for a value of its own.
+      const auto lane = static_cast<std::size_t>(current_lane_);
+      unknown_value_ += 0x9E3779B9u;
+      (*stored_)[lane][static_cast<std::size_t>(log(lane).size - 1)] = unknown_value_;
+      unseen_store_ = nullptr;
+    }
+  }
+}
+
+/// The store that the last entry of the running lane's log announced has been done by now, and no
+/// other lane has run since.
+void Recorder::note_stored_value() {
+  const auto lane = static_cast<std::size_t>(current_lane_);
+  const auto last = static_cast<std::size_t>(log(lane).size - 1);
+  (*stored_)[lane][last] = fingerprint(unseen_store_, log(lane).entries[last].bytes);
+  unseen_store_ = nullptr;
+}
+
+void Recorder::compare_and_swap(std::uintptr_t address) {
+  if (!detectors_) return;
+  if (image_.contains(address)) address += Arena::get().shift_of_variables();
+  const Log& own = log(static_cast<std::size_t>(current_lane_));
+  constexpr int kNear = 8;
+  for (int i = own.size - 1; i >= std::max(0, own.size - kNear); --i) {
+    const Entry& entry = own.entries[static_cast<std::size_t>(i)];
+    if (entry.access == Access::kLoad && entry.address == address) {
+      detectors_->first_step_of_a_loop(entry.site);
+      return;
+    }
+  }
+}
+
+/// The arena's address that stands for a variable of the program, or 0 for a constant.
+std::uintptr_t Recorder::variable(std::uintptr_t address, std::size_t bytes, Access kind,
+                                  std::uintptr_t return_address) {
+  const bool constant = program_constants().contains(address);
+  if (program_variables().contains(address) && !constant) {
+    return address + Arena::get().shift_of_variables();
+  }
+  if (image_.contains(address)) {
+    if (kind == Access::kLoad) return 0;
+    const Symbol symbol = symbol_at(address);
+    stop_at("out of bounds", return_address,
+            fmt::format("write of {} bytes to {}, which is constant", bytes, symbol.name),
+            "A kernel may write __device__ variables, and memory from cudaMalloc.");
+  }
+  stop_at("out of bounds", return_address,
+          fmt::format("{} of {} bytes at an address that is neither global nor shared memory",
+                      access_name(kind), bytes),
+          "A kernel may use pointers from cudaMalloc only; is this one a host pointer, or null?");
+}
 
 void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
                       std::uintptr_t return_address) {
   step(return_address);
   Space space = Space::kGlobal;
+  std::uintptr_t noted = address;  // where the notes about it are kept
   if (arena_.contains(address)) {
     if (detectors_ && !arena_.is_allocated(address, bytes)) {
       stop_at("out of bounds", return_address,
@@ -87,6 +237,7 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
               "Compare the index with the array's size, and look at ragged tiles and row strides.");
     }
   } else if (static_shared_.contains(address)) {
+    if (bytes == 1 && is_guard(address - static_shared_.begin)) return;
     space = Space::kShared;
     static_touched_.begin = std::min(static_touched_.begin, address);
     static_touched_.end = std::max(static_touched_.end, address + bytes);
@@ -103,12 +254,9 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     const Fiber& fiber = worker_->current().fiber;
     const auto stack_begin = reinterpret_cast<std::uintptr_t>(fiber.stack_begin());
     const auto stack_end = reinterpret_cast<std::uintptr_t>(fiber.stack_end());
-    if (address - stack_begin < stack_end - stack_begin) return;    // the thread's own locals
-    if (image_.contains(address) && kind == Access::kLoad) return;  // a constant
-    stop_at("out of bounds", return_address,
-            fmt::format("{} of {} bytes at an address that is neither global nor shared memory",
-                        access_name(kind), bytes),
-            "A kernel may use pointers from cudaMalloc only; is this one a host pointer, or null?");
+    if (address - stack_begin < stack_end - stack_begin) return;  // the thread's own locals
+    noted = variable(address, bytes, kind, return_address);
+    if (noted == 0) return;
   }
   if (bytes <= 16 && (bytes & (bytes - 1)) == 0 && (address & (bytes - 1)) != 0) {
     stop_at(
@@ -117,8 +265,9 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
         "A vector access needs an address that is a multiple of its size: is d, or the row "
         "stride, a multiple of the vector's width?");
   }
-  append({address, static_cast<std::uint32_t>(return_address - image_.begin),
+  append({noted, static_cast<std::uint32_t>(return_address - image_.begin),
           static_cast<std::uint8_t>(bytes), kind, space});
+  if (stored_ && kind == Access::kStore) unseen_store_ = reinterpret_cast<const void*>(address);
 }
 
 void Recorder::collective(unsigned mask, bool orders_memory, std::uintptr_t return_address,
@@ -133,6 +282,7 @@ void Recorder::collective(unsigned mask, bool orders_memory, std::uintptr_t retu
 }
 
 void Recorder::append(Entry entry) {
+  if (unseen_store_ != nullptr) note_stored_value();
   Log& own = log(static_cast<std::size_t>(current_lane_));
   if (own.size > 0 && entry.access < Access::kBlockOfCode) {
     const Entry& before = own.entries[static_cast<std::size_t>(own.size - 1)];
@@ -210,8 +360,13 @@ void Recorder::drain(bool to_the_end) {
     }
     if (moved == 0) break;
   }
-  for (Log& l : *logs_) {
+  for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
+    Log& l = log(lane);
     std::copy(l.entries.begin() + l.head, l.entries.begin() + l.size, l.entries.begin());
+    if (stored_ && l.head > 0) {
+      auto& values = (*stored_)[lane];
+      std::copy(values.begin() + l.head, values.begin() + l.size, values.begin());
+    }
     l.size -= l.head;
     l.head = 0;
   }
@@ -254,6 +409,7 @@ unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool fo
 /// The accesses at the heads of these lanes' logs, all from one place in the code.
 void Recorder::serve(unsigned lanes) {
   std::array<std::uintptr_t, kWarpSize> addresses;
+  std::array<std::uint32_t, kWarpSize> values;
   while (lanes != 0) {  // more than once only where a pointer is shared for some, global for others
     const Entry entry = log(static_cast<std::size_t>(std::countr_zero(lanes))).front();
     if (entry.access == Access::kBlockOfCode) {
@@ -268,12 +424,15 @@ void Recorder::serve(unsigned lanes) {
                     .site = entry.site,
                     .lanes = 0,
                     .lane_count = 0,
-                    .addresses = addresses.data()};
+                    .addresses = addresses.data(),
+                    .values = values.data()};
+    const bool with_values = stored_ && entry.access == Access::kStore;
     for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
       const auto lane = static_cast<std::size_t>(std::countr_zero(rest));
       Log& own = log(lane);
       if (own.front().space != entry.space) continue;
       addresses[lane] = own.front().address;
+      if (with_values) values[lane] = (*stored_)[lane][static_cast<std::size_t>(own.head)];
       request.lanes |= 1u << lane;
       ++request.lane_count;
       ++own.head;
@@ -324,9 +483,10 @@ void Recorder::barrier_after_return(const Thread& waiting, const Thread& returne
 }
 
 void Recorder::finish() {
+  if (detectors_) detectors_->finish();
   if (!tracer_) return;
   LaunchRecord record = tracer_->finish();
-  record.kernel = function_name(grid_.config.kernel);
+  record.kernel = kernel_name(grid_.config);
   record.grid = grid_.config.grid;
   record.block = grid_.config.block;
   record.shared_bytes = grid_.config.shared_bytes;

@@ -16,6 +16,8 @@
 #include <memory>
 #include <set>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "common/simt/counters.hpp"
 #include "common/simt/image.hpp"
@@ -46,6 +48,7 @@ struct Request {
   unsigned lanes;                   // which lanes take part
   unsigned lane_count;              // how many
   const std::uintptr_t* addresses;  // by lane; only those of `lanes` are set
+  const std::uint32_t* values;      // of a store, by lane: equal where equal values were stored
 };
 
 /// What a collective makes a warp execute.
@@ -75,6 +78,11 @@ class Recorder {
   void end_block();
   void abandon_block();
   void end_interval();  // the block's barrier opened
+  /// The block's barrier is about to open: reports lanes that have run past it and left; true if
+  /// there are any.
+  bool barrier_opens();
+  /// A kernel goes on although CUDA forbids what it does; said once per launch and place.
+  void warn(Detection detection);
   void begin_warp(std::span<Thread> lanes);
   void end_warp();
   void enter(Thread& thread);
@@ -89,6 +97,12 @@ class Recorder {
   // The running thread's side.
   void access(std::uintptr_t address, std::size_t bytes, Access kind,
               std::uintptr_t return_address);
+  /// A struct that is copied whole: as many accesses as a thread needs for it.
+  void access_struct(std::uintptr_t address, std::size_t bytes, Access kind,
+                     std::uintptr_t return_address);
+  /// The atomic that is logged next compares and swaps: a load of the same word just before it is
+  /// the first step of a loop that tries until nobody has come between.
+  void compare_and_swap(std::uintptr_t address);
   void block_of_code(std::uintptr_t return_address) {
     before_code_[rank_] = last_site_[rank_];
     step(return_address);
@@ -97,7 +111,7 @@ class Recorder {
   }
   void collective(unsigned mask, bool orders_memory, std::uintptr_t return_address,
                   WarpInstructions instructions = {});
-  void special_function() { ++special_functions_; }
+  void special_functions(unsigned instructions) { special_functions_ += instructions; }
 
   // For detectors.
   const Worker& worker() const { return *worker_; }
@@ -115,6 +129,11 @@ class Recorder {
     Access access;
     Space space;
   };
+  /// Where a lane was when it left, and in which barrier interval.
+  struct Departure {
+    std::uint64_t interval = 0;
+    std::uintptr_t site = 0;
+  };
   static constexpr int kLogEntries = 64;  // 32 logs of 1 KiB stay in the first-level cache
   struct Log {
     std::array<Entry, kLogEntries> entries;
@@ -131,6 +150,9 @@ class Recorder {
       worker_->stop_endless(return_address);
   }
   void append(Entry entry);
+  [[gnu::cold]] std::uintptr_t variable(std::uintptr_t address, std::size_t bytes, Access kind,
+                                        std::uintptr_t return_address);
+  [[gnu::noinline]] void note_stored_value();
   /// Reads as far as the order of requests is certain; all of it if `to_the_end`.
   void drain(bool to_the_end);
   void serve(unsigned lanes);
@@ -147,9 +169,16 @@ class Recorder {
   AddressRange image_, static_shared_, dynamic_shared_;
   AddressRange static_touched_{~std::uintptr_t{0}, 0};  // the static shared memory in use
   std::unique_ptr<std::array<Log, kWarpSize>> logs_;
+  const void* unseen_store_ = nullptr;  // the address of the store that the log's end announces
+  int current_lane_ = 0;
+  // What each store of the logs has stored; in use while the detectors are on.
+  std::unique_ptr<std::array<std::array<std::uint32_t, kLogEntries>, kWarpSize>> stored_;
+  std::uint32_t unknown_value_ = 0;
+  std::vector<Departure> departures_;  // by rank
+  std::uint64_t intervals_ = 0;
+  std::set<std::string> warnings_;
   std::span<Thread> lanes_;
   int warp_ = 0;
-  int current_lane_ = 0;
   std::uint64_t special_functions_ = 0;
   std::uint64_t barriers_ = 0;
   std::uint64_t shuffles_ = 0;
@@ -164,5 +193,8 @@ class Recorder {
 
 /// The recorder of the thread that runs now; null while none is recorded. Read by the hooks.
 extern constinit thread_local Recorder* active_recorder;
+
+/// An atomic that the running thread is about to do.
+void record_atomic(const void* address, std::size_t bytes, const void* return_address);
 
 }  // namespace attn::simt

@@ -3,55 +3,52 @@
 // CUDA's built-in vector types, with CUDA's alignments.
 #pragma once
 
+struct uint3;
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned vx = 1, unsigned vy = 1, unsigned vz = 1) : x(vx), y(vy), z(vz) {}
-};
-struct uint3 {
-  unsigned x, y, z;
-};
-
-struct alignas(8) float2 {
-  float x, y;
-};
-struct float3 {
-  float x, y, z;
-};
-struct alignas(16) float4 {
-  float x, y, z, w;
-};
-struct alignas(16) double2 {
-  double x, y;
-};
-struct alignas(8) int2 {
-  int x, y;
-};
-struct int3 {
-  int x, y, z;
-};
-struct alignas(16) int4 {
-  int x, y, z, w;
-};
-struct alignas(8) uint2 {
-  unsigned x, y;
-};
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
+  constexpr dim3(uint3 v);
+  constexpr operator uint3() const;
 };
 
-// Neither constexpr nor a call, at any optimisation level: `*p = make_float4(0, 0, 0, 0)` must stay
-// one store of 16 bytes, which g++ would split after evaluating the constant.
+// make_*: neither constexpr nor a call, at any optimisation level: `*p = make_float4(0, 0, 0, 0)`
+// must stay one store of 16 bytes, which g++ would split after evaluating the constant.
 #define ATTN_MAKE inline __attribute__((always_inline))
 
-ATTN_MAKE float2 make_float2(float x, float y) { return {x, y}; }
-ATTN_MAKE float3 make_float3(float x, float y, float z) { return {x, y, z}; }
-ATTN_MAKE float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-ATTN_MAKE double2 make_double2(double x, double y) { return {x, y}; }
-ATTN_MAKE int2 make_int2(int x, int y) { return {x, y}; }
-ATTN_MAKE int3 make_int3(int x, int y, int z) { return {x, y, z}; }
-ATTN_MAKE int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-ATTN_MAKE uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-ATTN_MAKE uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
-ATTN_MAKE uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+// The types of two and four are aligned to their size, up to 16 bytes; those of three as one.
+#define ATTN_VECTOR_TYPES(name, T)                                      \
+  struct name##1 {                                                      \
+    T x;                                                                \
+  };                                                                    \
+  struct alignas(2 * sizeof(T)) name##2 {                               \
+    T x, y;                                                             \
+  };                                                                    \
+  struct name##3 {                                                      \
+    T x, y, z;                                                          \
+  };                                                                    \
+  struct alignas(sizeof(T) < 4 ? 4 * sizeof(T) : 16) name##4 {          \
+    T x, y, z, w;                                                       \
+  };                                                                    \
+  ATTN_MAKE name##1 make_##name##1(T x) { return {x}; }                 \
+  ATTN_MAKE name##2 make_##name##2(T x, T y) { return {x, y}; }         \
+  ATTN_MAKE name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; } \
+  ATTN_MAKE name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 
+ATTN_VECTOR_TYPES(char, signed char)
+ATTN_VECTOR_TYPES(uchar, unsigned char)
+ATTN_VECTOR_TYPES(short, short)
+ATTN_VECTOR_TYPES(ushort, unsigned short)
+ATTN_VECTOR_TYPES(int, int)
+ATTN_VECTOR_TYPES(uint, unsigned)
+ATTN_VECTOR_TYPES(long, long)
+ATTN_VECTOR_TYPES(ulong, unsigned long)
+ATTN_VECTOR_TYPES(longlong, long long)
+ATTN_VECTOR_TYPES(ulonglong, unsigned long long)
+ATTN_VECTOR_TYPES(float, float)
+ATTN_VECTOR_TYPES(double, double)
+
+#undef ATTN_VECTOR_TYPES
 #undef ATTN_MAKE
+
+constexpr dim3::dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
+constexpr dim3::operator uint3() const { return {x, y, z}; }

@@ -5,7 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 
 #include "common/simt/recorder.hpp"
 #include "common/simt/worker.hpp"
@@ -39,6 +41,57 @@ WarpInstructions instructions_of(WarpKind kind, int words) {
   if (is_shuffle(kind)) return {.shuffles = static_cast<std::uint8_t>(words), .votes = 0};
   const bool vote = kind == WarpKind::kAny || kind == WarpKind::kAll || kind == WarpKind::kBallot;
   return {.shuffles = 0, .votes = vote ? std::uint8_t{1} : std::uint8_t{0}};
+}
+
+/// The reduction of 32-bit values from `lanes`.
+std::uint64_t reduce(WarpKind kind, const std::array<std::uint64_t, kWarpSize>& values,
+                     unsigned lanes) {
+  const auto one = [&](unsigned rest) {
+    return static_cast<std::uint32_t>(values[static_cast<std::size_t>(std::countr_zero(rest))]);
+  };
+  std::uint32_t result = one(lanes);
+  for (unsigned rest = lanes & (lanes - 1); rest != 0; rest &= rest - 1) {
+    const std::uint32_t next = one(rest);
+    const bool less = static_cast<std::int32_t>(next) < static_cast<std::int32_t>(result);
+    switch (kind) {
+      case WarpKind::kAdd:
+        result += next;
+        break;
+      case WarpKind::kMin:
+        result = std::min(result, next);
+        break;
+      case WarpKind::kMax:
+        result = std::max(result, next);
+        break;
+      case WarpKind::kMinSigned:
+        result = less ? next : result;
+        break;
+      case WarpKind::kMaxSigned:
+        result = less ? result : next;
+        break;
+      case WarpKind::kAnd:
+        result &= next;
+        break;
+      case WarpKind::kOr:
+        result |= next;
+        break;
+      default:
+        result ^= next;
+        break;
+    }
+  }
+  return result;
+}
+
+/// The lanes of `lanes` that bring what `lane` brings.
+unsigned matching(const std::array<std::uint64_t, kWarpSize>& values, unsigned lanes,
+                  std::size_t lane) {
+  unsigned same = 0;
+  for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+    const auto other = static_cast<std::size_t>(std::countr_zero(rest));
+    if (values[other] == values[lane]) same |= 1u << other;
+  }
+  return same;
 }
 
 }  // namespace
@@ -83,7 +136,42 @@ std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value,
   return self.posted.value;
 }
 
-unsigned active_mask() { return Worker::running().active_mask(); }
+unsigned active_mask() {
+  Worker& worker = Worker::running();
+  Posted& posted = worker.current().posted;
+  posted.site = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
+  active_recorder = nullptr;  // as above
+  worker.suspend(State::kConverging);
+  const auto together = static_cast<unsigned>(posted.value);
+  if (Recorder* recorder = active_recorder) {
+    active_recorder = nullptr;
+    recorder->collective(together, /*orders_memory=*/false, posted.site);
+    active_recorder = recorder;
+  }
+  return together;
+}
+
+/// Nothing else in the warp can move: of the lanes in active_mask(), those at the first such place
+/// in the code go on together. False if there are none.
+bool Worker::converge(int warp) {
+  std::uintptr_t first = ~std::uintptr_t{0};
+  for (const Thread& thread : warp_threads(warp)) {
+    if (thread.state == State::kConverging) first = std::min(first, thread.posted.site);
+  }
+  std::uint64_t together = 0;
+  const auto stands_there = [first](const Thread& thread) {
+    return thread.state == State::kConverging && thread.posted.site == first;
+  };
+  for (const Thread& thread : warp_threads(warp)) {
+    if (stands_there(thread)) together |= std::uint64_t{1} << (thread.rank % kWarpSize);
+  }
+  for (Thread& thread : warp_threads(warp)) {
+    if (!stands_there(thread)) continue;
+    thread.posted.value = together;
+    thread.state = State::kReady;
+  }
+  return together != 0;
+}
 
 /// Whether all lanes that `thread` waits for have arrived at the same collective.
 bool Worker::complete(const Thread& thread, int warp) const {
@@ -151,6 +239,13 @@ void Worker::finish_collective(int warp, unsigned mask) {
       posted.value = ballot == arrived ? 1 : 0;
     } else if (posted.warp_kind == WarpKind::kBallot) {
       posted.value = ballot;
+    } else if (posted.warp_kind == WarpKind::kMatchAny) {
+      posted.value = matching(values, arrived, lane);
+    } else if (posted.warp_kind == WarpKind::kMatchAll) {
+      const unsigned same = matching(values, arrived, lane);
+      posted.value = same == arrived ? same : 0;
+    } else if (posted.warp_kind != WarpKind::kSync) {
+      posted.value = reduce(posted.warp_kind, values, arrived);
     }
     thread.state = State::kReady;
   }

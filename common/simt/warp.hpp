@@ -18,6 +18,16 @@ enum class WarpKind : std::uint8_t {
   kAny,
   kAll,
   kBallot,
+  kMatchAny,
+  kMatchAll,
+  kAdd,
+  kMin,
+  kMax,
+  kMinSigned,
+  kMaxSigned,
+  kAnd,
+  kOr,
+  kXor,
   kShuffle,
   kShuffleUp,
   kShuffleDown,
@@ -33,17 +43,24 @@ int barrier(BarrierKind kind, int predicate, std::source_location where);
 std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value, int lane,
                               int width, std::source_location where, int words = 1);
 
-/// Lanes of this warp that have not exited.
+/// The lanes of this warp that have come to this call, once none of the others can run on without
+/// them: what a GPU that lets diverged lanes wait for each other calls active.
 unsigned active_mask();
+
+template <class T>
+[[gnu::always_inline]] inline std::uint64_t bits_of(T value) {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  return bits;
+}
 
 template <class T>
 [[gnu::always_inline]] inline T shuffle(WarpKind kind, unsigned mask, T value, int lane, int width,
                                         std::source_location where) {
-  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof(T));
   constexpr int kWords = sizeof(T) > 4 ? 2 : 1;
-  bits = warp_collective(kind, mask, bits, lane, width, where, kWords);
+  const std::uint64_t bits =
+      warp_collective(kind, mask, bits_of(value), lane, width, where, kWords);
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
@@ -82,6 +99,36 @@ template <class T>
                                                            predicate != 0 ? 1 : 0, 0, 32, where));
 }
 [[gnu::always_inline]] inline unsigned __activemask() { return attn::simt::active_mask(); }
+/// The lanes of the mask that bring the same value as this one.
+template <class T>
+[[gnu::always_inline]] inline unsigned __match_any_sync(unsigned mask, T value, ATTN_HERE) {
+  return static_cast<unsigned>(attn::simt::shuffle(attn::simt::WarpKind::kMatchAny, mask,
+                                                   attn::simt::bits_of(value), 0, 32, where));
+}
+/// The mask if all its lanes bring the same value, else 0; *all says which.
+template <class T>
+[[gnu::always_inline]] inline unsigned __match_all_sync(unsigned mask, T value, int* all,
+                                                        ATTN_HERE) {
+  const auto same = static_cast<unsigned>(attn::simt::shuffle(
+      attn::simt::WarpKind::kMatchAll, mask, attn::simt::bits_of(value), 0, 32, where));
+  *all = same != 0 ? 1 : 0;
+  return same;
+}
+
+#define ATTN_REDUCE(name, T, kind)                                                     \
+  [[gnu::always_inline]] inline T name(unsigned mask, T value, ATTN_HERE) {            \
+    return attn::simt::shuffle(attn::simt::WarpKind::kind, mask, value, 0, 32, where); \
+  }
+ATTN_REDUCE(__reduce_add_sync, unsigned, kAdd)
+ATTN_REDUCE(__reduce_add_sync, int, kAdd)
+ATTN_REDUCE(__reduce_min_sync, unsigned, kMin)
+ATTN_REDUCE(__reduce_min_sync, int, kMinSigned)
+ATTN_REDUCE(__reduce_max_sync, unsigned, kMax)
+ATTN_REDUCE(__reduce_max_sync, int, kMaxSigned)
+ATTN_REDUCE(__reduce_and_sync, unsigned, kAnd)
+ATTN_REDUCE(__reduce_or_sync, unsigned, kOr)
+ATTN_REDUCE(__reduce_xor_sync, unsigned, kXor)
+#undef ATTN_REDUCE
 
 template <class T>
 [[gnu::always_inline]] inline T __shfl_sync(unsigned mask, T value, int source_lane, int width = 32,

@@ -2,7 +2,8 @@
 //
 // Linked into a program with a main() of its own, this file has the program's kernels watched by the
 // detectors and counted by the tracer, and prints at the program's end what they saw: the launches
-// as `attn trace` prints them, by source line, and every report. Exit status 1 if there is one.
+// as `attn trace` prints them, by source line, and every report. Exit status 1 if there is one that
+// is not a warning. With ATTN_WATCH=0 in its environment the program only runs.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/memory.hpp"
@@ -78,6 +80,9 @@ bool print_report() {
 class Watched {
  public:
   Watched() {
+    const char* setting = std::getenv("ATTN_WATCH");
+    if (setting != nullptr && std::string_view(setting) == "0") return;
+    on_ = true;
     options().detectors = true;
     options().tracer = true;
     take_launches();  // both are made now, so that they are there until the end
@@ -85,8 +90,11 @@ class Watched {
     std::set_terminate(report_uncaught);
   }
   ~Watched() {
-    if (print_report()) std::_Exit(1);
+    if (on_ && print_report()) std::_Exit(1);
   }
+
+ private:
+  bool on_ = false;
 };
 
 const Watched watched;

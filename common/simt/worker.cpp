@@ -30,6 +30,10 @@ constexpr std::size_t kPage = 4096;
                           detection.kernel, detection.kind, detection.what));
 }
 
+bool same_line(const std::source_location& a, const std::source_location& b) {
+  return a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0;
+}
+
 }  // namespace
 
 // Large enough for every device, since the one in force may change.
@@ -148,17 +152,20 @@ void Worker::stop(Detection detection) {
   }
   // Blocks on other cores may stop for the same reason: one of them says so.
   if (!grid_->stopped.exchange(true)) report(std::move(detection));
+  detection = {};  // this frame is never left, so nothing in it is released later
   stopped_ = true;
   suspend(State::kDone);
   std::abort();  // the scheduler never resumes a stopped launch
 }
 
 void Worker::stop_endless(std::uintptr_t return_address) {
-  const SourceLine here = source_line(return_address);
   Detection detection =
       detection_at(*grid_, block_, current_->index, std::string(kEndlessKernel), {});
-  detection.file = here.file;
-  detection.line = here.line;
+  {  // gone before stop(), which never returns
+    SourceLine here = source_line(return_address);
+    detection.file = std::move(here.file);
+    detection.line = here.line;
+  }
   detection.what = fmt::format(
       "the block has taken {} steps (memory accesses, and pieces of straight-line code) and is not "
       "done; this thread is here",
@@ -219,12 +226,38 @@ void Worker::run_warp(int warp) {
     }
     again = grid_->recorder != nullptr && grid_->recorder->make_room();
     again = resolve_collectives(warp) || again;
+    for (Thread& thread : lanes) {
+      if (thread.state != State::kYielding) continue;
+      thread.state = State::kReady;
+      again = true;
+    }
+    again = again || converge(warp);
   }
   if (grid_->recorder != nullptr) grid_->recorder->end_warp();
 }
 
+/// Whether the threads that wait at the barrier do so in one kind of call, and the lanes of each
+/// warp at one line.
+bool Worker::same_within_warps() const {
+  const Thread* any = nullptr;
+  const Thread* of_warp = nullptr;
+  for (int rank = 0; rank < thread_count_; ++rank) {
+    const Thread& thread = this->thread(rank);
+    if (rank % kWarpSize == 0) of_warp = nullptr;
+    if (thread.state != State::kAtBarrier) continue;
+    if (any == nullptr) any = &thread;
+    if (of_warp == nullptr) of_warp = &thread;
+    if (thread.posted.barrier_kind != any->posted.barrier_kind ||
+        !same_line(thread.posted.where, of_warp->posted.where)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /// The barrier opens: everyone who waited gets the reduction over those who waited.
 void Worker::release_barrier() {
+  const bool skipped = grid_->recorder != nullptr && grid_->recorder->barrier_opens();
   const Thread* first = nullptr;
   const Thread* returned = nullptr;
   int returned_count = 0;
@@ -237,8 +270,7 @@ void Worker::release_barrier() {
     if (first == nullptr) first = &thread;
     const Posted& here = thread.posted;
     const Posted& there = first->posted;
-    if (here.barrier_kind != there.barrier_kind || here.where.line() != there.where.line() ||
-        std::strcmp(here.where.file_name(), there.where.file_name()) != 0) {
+    if (here.barrier_kind != there.barrier_kind || !same_line(here.where, there.where)) {
       Detection detection =
           detection_at(*grid_, block_, thread.index, "divergent barrier", here.where);
       detection.what =
@@ -246,13 +278,22 @@ void Worker::release_barrier() {
                       there.where.file_name(), there.where.line());
       detection.advice =
           "Every thread of a block must reach the same __syncthreads: move it out of the branch.";
-      report(detection);
-      throw_stopped(detection);
+      if (!same_within_warps()) {
+        report(detection);
+        throw_stopped(detection);
+      }
+      if (grid_->recorder != nullptr) {
+        detection.kind = "barriers on two lines";
+        detection.warning = true;
+        detection.what += ": whole warps each, which GPUs since Volta let pass";
+        detection.advice = "CUDA's guide forbids it: move the __syncthreads out of the branch.";
+        grid_->recorder->warn(std::move(detection));
+      }
     }
     ++waiting;
     count += here.value;
   }
-  if (returned != nullptr && grid_->recorder != nullptr) {
+  if (returned != nullptr && !skipped && grid_->recorder != nullptr) {
     grid_->recorder->barrier_after_return(*first, *returned, returned_count);
   }
   for (int rank = 0; rank < thread_count_; ++rank) {
@@ -306,15 +347,6 @@ void Worker::report_stuck() {
     }
   }
   throw Error(ErrorKind::kDeviceFailure, "CPU machine: a block made no progress");
-}
-
-unsigned Worker::active_mask() const {
-  unsigned mask = 0;
-  const int first = current_->rank / kWarpSize * kWarpSize;
-  for (int lane = 0; lane < kWarpSize && first + lane < thread_count_; ++lane) {
-    if (thread(first + lane).state != State::kDone) mask |= 1u << lane;
-  }
-  return mask;
 }
 
 }  // namespace attn::simt

@@ -14,10 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "common/attention.hpp"
 #include "common/memory.hpp"
 #include "common/simt/fiber.hpp"
 #include "common/simt/launch.hpp"
 #include "common/simt/options.hpp"
+#include "common/simt/runtime.hpp"
 #include "common/simt/warp.hpp"
 
 namespace attn::simt {
@@ -30,6 +32,8 @@ enum class State : std::uint8_t {
   kReady,         // can run
   kAtBarrier,     // waits for the block
   kInCollective,  // waits for lanes of its warp
+  kConverging,    // waits until no other lane of its warp can move
+  kYielding,      // lets the other lanes of its warp go first
   kLogFull,       // waits until the recorder has read its log
   kDone,
 };
@@ -37,6 +41,7 @@ enum class State : std::uint8_t {
 /// What a thread brings to a barrier or a warp collective, and what it gets back.
 struct Posted {
   std::source_location where;
+  std::uintptr_t site = 0;  // code address
   std::uint64_t value = 0;  // in: its contribution; out: its result
   unsigned mask = 0;
   int lane = 0;
@@ -93,6 +98,8 @@ class Worker {
   const GridRun& grid() const { return *grid_; }
   uint3 block() const { return block_; }
   void* shared_memory() { return shared_memory_; }
+  /// Gives the other lanes of the warp a turn first.
+  void yield() { suspend(State::kYielding); }
   /// Back to the scheduler until `state` has been resolved.
   void suspend(State state);
   /// A detector found something that the kernel cannot continue after: records it, stops the
@@ -100,9 +107,6 @@ class Worker {
   [[noreturn]] void stop(Detection detection);
   /// The same where the block has taken all the steps it may, at the code before this address.
   [[noreturn]] void stop_endless(std::uintptr_t return_address);
-
-  /// Lanes of the current thread's warp that have not exited.
-  unsigned active_mask() const;
 
   int thread_count() const { return thread_count_; }
   const Thread& thread(int rank) const { return threads_[static_cast<std::size_t>(rank)]; }
@@ -114,10 +118,12 @@ class Worker {
   void resume(Thread& thread);
   void run_warp(int warp);
   bool resolve_collectives(int warp);
+  bool converge(int warp);
   bool complete(const Thread& thread, int warp) const;
   void finish_collective(int warp, unsigned mask);
   void report_absent_lane(const Thread& thread, int source) const;
   void release_barrier();
+  bool same_within_warps() const;
   void report_stuck();
   std::span<Thread> warp_threads(int warp);
   const std::vector<int>& order(int n, std::uint64_t salt);
@@ -139,6 +145,14 @@ class Worker {
 
 /// "(17,0,0)"
 std::string to_string(uint3 index);
+std::string kernel_name(const LaunchConfig& config);
+
+/// A launch that run_grid() did not begin.
+struct LaunchRefused : Error {
+  LaunchRefused(const std::string& message, cudaError_t reason)
+      : Error(ErrorKind::kDeviceFailure, message), error(reason) {}
+  cudaError_t error;
+};
 
 /// A detection at `thread`, with kernel, block, thread and the source line filled in.
 Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::string kind,
