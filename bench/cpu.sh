@@ -6,7 +6,7 @@
 # the other.
 #   bench/cpu.sh [FOLDER]
 # writes chapters.json and pytorch.json to FOLDER; bench/results/<this CPU>/<date> by default. Set
-# PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes a few
+# PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes about six
 # minutes; wants a computer that does nothing else.
 set -euo pipefail
 case ${1:-} in

@@ -3,6 +3,7 @@
 """Fills the tables of the lessons with what was counted, compiled and measured; draws the plots.
 
     bench/report.py collect --attn build/attn     counts and compiles; writes bench/results/*.json
+    bench/report.py predict                       what a GPU will take, from these counts
     bench/report.py render                        fills the tables and draws the plots from these
     bench/report.py render --check                exit status 1 if one is not what they say
 
@@ -10,14 +11,18 @@ collect runs `attn trace` on every step of every chapter (bench/results/trace.js
 is on PATH, compiles every kernel file for a report of its registers (bench/results/ptxas.json),
 and, where nvdisasm is, of its instructions (bench/results/sass.json). `pip install
 nvidia-cuda-nvdisasm` brings that.
+predict derives from these what a GPU will take (bench/results/predictions.json;
+reporting/predict.py says how).
 bench/cpu.sh and bench/gpu.sh measure times (bench/results/<device>/<date>/). The plots go to
 bench/results/figures. A table stands in a README between two comments, and the first one names it:
 
     <!-- table: trace 03_tiled -->     memory traffic of a chapter's steps, kernel by kernel
     <!-- table: ptxas 03_tiled -->     registers and shared memory of a chapter's kernels
     <!-- table: times 03_tiled -->     CPU times of chapter 01 and the twins up to this chapter
-    <!-- table: times -->              the same of all twins, and PyTorch's
-    <!-- table: ladder -->             all chapters, one line per step; `ladder backward` likewise
+    <!-- table: times -->              CPU times of all twins and PyTorch, d = 64 and 128
+    <!-- table: ladder -->             all kernels, one line per step; `ladder backward` likewise
+    <!-- table: predicted -->          their bounds, predicted and measured times; `predicted
+                                       backward`, and `predicted long` at N = 4,096
     <!-- /table -->
 
 Needs python3 only.
@@ -28,9 +33,10 @@ import re
 import shutil
 import sys
 
-from reporting import RESULTS, ROOT, Failure, load, times
+from reporting import RESULTS, ROOT, Failure, load, load_if_there, times
 from reporting.collect import collect_ptxas, collect_sass, collect_trace, launches
 from reporting.plots import FOLDER, pictures
+from reporting.predict import predictions
 from reporting.sass import find_nvdisasm
 from reporting.tables import table
 
@@ -62,6 +68,12 @@ def collect(options):
     return 0
 
 
+def predict(_):
+    path = RESULTS / "predictions.json"
+    write_json(path, predictions(load("trace"), load("sass"), load_if_there("predictions")))
+    return 0
+
+
 MARKER = re.compile(r"(<!-- table: ([^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 
@@ -87,7 +99,8 @@ def pages(root):
 
 
 def load_all():
-    return {"trace": load("trace"), "ptxas": load("ptxas"), "runs": times.runs()}
+    return {"trace": load("trace"), "ptxas": load("ptxas"), "predictions": load("predictions"),
+            "runs": times.runs()}
 
 
 def render_pages(data, check):
@@ -139,6 +152,8 @@ def main():
     command.add_argument("--attn", default=str(ROOT / "build" / "attn"), help="the program")
     command.add_argument("--only", choices=("trace", "ptxas", "sass"), help="one of the files")
     command.set_defaults(run=collect)
+    command = commands.add_parser("predict", help="from what was counted to a GPU's time")
+    command.set_defaults(run=predict)
     command = commands.add_parser("render", help="fill the tables, draw the plots")
     command.add_argument("--check", action="store_true", help="change nothing")
     command.set_defaults(run=render)

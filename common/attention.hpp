@@ -145,6 +145,9 @@ using WorkspaceBytes = std::size_t (*)(const Shape&);
 struct Step {
   std::string_view id;    // "step2_tiled"; a chapter with one step calls it by its kernel file
   std::string_view idea;  // one line for tables
+  // What the idea costs, in a few words. Needed where a table's column puts a step of an earlier
+  // chapter, or an earlier step, before this one; empty where there is no such column.
+  std::string_view price = {};
   void (*forward)(const ForwardArgs&) = nullptr;
   WorkspaceBytes forward_workspace_bytes = nullptr;  // set where forward is
   void (*backward)(const BackwardArgs&) = nullptr;

@@ -115,11 +115,15 @@ TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
 
 #if ATTN_HAS_DEVICE
 
+std::vector<verify::Case> table(const Chapter& chapter, Pass pass) {
+  return verify::case_table(chapter.support, chapter.tile_edges, pass,
+                            verify::options_from_environment().extent, kSeed);
+}
+
 TEST_CASE("07 equals 05 on every case of its table") {
   const Chapter& before = chapters::ch05_fused_forward();
   const Chapter& after = chapters::ch07_v2_loop_order();
-  for (const verify::Case& one :
-       verify::case_table(after.support, after.tile_edges, Pass::kForward, false, kSeed)) {
+  for (const verify::Case& one : table(after, Pass::kForward)) {
     INFO(verify::to_string(one));
     const verify::Problem problem = verify::make_problem(one.spec, Pass::kForward);
     const std::vector<verify::Expected> expected =
@@ -136,8 +140,7 @@ TEST_CASE("07 equals 05 on every case of its table") {
 TEST_CASE("the backward of 07 equals that of 06 on every case of its table") {
   const Chapter& before = chapters::ch06_recompute_backward();
   const Chapter& after = chapters::ch07_v2_loop_order();
-  for (const verify::Case& one :
-       verify::case_table(after.support, after.tile_edges, Pass::kBackward, false, kSeed)) {
+  for (const verify::Case& one : table(after, Pass::kBackward)) {
     INFO(verify::to_string(one));
     const verify::Problem problem = verify::make_problem(one.spec, Pass::kBackward);
     const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);

@@ -724,12 +724,17 @@ def commands(cli):
             if step[pass_name]
         ]
         assert [(row["chapter"], row["step"]) for row in table["rows"]] == wanted
+        counts = any(row["requested_bytes"] is not None for row in table["rows"])  # not with ASan
         for row in table["rows"]:
             assert row["right"] and row["supported"] and row["problem"] is None, row
             assert 0 <= row["error_over_tolerance"] <= 1 and 0 <= row["max_error"] < 1e-4, row
             assert row["workspace_bytes"] >= 0
             assert (row["cpu_seconds"] is not None) == (row["ran_on"] == "host"), row
-            assert row["chapter"] in text
+            assert row["chapter"] in text and row["price"] in text
+            assert row["shape"] == table["shape"] == table["shape_run"]
+            counted = counts and row["ran_on"] == "CPU machine"
+            for name in ("requested_bytes", "compulsory_bytes", "bound_seconds"):
+                assert (row[name] is not None) == counted, (row, name)
         first = table["rows"][0]
         assert first["workspace_bytes"] == 4 * 19 * 23 * (1 if pass_name == "forward" else 2)
 

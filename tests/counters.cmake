@@ -2,7 +2,8 @@
 #
 # What the tracer counts must not depend on how g++ optimised the kernels, and must agree with what
 # nvcc makes of them. dump_counters_O0, _O1 and _O2 run the same launches with kernels compiled at
-# these levels and print their counters.
+# these levels and print their counters. The libraries' own kernels are compiled at -O1; -O2 comes
+# with ATTN_ALL_TESTS.
 function(attn_add_dump_counters level)
   set(target dump_counters_${level})
   list(TRANSFORM ATTN_KERNEL_OPTIONS REPLACE "^-O1$" "-${level}")
@@ -12,11 +13,14 @@ function(attn_add_dump_counters level)
     list(APPEND ATTN_KERNEL_OPTIONS -fno-reorder-blocks-and-partition -fno-tree-tail-merge
       -fno-code-hoisting -fno-optimize-sibling-calls)
   endif()
-  add_executable(${target} simt/dump_counters.cpp simt/scenarios.cpp)
+  add_executable(${target} $<TARGET_OBJECTS:dump_counters_main> $<TARGET_OBJECTS:scenarios>)
   attn_add_cpu_kernel(${target} simt/tracer_kernels.cpp)
-  set(chapters ${ATTN_CHAPTERS})
-  list(REMOVE_ITEM chapters 00_playground)  # the reader's, and mine.cu has a main() of its own
-  foreach(id IN LISTS chapters)
+  set(others ${ATTN_CHAPTERS})
+  list(REMOVE_ITEM others 00_playground)  # the reader's, and mine.cu has a main() of its own
+  if(level STREQUAL "O1")
+    set(others "")
+  endif()
+  foreach(id IN LISTS others)
     file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu)
     if(kernels)
       # The linker takes these before it looks into the chapter's library.
@@ -34,7 +38,13 @@ function(attn_add_dump_counters level)
 endfunction()
 
 function(attn_add_counter_tests)
-  foreach(level O0 O1 O2)
+  add_library(dump_counters_main OBJECT simt/dump_counters.cpp)
+  target_link_libraries(dump_counters_main PRIVATE attn_chapters attn_simt)
+  set(levels O0 O1)
+  if(ATTN_ALL_TESTS)
+    list(APPEND levels O2)
+  endif()
+  foreach(level IN LISTS levels)
     attn_add_dump_counters(${level})
     list(APPEND programs $<TARGET_FILE:dump_counters_${level}>)
   endforeach()

@@ -71,7 +71,8 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   // Sizes around the largest tile are ragged for the smaller ones, too.
   const std::span<const int> edges = chapter.tile_edges;
   const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
-  for (verify::Case& one : verify::case_table(chapter.support, largest, pass, false, kSeed)) {
+  const verify::Extent extent = verify::options_from_environment().extent;
+  for (verify::Case& one : verify::case_table(chapter.support, largest, pass, extent, kSeed)) {
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
     // this test's time, and each head moves the same bytes.
     one.spec.shape.B = std::min<std::int64_t>(one.spec.shape.B, 100);

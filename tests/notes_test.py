@@ -22,8 +22,6 @@ CLAIMS = 18
 
 # (quoted in, what, stands in)
 QUOTES = [
-    ("notes/claims.md", "1.08 ms", "README.md"),
-    ("notes/claims.md", "21.3 µs", "README.md"),
     ("notes/claims.md", "4.4e-07", "chapters/05_fused_forward/README.md"),
     ("notes/claims.md", "9.2e-07", "chapters/02_naive_gpu/README.md"),
 ]

@@ -19,10 +19,11 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402  (found by the line above)
 from reporting import (  # noqa: E402
-    SHAPE, Failure, charts, collect, issue, load, plots, sass, times)
+    FULL, LONG, SHAPE, Failure, charts, collect, issue, load, plots, predict, sass, tables, times)
 
 SKIPPED = 77
 SMALL = "02_naive_gpu"  # the chapter that is counted afresh
+NO_CODE = {"kernels": [], "launches": []}  # of sass.json
 
 # Made up, in the words of nvcc 13. The second kernel spills, the third has no "used N barriers".
 PTXAS = """\
@@ -85,7 +86,8 @@ def entry(kernel, architecture, registers, barriers, shared=0, stack=0, spills=0
 
 
 def counts(**given):
-    return {**dict.fromkeys(collect.COUNTERS, 0), "bound_seconds": 1.5e-6,
+    """Of one head; the bound is that of 512."""
+    return {**dict.fromkeys(collect.COUNTERS, 0), "bound_seconds": 512 * 1.5e-6,
             "bound_limit": "L1", **given}
 
 
@@ -94,19 +96,28 @@ def made_up_data():
                     global_load_requests=32, global_load_sectors=128,
                     global_read_bytes_compulsory=1024, global_write_bytes_compulsory=512,
                     shared_load_wavefronts=64, shared_load_wavefronts_ideal=2)
-    chapter = {"chapter": "98_made_up", "step": "one", "pass": "forward", "workspace_bytes": 2048}
+    chapter = {"chapter": "98_made_up", "step": "one", "pass": "forward", "workspace_bytes": 2048,
+               "device": "H200", "memory_seconds": 2e-4, "multiprocessors": 132,
+               "price": "",
+               "long": {"bound_seconds": 6e-3, "bound_limit": "shared memory",
+                        "memory_seconds": 1e-3, "multiprocessors": 64}}
     kernels = [
         {"chapter": "98_made_up", "file": file, "dynamic_shared_bytes": 1024,
          **entry("first<64>", architecture, registers, 1, shared=8192)}
         for file, more in (("one.cu", 0), ("three.cu", 2), ("two.cu", 0))
         for architecture, registers in (("sm_90a", 56 + more), ("sm_80", 71))
     ]
+    trace = {"shape": SHAPE, "full": FULL, "mask": "full", "steps": [
+        {"chapter": "97_plain", "step": "loops", "pass": "forward", "workspace_bytes": 512,
+         "price": ""},
+        {**chapter, "launches": [launch, launch],
+         "total": {**launch, "bound_limit": "shared memory"}},
+        {**chapter, "step": "two", "launches": [launch], "total": launch,
+         "price": "S and dP computed twice"}]}
     return {
-        "trace": {"shape": SHAPE, "mask": "full", "steps": [
-            {"chapter": "97_plain", "step": "loops", "pass": "forward", "workspace_bytes": 512},
-            {**chapter, "device": "H200", "launches": [launch, launch], "total": launch},
-            {**chapter, "step": "two", "device": "H200", "launches": [launch], "total": launch}]},
+        "trace": trace,
         "ptxas": {"nvcc": "13.0.88", "kernels": kernels},
+        "predictions": predict.predictions(trace, NO_CODE),
         "runs": made_up_runs(),
     }
 
@@ -137,8 +148,8 @@ def made_up_runs():
         written(root / "gpu-y" / "2026-01-02",
                 [(f"98_made_up/one/{size.format(512)}", 99, "us")])
         written(root / "h200" / "2026-01-02",
-                [(f"98_made_up/one/{size.format(512)}", 12.5, "us"),
-                 (f"02_naive_gpu/naive/{size.format(512)}", 4, "ms"),
+                [("98_made_up/one/forward/B:32/H:16/N:512/d:64/full", 1200, "us"),
+                 ("98_made_up/two/forward/B:4/H:16/N:4096/d:64/full", 6.5, "ms"),
                  ("cublas/fp32/forward/B:32/H:16/N:512/d:64/full", 1, "ms"),
                  ("cublas/fp32/forward/B:16/H:16/N:1024/d:64/full", 2, "ms")])
         return times.runs(root)
@@ -293,7 +304,7 @@ def kernel_names():
         assert collect.kernel_name(demangled) == name, collect.kernel_name(demangled)
 
 
-def tables():
+def counted_tables():
     text, stale = report.filled(page("trace 98_made_up", "ptxas 98_made_up", "ladder"),
                                 made_up_data(), "en")
     assert [line for line, _ in stale] == [2, 6, 10], stale
@@ -301,15 +312,16 @@ def tables():
             # 4096 + 512 bytes, 1024 + 512 bytes, 128 / 32, 64 / 2; no special functions: no column
             "| one | `first<64>` | 4.5 | 1.5 | 4 | 32 | 1.5 µs, L1 |  |",
             "|  | `first<64>` | 4.5 | 1.5 | 4 | 32 | 1.5 µs, L1 |  |",
-            "|  | **all** | **4.5** | **1.5** | **4** | **32** | **1.5 µs, L1** | 2 |",
+            "|  | **all** | **4.5** | **1.5** | **4** | **32** | **1.5 µs, shared memory** | 2 |",
             "| two | `first<64>` | 4.5 | 1.5 | 4 | 32 | 1.5 µs, L1 | 2 |",
             "| `first<64>` | one, two | 71 | 56 | 8,192 | 1,024 | 0 | 0 |",
             "| `first<64>` | three | 71 | 58 | 8,192 | 1,024 | 0 | 0 |",
-            "| 97_plain | loops | – | – | 0.5 | – | – |",
-            "| 98_made_up | one | 4.5 | 1.5 | 2 | 1.5 µs | 12.5 µs |",
-            "| 98_made_up | two | 4.5 | 1.5 | 2 | 1.5 µs | not measured |"):
+            # 512 heads
+            "| 98_made_up | one | 2.25 MiB | 1 MiB | 768 KiB | 1.2 ms |  |",
+            "| 98_made_up | two | 2.25 MiB | 1 MiB | 768 KiB | not measured | S and dP computed "
+            "twice |"):
         assert row in text.splitlines(), f"{row}\nis not in\n{text}"
-    assert "special functions" not in text
+    assert "special functions" not in text and "97_plain" not in text
     again, stale = report.filled(text, made_up_data(), "en")
     assert again == text and not stale, stale
 
@@ -319,10 +331,143 @@ def times_tables():
     chapter, everything = text.split("before\n")[1:]
     for row in ("| 01_naive_cpu naive | 1 | 2 KiB | – | – |",
                 "| 98_made_up cpu | 24 | 2 KiB | – | – |"):
-        assert row in chapter and row in everything, text
+        assert row in chapter, text
     assert "99_later" not in chapter and "other" not in chapter, chapter
-    assert "| 99_later cpu | 600 |" in everything and "| other flash | 30 |" in everything
-    assert "plain C++ on X, 2 cores (g++)" in text and "commit abc" in text
+    for row in ("| 01_naive_cpu naive | – | – | 600 | – | – | – | – |",  # N = 4096, d = 64
+                "| 98_made_up cpu | – | – | 25 | – | – | – | – |",
+                "| 99_later cpu | – | – | **1** | – | – | – | – |",
+                "| other flash | – | – | 20 | – | – | – | – |"):
+        assert row in everything, f"{row}\nis not in\n{everything}"
+    assert chapter.count("commit abc") == 1 == everything.count("commit abc")
+    assert "plain C++ on X, 2 cores (g++)" in chapter and "X, 2 cores (g++)" in everything
+
+
+def prediction_tables():
+    data = made_up_data()
+    text, _ = report.filled(page("predicted", "predicted long"), data, "en")
+    for row in (
+            # bound 512 * 1.5 us, memory 0.2 ms; measured 1.2 ms, 24 % above their sum
+            "| 98_made_up | one | 768 µs | 968 µs | 1.2 ms, off by +24 % | 768 µs | shared memory "
+            "|",
+            "| 98_made_up | two | – | – | not measured | 768 µs | L1 |",
+            # the chapter's last step alone; 6.5 ms is between 6 and 7
+            "| 98_made_up | two | 6 ms | 7 ms | 6.5 ms, off by +0 % | 6 ms | shared memory |"):
+        assert row in text.splitlines(), f"{row}\nis not in\n{text}"
+    assert text.count("| 98_made_up | one |") == 1, text
+    try:
+        report.filled(page("predicted"), {**data, "predictions": {"predictions": []}}, "en")
+    except Failure as failure:
+        assert "no prediction for 98_made_up one" in str(failure), failure
+    else:
+        raise AssertionError("a table without its predictions")
+    assert tables.off_by(5.0, {"least_seconds": 10.0, "most_seconds": 12.0}) == -50
+
+
+def predictions_keep_their_date():
+    """Those that do not change; the others get today's. The issue estimate is one of the parts."""
+    data = made_up_data()["trace"]
+    first = predict.predictions(data, NO_CODE)
+    for its in first["predictions"]:
+        its.update(date="2001-01-01", commit="old")
+    data["steps"][2]["long"] = {**data["steps"][2]["long"], "bound_seconds": 8e-3}
+    second = predict.predictions(data, NO_CODE, first)["predictions"]
+    renewed = [(its["step"], its["shape"]) for its in second if its["commit"] != "old"]
+    assert renewed == [("two", LONG)] and len(second) == 4, second
+    estimate = predict.issue_estimate_seconds
+    predict.issue_estimate_seconds = lambda *_, multiprocessors: multiprocessors / 64 * 9e-3
+    try:
+        its = predict.entry(data["steps"][2], LONG, {})
+    finally:
+        predict.issue_estimate_seconds = estimate
+    assert its["least_seconds"] == 9e-3 and its["from"]["issue_seconds"] == 9e-3, its
+    assert abs(its["most_seconds"] - 18e-3) < 1e-9, its
+
+
+def committed_predictions():
+    """They follow from the counts that are committed with them."""
+    trace = load("trace")
+    made = [{name: value for name, value in its.items() if name not in ("date", "commit")}
+            for its in load("predictions")["predictions"]]
+    assert made == predict.entries(trace, load("sass")), "`bench/report.py predict`"
+
+
+def order_has_reasons():
+    """No row of the ladder stands below one with less of something, unless it says what for."""
+    data = made_up_data()
+    assert not tables.worse_than_before(data, "forward")
+    data["trace"]["steps"][2]["workspace_bytes"] += 1
+    ((step, quantity, before),) = tables.worse_than_before(data, "forward")
+    assert (step["step"], quantity, before["step"]) == ("two", "workspace", "one")
+
+
+def committed_order_has_reasons():
+    data = report.load_all()
+    for name in ("forward", "backward"):
+        worse = tables.worse_than_before(data, name)
+        silent = [(step["chapter"], step["step"], quantity, before["chapter"])
+                  for step, quantity, before in worse if not step["price"]]
+        assert not silent, f"no price in the record, but more than an earlier row: {silent}"
+        paying = {(step["chapter"], step["step"]) for step, _, _ in worse}
+        idle = [its["step"] for its in tables.kernels(data, name)
+                if its["price"] and (its["chapter"], its["step"]) not in paying]
+        assert not idle, f"a price, and no column shows it: {idle}"
+        for its in tables.kernels(data, name):
+            tables.price_text(its, "zh")
+    least = {name: min(of(data, step) for step in tables.kernels(data, "forward"))
+             for name, (of, _) in tables.QUANTITIES.items() if name != "time"}
+    last = tables.kernels(data, "forward")[-1]
+    assert all(tables.QUANTITIES[name][0](data, last) == its for name, its in least.items()), (
+        "the first table says that the last chapter needs least of everything", least)
+
+
+COMPARED = re.compile(r"^(\d\d_\w+) +(\w+) +(\d\S* \S+) +(\d\S* \S+) +(\d\S* \S+) +right +"
+                      r"\S+ *(.*)$", re.MULTILINE)
+
+
+def compared_rows(text):
+    """[(chapter, step, requested, workspace, compulsory, price)] of attn compare's first table."""
+    return COMPARED.findall(text)
+
+
+def compared_bytes(size):
+    """As attn prints it: three digits, zeros too."""
+    for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= 999.5 / 1024 * factor:
+            value = size / factor
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{size} B"
+
+
+def readme_comparison():
+    """What README shows of attn compare is what was counted."""
+    data, heads = report.load_all(), FULL["B"] * FULL["H"]
+    counted = [(step["chapter"], step["step"],
+                *(compared_bytes(heads * tables.QUANTITIES[name][0](data, step))
+                  for name in ("requested", "workspace", "compulsory")), step["price"])
+               for step in tables.kernels(data, "forward")]
+    for name in ("README.md", "README.zh-CN.md"):
+        shown = compared_rows((report.ROOT / name).read_text(encoding="utf-8"))
+        assert shown == counted, f"{name}: {shown}\ncounted: {counted}"
+
+
+def readme_comparison_is_the_programs(attn):
+    """And what the program prints, but for times and errors."""
+    def skeleton(text):
+        kept = re.sub(r"\d[\d.e-]* (?:[nm]?s|us)\b|(?<=right )[ \d.e-]+", " ", text)
+        return [re.sub(r"[ -]+", " ", line).strip() for line in kept.splitlines() if line.strip()]
+    printed = collect.run([attn, "compare"]).stdout
+    for name in ("README.md", "README.zh-CN.md"):
+        text = (report.ROOT / name).read_text(encoding="utf-8")
+        block = text[text.index("Kernels. "):]
+        assert skeleton(block[:block.index("```")]) == skeleton(printed), f"{name}\n{printed}"
+
+
+def committed_scaling(attn):
+    """The rule by which LONG is predicted, scores times a constant, at other N: within 2 %."""
+    for chapter, step in (("02_naive_gpu", "naive"), ("07_v2_loop_order", "step1_loop_swap")):
+        bound = [collect.trace(attn, chapter, step, "forward", {**SHAPE, "Nq": N, "Nk": N},
+                               heads)["bound"]["seconds"] for N, heads in ((128, 512), (256, 512))]
+        assert abs(bound[1] / bound[0] / 4 - 1) < 0.02, (chapter, bound)
 
 
 def pictures():
@@ -342,14 +487,13 @@ def pictures():
 
 
 def pictures_of_gpus():
-    """Each measured GPU has a picture of its own; the bound stands beside the same GPU's times."""
+    """Each measured GPU has a picture of its own."""
     data = report.load_all()
     without = plots.pictures(data)
     data["runs"] |= {name: run for name, run in made_up_runs().items() if not times.is_cpu(run)}
     drawn = plots.pictures(data)
     assert sorted(drawn.keys() - without.keys()) == ["time-h200"], drawn.keys()  # gpu-y: one N
     assert "cuBLAS and a softmax" in drawn["time-h200"]
-    assert "02 measured" in drawn["roofline"] and "02 measured" not in without["roofline"]
 
 
 def committed_plots():
@@ -358,7 +502,7 @@ def committed_plots():
 
 def stale_tables():
     text, _ = report.filled(page("ladder", "trace 98_made_up"), made_up_data(), "en")
-    changed = text.replace("| 98_made_up | one | 4.5 |", "| 98_made_up | one | 4.4 |")
+    changed = text.replace("| 98_made_up | one | 2.25 MiB |", "| 98_made_up | one | 2.2 MiB |")
     repaired, stale = report.filled(changed, made_up_data(), "en")
     assert changed != text and repaired == text and stale == [(2, "ladder")], stale
 
@@ -386,6 +530,10 @@ def committed_steps(attn):
     committed = [(step["chapter"], step["step"], step["pass"])
                  for step in load("trace")["steps"]]
     assert sorted(traced + plain) == sorted(committed), committed
+    prices = collect.prices(attn)
+    wrong = [step for step in load("trace")["steps"]
+             if step["price"] != prices[step["chapter"], step["step"]]]
+    assert not wrong, f"the records say otherwise: {wrong}"
 
 
 def committed_counts(attn):
@@ -394,6 +542,7 @@ def committed_counts(attn):
     for step in committed:
         fresh = collect.traced_step(attn, SMALL, step["step"], step["pass"])
         fresh["workspace_bytes"] = step["workspace_bytes"]
+        fresh["price"] = step["price"]
         assert fresh == step, f"counted: {fresh}\ncommitted: {step}"
 
 
@@ -413,10 +562,15 @@ def main():
         return disassembled_kernels()
     attn = sys.argv[1] if len(sys.argv) > 1 else None
     tests = [(test, ()) for test in (
-        ptxas_text, sass_loops, sass_copies, issue_estimates, committed_sass, kernel_names, tables, times_tables, stale_tables, bad_markers, pictures, pictures_of_gpus,
-        committed_tables, committed_plots, committed_registers)]
+        ptxas_text, sass_loops, sass_copies, issue_estimates, committed_sass, kernel_names,
+        counted_tables, times_tables, prediction_tables, predictions_keep_their_date,
+        order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
+        committed_predictions, committed_order_has_reasons, readme_comparison, committed_plots,
+        committed_registers)]
     if attn:
-        tests += [(test, (attn,)) for test in (committed_steps, committed_counts)]
+        tests += [(test, (attn,)) for test in (
+            committed_steps, committed_counts, committed_scaling,
+            readme_comparison_is_the_programs)]
     failed = 0
     for test, arguments in tests:
         try:

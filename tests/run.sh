@@ -1,9 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Sets up this machine, builds everything and runs all tests, then all of them again under
-# AddressSanitizer and UndefinedBehaviorSanitizer. Exit status 0 only if everything passed.
+# Sets up this machine, builds everything and runs the tests.
+#   tests/run.sh           every chapter and program, on a third of the case table; some of the mutants
+#   tests/run.sh --full    the whole case table, all mutants, every kernel by nvcc for both
+#                          architectures (where there is nvcc), then the tests again under
+#                          AddressSanitizer and UndefinedBehaviorSanitizer
+# The summary at the end says what was left out. Exit status 0 only if everything passed.
 set -euo pipefail
+full=no
+case $#:${1:-} in
+  0:) ;;
+  1:--full) full=yes ;;
+  1:-h | 1:--help) sed -n '/^# Sets/,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;
+  *) echo "tests/run.sh: arguments '$*': allowed: none, --full, or --help" >&2; exit 2 ;;
+esac
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" \
   libboost-context-dev libcli11-dev nlohmann-json3-dev catch2 libbenchmark-dev binutils patch \
   python3
@@ -35,10 +46,29 @@ clang_format_14() {
 }
 
 build() {
-  cmake -S . -B build "${options[@]}" && cmake --build build --parallel "$cores"
+  cmake -S . -B build "${options[@]}" "$@" && cmake --build build --parallel "$cores"
+}
+# Without a GPU one architecture of nvcc's is enough to have every kernel compiled and judged.
+build_plain() {
+  local architectures="80;90a"
+  if ! nvidia-smi -L 2>/dev/null | grep -q GPU; then architectures=80; fi
+  build -DATTN_ALL_TESTS=OFF -DCMAKE_CUDA_ARCHITECTURES="$architectures"
+}
+# Each file by itself, so that none lives on what another one includes.
+build_full() {
+  build -DATTN_ALL_TESTS=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DCMAKE_CUDA_ARCHITECTURES="80;90a"
 }
 build_sanitized() {
   cmake --preset asan "${options[@]}" && cmake --build --preset asan --parallel "$cores"
+}
+test_plain() {
+  ATTN_THIN=1 ctest --test-dir build --output-on-failure --no-tests=error -j "$cores"
+}
+test_full() {
+  ctest --test-dir build --output-on-failure --no-tests=error -j "$cores"
+}
+test_sanitized() {
+  ATTN_THIN=1 ctest --preset asan -j "$cores"
 }
 check_format() {
   find chapters common tests bench -regex '.*\.\(cpp\|hpp\|cu\|cuh\)' -print0 |
@@ -48,11 +78,17 @@ check_format() {
       --include='*.sh' --include='*.cmake' --include=CMakeLists.txt  # comments and Python, too
 }
 
-if check "build" build; then
-  check "tests" ctest --test-dir build --output-on-failure --no-tests=error -j "$cores" || true
-fi
-if check "sanitized build" build_sanitized; then
-  check "sanitized tests" ctest --preset asan -j "$cores" || true
+if [[ $full == yes ]]; then
+  if check "build" build_full; then
+    check "tests" test_full || true
+  fi
+  if check "sanitized build" build_sanitized; then
+    check "sanitized tests" test_sanitized || true
+  fi
+else
+  if check "build" build_plain; then
+    check "tests" test_plain || true
+  fi
 fi
 format=$(clang_format_14)
 if [[ -n $format ]]; then
@@ -65,4 +101,15 @@ say "summary"
 printf '%s\n' "${summary[@]}"
 printf '%-28s %-7s %4d s\n' "in all" "$([[ $failed -eq 0 ]] && echo passed || echo FAILED)" \
   $((SECONDS - started))
+if [[ $full == no ]]; then
+  mutants=$(find tests/mutants -name '*.patch' | wc -l)
+  tested=$(ctest --test-dir build -N -R '^mutant_|_hunt' 2>/dev/null | grep -c 'Test *#' || true)
+  printf '\nLeft out: two thirds of the case table; %d of %d mutants; counters at -O2; the sanitizers' \
+    $((mutants - tested)) "$mutants"
+  if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/CMakeCache.txt &&
+    grep -q '^CMAKE_CUDA_ARCHITECTURES:[A-Z]*=80$' build/CMakeCache.txt; then
+    printf '; of nvcc, sm_90a, the exercises and the programs for a GPU'
+  fi
+  printf '.\nEverything: tests/run.sh --full\n'
+fi
 exit "$failed"

@@ -8,7 +8,8 @@
 #   root      the folder of the project
 #   cores     how many processors a build may use
 #   options   what cmake needs to be told on this machine
-# and offers say, which prints a heading.
+# and offers say, which prints a heading. New build folders are Ninja's where it is installed: make
+# would start itself once per target and leave a processor idle at the end of each.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cores=$(getconf _NPROCESSORS_ONLN)
@@ -59,7 +60,10 @@ setup_without_apt() {
 }
 
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
-  setup_with_apt g++ cmake make libfmt-dev "$@"
+  setup_with_apt g++ cmake make ninja-build libfmt-dev "$@"
 else
   setup_without_apt
+fi
+if command -v ninja >/dev/null; then
+  export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
 fi

@@ -84,8 +84,29 @@ def counts(cli):
         assert masked["bound"]["flops"] * 64 * 64 == full["bound"]["flops"] * 64 * 65 / 2
         assert masked["total"]["global_load_bytes"] < 0.6 * full["total"]["global_load_bytes"]
 
+    def many_heads():
+        """--times-heads 6 is the bound of six heads, though one of them was counted. 128 rows fill
+        the blocks of every kernel."""
+        for chapter, step, pass_name in (("02", "naive", "forward"),
+                                         ("03", "step4_warp_softmax", "forward"),
+                                         ("05", "forward", "forward"),
+                                         ("06", "step2_recompute", "backward"),
+                                         ("07", "step4_backward", "backward")):
+            same = [chapter, "--step", step, "--pass", pass_name]
+            one = trace(cli, *same, "--shape", "N=128,d=64")
+            six = trace(cli, *same, "--shape", "B=2,H=3,N=128,d=64")
+            told = trace(cli, *same, "--shape", "N=128,d=64", "--times-heads", "6")
+            assert one["times_heads"] == 1 and told["times_heads"] == 6
+            assert told["total"] == one["total"] and told["launches"] == one["launches"]
+            for key, count in six["total"].items():
+                assert count == 6 * one["total"][key], (chapter, key)
+            assert told["bound"] == six["bound"], (chapter, told["bound"], six["bound"])
+        text = cli.succeed("trace", "02", "--shape", "N=32,d=8", "--times-heads", "6")
+        assert "Lower bound on NVIDIA H200 SXM for 6 times these heads" in text, text
+
     cli.test("the lesson's counts", lesson)
     cli.test("shuffles", warp_instructions)
+    cli.test("--times-heads", many_heads)
     cli.test("the bound and its parts", bound)
     cli.test("devices", devices)
     cli.test("--causal", causal)
@@ -186,6 +207,9 @@ def refusals(cli):
            "--device Voodoo: allowed: H200, H100, A100, RTX4090, RTX3090, T4")
     refuse("too large", 2, ["2", "--shape", "B=64,H=16,N=1024,d=64"],
            "--shape B=64 H=16 Nq=1024", "for example --shape B=1,H=1,")
+    for times in ("0", "-1", "2147483648", "2147483647"):  # the last: more blocks than a grid has
+        refuse(f"--times-heads {times}", 2, ["2", "--shape", "N=256,d=4", "--times-heads", times],
+               f"--times-heads {times}", "allowed: 1 to ")
     refuse("bad pass", 2, ["2", "--pass", "sideways"], "--pass sideways")
     for shape in ("N=9223372036854775807,d=64", "Nq=1,Nk=9223372036854775807,d=1",
                   "Nq=100000000000,Nk=0,d=1", "B=3037000500,H=3037000500,N=1,d=1"):

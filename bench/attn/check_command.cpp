@@ -3,7 +3,6 @@
 // attn check: the battery of tests on one chapter.
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,8 +28,7 @@ bool check_one(const Chapter& chapter, const Step& step, Pass pass) {
   const std::string name = fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
   Progress progress;
   verify::CheckOptions options;
-  const char* full = std::getenv("ATTN_FULL");
-  options.full_product = full != nullptr && std::string_view(full) == "1";
+  options.extent = verify::options_from_environment().extent;
   options.progress = [&](int done, int total) {
     progress.show(fmt::format("{}: case {} of {}", name, done, total));
   };

@@ -45,38 +45,62 @@ void check_support(const Shape& shape) {
   }
 }
 
-std::string time_text(const std::optional<double>& seconds, const char* otherwise) {
-  return seconds ? io::human_seconds(*seconds) : otherwise;
+std::string time_text(const std::optional<double>& seconds) {
+  return seconds ? io::human_seconds(*seconds) : "";
 }
 
-void print_table(const std::vector<Row>& rows) {
+std::string bytes_text(const std::optional<double>& bytes) {
+  return bytes ? io::human_bytes(static_cast<std::size_t>(*bytes)) : "";
+}
+
+std::string result_text(const Row& row) {
+  if (!row.supported) return "not run";
+  if (!row.problem.empty()) return "failed";
+  return row.right ? "right" : "WRONG";
+}
+
+std::string error_text(const Row& row) {
+  return row.problem.empty() ? fmt::format("{:.3g}", row.error_over_tolerance) : "";
+}
+
+/// The kernels, or plain C++. What a newcomer compares stands first; no bound, since the order of
+/// the bounds is not that of the kernels.
+void print_table(const std::vector<Row>& rows, bool plain, bool styled) {
   using enum io::Table::Align;
-  io::Table table({{"chapter"},
-                   {"step"},
-                   {"result"},
-                   {"max error", kRight},
-                   {"/ allowed", kRight},
-                   {"workspace", kRight},
-                   {"requested", kRight},
-                   {"H200 bound", kRight},
-                   {"CPU time", kRight},
-                   {"GPU time", kRight}});
-  for (const Row& row : rows) {
-    const bool compared = row.problem.empty();
-    table.add_row(
-        {std::string(row.chapter->id), std::string(row.step->id),
-         !row.supported ? "not run"
-         : !compared    ? "failed"
-         : row.right    ? "right"
-                        : "WRONG",
-         compared ? fmt::format("{:.1e}", row.max_error) : "",
-         compared ? fmt::format("{:.3g}", row.error_over_tolerance) : "",
-         io::human_bytes(row.workspace_bytes),
-         row.requested_bytes ? io::human_bytes(static_cast<std::size_t>(*row.requested_bytes)) : "",
-         time_text(row.bound_seconds, ""), time_text(row.cpu_seconds, ""),
-         time_text(row.gpu_seconds, on_host(row) ? "" : "not measured")});
+  std::vector<io::Table::Column> columns{{"chapter"}, {"step"}};
+  const bool timed_on_gpu = std::any_of(rows.begin(), rows.end(),
+                                        [](const Row& row) { return row.gpu_seconds.has_value(); });
+  const bool counted = std::any_of(rows.begin(), rows.end(),
+                                   [](const Row& row) { return row.requested_bytes.has_value(); });
+  if (plain) {
+    columns.insert(columns.end(), {{"CPU time", kRight}, {"workspace", kRight}});
+  } else {
+    if (counted) columns.push_back({"requested", kRight});
+    columns.push_back({"workspace", kRight});
+    if (counted) columns.push_back({"compulsory", kRight});
+    if (timed_on_gpu) columns.push_back({"GPU time", kRight});
   }
-  fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
+  columns.insert(columns.end(), {{"result"}, {"error", kRight}, {"what it pays"}});
+  io::Table table(columns);
+  for (const Row& row : rows) {
+    if (on_host(row) != plain) continue;
+    std::vector<std::string> cells{std::string(row.chapter->id), std::string(row.step->id)};
+    const std::string workspace = io::human_bytes(row.workspace_bytes);
+    if (plain) {
+      cells.insert(cells.end(), {time_text(row.cpu_seconds), workspace});
+    } else {
+      if (counted) cells.push_back(bytes_text(row.requested_bytes));
+      cells.push_back(workspace);
+      if (counted) cells.push_back(bytes_text(row.compulsory_bytes));
+      if (timed_on_gpu) cells.push_back(time_text(row.gpu_seconds));
+    }
+    cells.insert(cells.end(), {result_text(row), error_text(row), std::string(row.step->price)});
+    table.add_row(cells);
+  }
+  fmt::print("{}", table.to_string(styled));
+}
+
+void print_problems(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     if (!row.problem.empty()) {
       fmt::print("{} {}: {}\n", row.chapter->id, row.step->id, row.problem);
@@ -84,11 +108,14 @@ void print_table(const std::vector<Row>& rows) {
   }
 }
 
-nlohmann::ordered_json to_json(const verify::Problem& problem, const std::string& workload,
-                               Pass pass, const std::vector<Row>& rows) {
+nlohmann::ordered_json to_json(const Shape& s) {
+  return {{"B", s.B}, {"H", s.H}, {"Hkv", s.Hkv}, {"Nq", s.Nq}, {"Nk", s.Nk}, {"d", s.d}};
+}
+
+nlohmann::ordered_json to_json(const Subject& subject, const std::string& workload, Pass pass,
+                               const std::vector<Row>& rows) {
   using Json = nlohmann::ordered_json;
   const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
-  const Shape& s = problem.shape;
   Json list = Json::array();
   for (const Row& row : rows) {
     const bool compared = row.problem.empty();
@@ -106,16 +133,131 @@ nlohmann::ordered_json to_json(const verify::Problem& problem, const std::string
          {"requested_bytes", or_null(row.requested_bytes)},
          {"bound_seconds", or_null(row.bound_seconds)},
          {"cpu_seconds", or_null(row.cpu_seconds)},
-         {"gpu_seconds", or_null(row.gpu_seconds)}});
+         {"gpu_seconds", or_null(row.gpu_seconds)},
+         {"compulsory_bytes", or_null(row.compulsory_bytes)},
+         {"shape", to_json(row.shape)},
+         {"price", row.step->price}});
   }
-  return {
-      {"pass", to_string(pass)},
-      {"shape", {{"B", s.B}, {"H", s.H}, {"Hkv", s.Hkv}, {"Nq", s.Nq}, {"Nk", s.Nk}, {"d", s.d}}},
-      {"workload", workload.empty() ? Json(nullptr) : Json(workload)},
-      {"mask", to_string(problem.mask)},
-      {"scale", problem.scale},
-      {"seed", kCompareSeed},
-      {"rows", list}};
+  return {{"pass", to_string(pass)},
+          {"shape", to_json(subject.shape)},
+          {"workload", workload.empty() ? Json(nullptr) : Json(workload)},
+          {"mask", to_string(subject.problem.mask)},
+          {"scale", subject.problem.scale},
+          {"seed", kCompareSeed},
+          {"rows", list},
+          {"shape_run", to_json(subject.problem.shape)}};
+}
+
+/// What is compared where no shape is asked for: enough heads for every multiprocessor of a GPU,
+/// 16,384 tokens in all, one of bench/gpu.sh's shapes;
+constexpr std::int64_t kBatch = 32;
+constexpr std::int64_t kHeads = 16;
+constexpr std::int64_t kTokens = 512;
+/// and for plain C++ one head so long that S is larger than a core's caches.
+constexpr std::int64_t kTokensOfPlain = 4096;
+constexpr std::int64_t kHeadSize = 64;
+
+Subject subject_of(const Shape& shape, Mask mask, Pass pass) {
+  Subject subject{.shape = shape, .problem = {}, .truth = {}};
+  subject.problem = verify::make_problem(
+      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kCompareSeed}, pass);
+  subject.truth = truth_of(subject.problem, pass);
+  return subject;
+}
+
+/// The same with every head's copy so often that a GPU has the whole shape to run.
+void repeat_heads(Subject& subject) {
+  const std::int64_t times = subject.shape.heads() / subject.problem.shape.heads();
+  const auto repeat = [times](auto& array) {
+    const std::size_t one = array.size();
+    array.reserve(one * static_cast<std::size_t>(times));
+    for (std::int64_t copy = 1; copy < times; ++copy) {
+      array.insert(array.end(), array.begin(), array.begin() + static_cast<std::ptrdiff_t>(one));
+    }
+  };
+  verify::Problem& problem = subject.problem;
+  for (auto* array : {&problem.q, &problem.k, &problem.v, &problem.grad_o, &subject.truth.o,
+                      &subject.truth.lse}) {
+    repeat(*array);
+  }
+  for (verify::Expected& expected : subject.truth.arrays) {
+    repeat(expected.values);
+    repeat(expected.tolerance);
+    expected.sizes[0] = subject.shape.B;
+    expected.sizes[1] = subject.shape.H;
+  }
+  problem.shape = subject.shape;
+}
+
+/// The kernels' subject, and plain C++'s where that is another one.
+struct Subjects {
+  Subject kernels;
+  std::optional<Subject> plain;
+  std::string name;  // of the workload, and how it falls short
+};
+
+Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Progress& progress) {
+  constexpr const char* kStage = "the oracle, in float64";
+  const Mask mask = mask_of(options);
+  Subjects subjects;
+  if (options.shape.empty() && options.workload.empty()) {
+    progress.stage(kStage);
+    subjects.kernels = subject_of(make_shape(1, 1, kTokens, kTokens, kHeadSize), mask, pass);
+    subjects.kernels.shape = make_shape(kBatch, kHeads, kTokens, kTokens, kHeadSize);
+    if (on_gpu) repeat_heads(subjects.kernels);
+    // Backward, plain C++ is the textbook only, and slow: it has nothing to be compared with.
+    const std::int64_t N = pass == Pass::kForward ? kTokensOfPlain : kTokens;
+    subjects.plain = subject_of(make_shape(1, 1, N, N, kHeadSize), mask, pass);
+    return subjects;
+  }
+  const Shape shape = shape_of(options, on_gpu, {});
+  check_memory(shape);
+  check_support(shape);
+  progress.stage(kStage);
+  subjects.kernels = subject_of(shape, mask, pass);
+  if (!options.workload.empty()) {
+    const io::Workload& known = io::find_workload(options.workload);
+    subjects.name = options.workload;
+    if (!on_gpu && known.has_twin()) {
+      subjects.name += fmt::format(" scaled down for the CPU machine ({})", known.scaled);
+    }
+    subjects.name += ": ";
+  }
+  return subjects;
+}
+
+void print(const Subjects& subjects, Pass pass, const std::vector<Row>& rows) {
+  const Subject& kernels = subjects.kernels;
+  const Subject& plain = subjects.plain ? *subjects.plain : kernels;
+  const bool styled = ::isatty(STDOUT_FILENO) != 0;
+  const auto title = [&](const char* what, const Subject& subject) {
+    fmt::print("\n{}{}{}, {} pass, mask {}\n\n", what, subjects.name, to_string(subject.shape),
+               to_string(pass), to_string(subject.problem.mask));
+  };
+  title("Kernels. ", kernels);
+  print_table(rows, false, styled);
+  if (kernels.shape != kernels.problem.shape) {
+    fmt::print(
+        "Run and counted: one of the {} heads. They share no byte, so counts are {} times "
+        "its own.\n",
+        kernels.shape.heads(), kernels.shape.heads());
+  }
+  title("Plain C++ on this computer. ", plain);
+  print_table(rows, true, styled);
+  print_problems(rows);
+  const bool timed = std::any_of(rows.begin(), rows.end(),
+                                 [](const Row& row) { return row.gpu_seconds.has_value(); });
+  fmt::print(
+      R"(
+requested: what the threads ask of global memory, counted. workspace: what a step needs beside
+inputs and outputs. compulsory: each distinct byte once per launch. error: the largest over
+{}, in parts of what is allowed, against float64. CPU time: best of several.
+GPU time: {}.
+Bounds and predictions for GPUs: README.md and `attn trace`. Pictures: bench/results/figures.
+)",
+      pass == Pass::kForward ? "O and LSE" : "dQ, dK and dV",
+      timed ? "median, with warm caches; bench/gpu.sh flushes L2 before every call"
+            : "not measured, no GPU here; how long the CPU machine takes says nothing about one");
 }
 
 ExitStatus compare(const CompareArguments& arguments) {
@@ -130,56 +272,31 @@ ExitStatus compare(const CompareArguments& arguments) {
     }
     chosen.push_back(&chapters::find(arguments.with));
   }
-  const Mask mask = mask_of(arguments.problem);
   bool any_gpu = false;
   for (const Chapter* chapter : chapters::all()) {
     any_gpu = any_gpu || runs_on_gpu(*chapter, chapter->steps.back());
   }
-  const Shape shape = shape_of(arguments.problem, any_gpu, make_shape(1, 2, 256, 256, 64));
-  check_memory(shape);
-  check_support(shape);
   check_json(arguments.json);
 
   Progress progress;
-  progress.stage("the oracle, in float64");
-  const verify::Problem problem = verify::make_problem(
-      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kCompareSeed}, pass);
-  const verify::Truth truth = truth_of(problem, pass);
+  const Subjects subjects = subjects_of(arguments.problem, pass, any_gpu, progress);
   std::vector<Row> rows;
   for (const Chapter* chapter : chosen) {
     for (const Step* step : all_steps(*chapter)) {
       if (pass == Pass::kForward ? step->forward == nullptr : step->backward == nullptr) continue;
       progress.stage(fmt::format("{} {}", chapter->id, step->id));
-      rows.push_back(compare_one(*chapter, *step, pass, problem, truth));
+      const bool plain = subjects.plain && on_host(*chapter, *step);
+      rows.push_back(
+          compare_one(*chapter, *step, pass, plain ? *subjects.plain : subjects.kernels));
     }
   }
   progress.clear();
-
-  const std::string& workload = arguments.problem.workload;
   const auto wrong = [](const Row& row) { return row.supported && !row.right; };
   const ExitStatus status =
       std::any_of(rows.begin(), rows.end(), wrong) ? kFailedVerification : kSuccess;
-  write_json(arguments.json, to_json(problem, workload, pass, rows).dump(2));
-  if (arguments.json.on_stdout()) return status;
-  std::string name = workload;
-  if (!workload.empty()) {
-    const io::Workload& known = io::find_workload(workload);
-    if (!any_gpu && known.has_twin()) {
-      name += fmt::format(" scaled down for the CPU machine ({})", known.scaled);
-    }
-  }
-  fmt::print("\n{}{}{}, {} pass, mask {}\n\n", name, name.empty() ? "" : ": ", to_string(shape),
-             to_string(pass), to_string(mask));
-  print_table(rows);
-  fmt::print(
-      "\nerror: against a float64 evaluation, over {}. Requested: what the threads ask of global\n"
-      "memory, counted on the CPU machine. Bound: no such GPU is faster. CPU time: plain C++ on "
-      "this\n"
-      "computer, best of several; the CPU machine's own speed says nothing, so it is not shown.\n"
-      "GPU time: warm caches, launch after launch; bench/gpu.sh flushes L2 before every call.\n"
-      "Against N, as pictures: bench/results/figures/time.svg, traffic.svg, workspace.svg and\n"
-      "roofline.svg. The tables of the lessons: bench/results, by bench/report.py.\n",
-      pass == Pass::kForward ? "O and LSE" : "dQ, dK and dV");
+  write_json(arguments.json,
+             to_json(subjects.kernels, arguments.problem.workload, pass, rows).dump(2));
+  if (!arguments.json.on_stdout()) print(subjects, pass, rows);
   return status;
 }
 

@@ -57,10 +57,11 @@ double median_time(const std::function<double(int)>& seconds) {
   return times[5];
 }
 
-void measure(Row& row, Pass pass, const verify::Problem& problem, const verify::Truth& truth) {
+void measure(Row& row, Pass pass, const Subject& subject) {
   const bool on_gpu = runs_on_gpu(*row.chapter, *row.step);
   if (!on_host(row) && !on_gpu) return;
-  const verify::Run run(*row.chapter, *row.step, pass, problem, truth.o, truth.lse, {});
+  const verify::Run run(*row.chapter, *row.step, pass, subject.problem, subject.truth.o,
+                        subject.truth.lse, {});
   const auto seconds = [&](int launches) { return seconds_of(run, row, pass, launches); };
   (on_gpu ? row.gpu_seconds : row.cpu_seconds) = on_gpu ? median_time(seconds) : best_time(seconds);
 }
@@ -69,28 +70,45 @@ void measure(Row& row, Pass pass, const verify::Problem& problem, const verify::
 /// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T.
 constexpr std::int64_t kCountedWork = 100'000'000;
 
-/// What the kernels ask of global memory, and the lower bound that follows.
-void count(Row& row, Pass pass, const verify::Problem& problem, const verify::Truth& truth) {
-  const Shape& shape = problem.shape;
-  if (on_host(row) || shape.rows() * shape.Nk * shape.d > kCountedWork) return;
-  const verify::Run run(*row.chapter, *row.step, pass, problem, truth.o, truth.lse, {});
+/// The first head of all its arrays.
+verify::Problem first_head(const verify::Problem& problem) {
+  verify::Problem one = problem;
+  one.shape.B = one.shape.H = one.shape.Hkv = 1;
+  one.q.resize(static_cast<std::size_t>(one.shape.q_elements()));
+  one.k.resize(static_cast<std::size_t>(one.shape.kv_elements()));
+  one.v.resize(static_cast<std::size_t>(one.shape.kv_elements()));
+  if (!one.grad_o.empty()) one.grad_o.resize(one.q.size());
+  return one;
+}
+
+/// What the kernels ask of global memory, and the lower bound that follows. Counted on one head.
+void count(Row& row, Pass pass, const Subject& subject) {
+  const Shape& whole = subject.problem.shape;
+  if (on_host(row) || whole.heads() == 0 || whole.Nq * whole.Nk * whole.d > kCountedWork) return;
+  const verify::Problem head = first_head(subject.problem);
+  const auto first = [](std::vector<float> array, std::int64_t elements) {
+    if (!array.empty()) array.resize(static_cast<std::size_t>(elements));
+    return array;
+  };
+  const std::vector<float> o = first(subject.truth.o, head.shape.q_elements());
+  const std::vector<float> lse = first(subject.truth.lse, head.shape.rows());
+  const verify::Run run(*row.chapter, *row.step, pass, head, o, lse, {});
   simt::take_launches();
   simt::options().tracer = true;
   seconds_of(run, row, pass, 1);
   simt::options().tracer = false;
-  const std::vector<simt::LaunchRecord> launches = simt::take_launches();
-  row.requested_bytes = 0.0;
-  for (const simt::LaunchRecord& launch : launches) {
-    const simt::Traffic& traffic = launch.traffic;
-    *row.requested_bytes +=
-        static_cast<double>(traffic.global_load_bytes + traffic.global_store_bytes +
-                            traffic.global_atomic_bytes + traffic.global_async_bytes);
-  }
+  const auto launches = simt::times_heads(simt::take_launches(), row.shape.heads());
+  simt::Traffic total;
+  for (const simt::LaunchRecord& launch : launches) total += launch.traffic;
+  row.requested_bytes = static_cast<double>(total.global_load_bytes + total.global_store_bytes +
+                                            total.global_atomic_bytes + total.global_async_bytes);
+  row.compulsory_bytes =
+      static_cast<double>(total.global_read_bytes_compulsory + total.global_write_bytes_compulsory);
   row.bound_seconds =
-      bound_of(launches, simt::work_of(shape, problem.mask, pass), simt::current_device()).seconds;
+      bound_of(launches, simt::work_of(row.shape, head.mask, pass), simt::current_device()).seconds;
 }
 #else
-void count(Row&, Pass, const verify::Problem&, const verify::Truth&) {}
+void count(Row&, Pass, const Subject&) {}
 #endif
 
 /// The largest difference from the oracle and the largest one measured in its tolerance, over all
@@ -112,21 +130,25 @@ void measure_errors(Row& row, const verify::Truth& truth, const verify::Outputs&
 
 }  // namespace
 
-bool on_host(const Row& row) {
-  return &verify::memory_of(*row.chapter, *row.step) == &host_memory();
+bool on_host(const Chapter& chapter, const Step& step) {
+  return &verify::memory_of(chapter, step) == &host_memory();
 }
 
-Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verify::Problem& problem,
-                const verify::Truth& truth) {
+bool on_host(const Row& row) { return on_host(*row.chapter, *row.step); }
+
+Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const Subject& subject) {
+  const verify::Problem& problem = subject.problem;
+  const verify::Truth& truth = subject.truth;
   Row row;
   row.chapter = &chapter;
   row.step = &step;
   row.where = runs_on_gpu(chapter, step) ? "GPU" : "CPU";
+  row.shape = subject.shape;
   try {
-    row.workspace_bytes = verify::workspace_bytes(step, pass, problem.shape);
+    row.workspace_bytes = verify::workspace_bytes(step, pass, row.shape);
     row.where = verify::memory_of(chapter, step).name();
-    if (!runs_on_gpu(chapter, step) &&
-        static_cast<double>(row.workspace_bytes) > physical_memory()) {
+    if (!runs_on_gpu(chapter, step) && static_cast<double>(verify::workspace_bytes(
+                                           step, pass, problem.shape)) > physical_memory()) {
       row.supported = false;
       row.problem = "workspace larger than this computer's memory";
       return row;
@@ -140,8 +162,8 @@ Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verif
       fmt::print(stderr, "{} {} is wrong (seed {}):\n{}\n", chapter.id, step.id, kCompareSeed,
                  verdict.text);
     } else {
-      measure(row, pass, problem, truth);
-      count(row, pass, problem, truth);
+      measure(row, pass, subject);
+      count(row, pass, subject);
     }
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kBadArgument) throw;

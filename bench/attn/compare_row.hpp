@@ -15,6 +15,15 @@ namespace attn::cli {
 
 inline constexpr std::uint64_t kCompareSeed = 20260101;
 
+/// What a row is about: a problem that is run and compared with what it must give, and the shape
+/// that the counts are for, which may have more of its heads. Heads share no byte: one is counted,
+/// and multiplied.
+struct Subject {
+  Shape shape;
+  verify::Problem problem;
+  verify::Truth truth;
+};
+
 /// What the table shows of a step.
 struct Row {
   const Chapter* chapter = nullptr;
@@ -25,20 +34,22 @@ struct Row {
   bool right = false;
   double max_error = 0;
   double error_over_tolerance = 0;
+  Shape shape;  // of the numbers below
   std::size_t workspace_bytes = 0;
   std::optional<double> requested_bytes;  // of global memory; on the CPU machine only
-  std::optional<double> bound_seconds;    // no current device is faster
-  std::optional<double> cpu_seconds;      // plain C++ only
+  std::optional<double> compulsory_bytes;
+  std::optional<double> bound_seconds;  // no current device is faster
+  std::optional<double> cpu_seconds;    // plain C++ only
   std::optional<double> gpu_seconds;
 };
 
 /// Whether a row's arrays are in host memory: plain C++.
 bool on_host(const Row& row);
+bool on_host(const Chapter& chapter, const Step& step);
 
 /// Runs a step and compares it with the oracle; if it is right, times it, where it is plain C++ or
 /// on a GPU, or counts its traffic, where it runs on the CPU machine. What a run throws becomes the
 /// row's problem, except Error(kBadArgument), which it throws on.
-Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const verify::Problem& problem,
-                const verify::Truth& truth);
+Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const Subject& subject);
 
 }  // namespace attn::cli

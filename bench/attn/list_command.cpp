@@ -45,6 +45,7 @@ ExitStatus list(const JsonOptions& json) {
                      runs_on, passes(*step), std::string(step->idea)});
       steps.push_back({{"id", step->id},
                        {"idea", step->idea},
+                       {"price", step->price},
                        {"runs_on", runs_on},
                        {"twin", twin},
                        {"forward", step->forward != nullptr},

@@ -28,6 +28,7 @@ namespace {
 struct TraceArguments {
   std::string chapter, step, pass, device;
   ProblemOptions problem;
+  std::int64_t times_heads = 1;
   bool lines = false;
   JsonOptions json;
 };
@@ -120,6 +121,7 @@ ExitStatus trace(TraceArguments arguments) {
   Trace trace;
   trace.chapter = &chapter;
   trace.step = &step;
+  trace.times_heads = arguments.times_heads;
   trace.mask = mask_of(arguments.problem);
   if (&verify::memory_of(chapter, step) == &host_memory()) {
     throw Error(ErrorKind::kUnsupported,
@@ -139,9 +141,15 @@ ExitStatus trace(TraceArguments arguments) {
   check_size(trace.shape, trace.mask, trace.pass);
 
   run_traced(trace);
-  if (!trace.stopped)
-    trace.bound = bound_of(trace.launches, simt::work_of(trace.shape, trace.mask, trace.pass),
-                           simt::current_device());
+  if (!trace.stopped) {
+    naming("--times-heads", [&] {
+      const auto launches = simt::times_heads(trace.launches, arguments.times_heads);
+      Shape many = trace.shape;
+      many.B *= arguments.times_heads;
+      trace.bound =
+          bound_of(launches, simt::work_of(many, trace.mask, trace.pass), simt::current_device());
+    });
+  }
   write_json(arguments.json, to_json(trace, arguments.lines).dump(2));
   if (!arguments.json.on_stdout()) {
     const bool styled = ::isatty(STDOUT_FILENO) != 0;
@@ -185,6 +193,9 @@ void add_trace_command(CLI::App& app, Action& chosen) {
   command->add_flag("--lines", arguments->lines, "traffic by source line, too");
   command->add_option("--device", arguments->device,
                       "limits and lower bound of H200 (default), H100, A100, RTX4090, RTX3090, T4");
+  command->add_option("--times-heads", arguments->times_heads,
+                      "the bound for so many times as many heads: one of them leaves most\n"
+                      "of a GPU idle. The counts stay those of the shape");
   add_json_option(*command, arguments->json);
   command->callback([arguments, &chosen] { chosen = [arguments] { return trace(*arguments); }; });
 }

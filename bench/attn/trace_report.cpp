@@ -55,7 +55,9 @@ static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 void print_bound(const Trace& trace, bool styled) {
   const simt::Bound& bound = trace.bound;
   const simt::DeviceDescription& device = simt::find_device(bound.device);
-  print_bound_by_launch(bound, styled);
+  const std::string many =
+      trace.times_heads == 1 ? "" : fmt::format(" for {} times these heads", trace.times_heads);
+  print_bound_by_launch(bound, styled, many);
   fmt::print(
       "The whole pass: {} for its inputs and outputs ({}) at {:.3g} TB/s, {} for {:.3g} FLOPs.\n",
       io::human_seconds(bound.parts[Resource::kMemory]),
@@ -64,7 +66,8 @@ void print_bound(const Trace& trace, bool styled) {
       bound.work.flops);
   fmt::print("Cold-cache estimate, no bound: {} for the compulsory {} at {:.3g} TB/s.\n\n",
              io::human_seconds(bound.cold_estimate),
-             io::human_bytes(compulsory_bytes(total(trace.launches))),
+             io::human_bytes(compulsory_bytes(total(trace.launches)) *
+                             static_cast<std::uint64_t>(trace.times_heads)),
              device.memory_bytes_per_second / 1e12);
 }
 
@@ -176,6 +179,7 @@ Json to_json(const Trace& trace, bool lines) {
       {"total", counters(total(trace.launches))},
       {"detections", detections},
       {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
+      {"times_heads", trace.times_heads},
       {"mask", to_string(trace.mask)},
       {"damage", trace.damage}};
 }

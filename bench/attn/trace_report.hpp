@@ -34,7 +34,8 @@ struct Trace {
   std::vector<Detection> detections;
   std::vector<std::string> damage;  // guard bands that were overwritten, inputs that changed
   bool stopped = false;  // a detector stopped a launch: the counts are those of the ones before it
-  simt::Bound bound;     // of the whole pass; of nothing if it was stopped
+  std::int64_t times_heads = 1;  // the bound, not the counts, is for so many times the heads
+  simt::Bound bound;             // of the whole pass; of nothing if it was stopped
 
   bool clean() const {
     const auto is_warning = [](const Detection& detection) { return detection.warning; };

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What bench/report.py is made of: collect (counting, compiling), times (measured runs), tables and
-plots. Python's standard library is all it needs."""
+"""What bench/report.py is made of: collect (counting, compiling), predict (times of a GPU before it
+is measured), times (measured runs), tables and plots. Python's standard library is all it needs."""
 import json
 import pathlib
 import subprocess
@@ -8,7 +8,9 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "bench" / "results"
 
-SHAPE = {"B": 1, "H": 1, "Nq": 512, "Nk": 512, "d": 64}
+SHAPE = {"B": 1, "H": 1, "Nq": 512, "Nk": 512, "d": 64}  # counted: one head, and they are all alike
+FULL = {"B": 32, "H": 16}  # heads of what tables show: they fill every GPU; a shape of gpu.sh
+LONG = {"B": 4, "H": 16, "N": 4096, "d": 64}  # predicted, too: gpu.sh's first shape
 
 
 class Failure(Exception):
@@ -33,6 +35,15 @@ def run(command, **options):
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()
         raise Failure(f"{' '.join(command[:3])}: {said[-1] if said else 'failed'}")
     return result
+
+
+def load_if_there(name):
+    """bench/results/NAME.json, or None."""
+    return load(name) if (RESULTS / f"{name}.json").exists() else None
+
+
+def heads_of(shape):
+    return shape["B"] * shape["H"]
 
 
 def requested(counts):

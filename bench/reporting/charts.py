@@ -14,22 +14,20 @@ DARK = "#7aa2f7 #f0a35e #5fd0a5 #c49bf0 #f28b82 #67d3e8 #b5d66b #a3afbf #f19ac0"
 
 @dataclasses.dataclass
 class Series:
-    """points: [(x, y)], in the order of x. A line, or dots, or both; perhaps a label at its end.
-    hollow: rings for dots."""
+    """points: [(x, y)], in the order of x. A line, or dots, or both; perhaps a label at its end."""
     label: str
     color: int
     points: list
     line: bool = True
     dots: bool = True
     dashed: bool = False
-    hollow: bool = False
 
 
 def style():
     def rules(ink, faint, paper, colors):
         own = "".join(f".c{n}{{stroke:{color};fill:{color}}}" for n, color in enumerate(colors))
         return (f"text{{fill:{ink}}}.axis{{stroke:{ink}}}.grid{{stroke:{faint}}}"
-                f".paper{{fill:{paper}}}{own}.hollow{{fill:{paper};stroke-width:2}}")
+                f".paper{{fill:{paper}}}{own}")
     return ("<style>text{font:13px system-ui,sans-serif;stroke:none}"
             ".title{font-weight:600;font-size:15px}.line{fill:none;stroke-width:2}"
             ".leader{stroke-width:1;opacity:.5}"
@@ -98,8 +96,7 @@ def chart(title, x_title, y_title, series, x_ticks, x_text, y_text):
             dashed = " dashed" if its.dashed else ""
             parts.append(f'<path class="line c{its.color}{dashed}" d="M{path}"/>')
         if its.dots:
-            hollow = " hollow" if its.hollow else ""
-            parts += [f'<circle class="c{its.color}{hollow}" cx="{px:.1f}" cy="{py:.1f}" r="3.6"/>'
+            parts += [f'<circle class="c{its.color}" cx="{px:.1f}" cy="{py:.1f}" r="3.6"/>'
                       for px, py in spots]
     labeled = [its for its in series if its.label]
     ends = [place(*its.points[-1]) for its in labeled]

@@ -5,7 +5,7 @@ import pathlib
 import re
 import tempfile
 
-from . import ROOT, SHAPE, Failure, compulsory, requested, run, sass
+from . import FULL, LONG, ROOT, SHAPE, Failure, compulsory, heads_of, requested, run, sass
 
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
@@ -39,9 +39,17 @@ def passes(attn):
     return traced, plain
 
 
-def trace(attn, chapter, step, name, shape):
+def prices(attn):
+    """{(chapter, step): what it pays}, as the chapters' records say."""
+    return {(chapter["id"], step["id"]): step["price"]
+            for chapter in json.loads(run([attn, "list", "--json"]).stdout)["chapters"]
+            for step in chapter["steps"]}
+
+
+def trace(attn, chapter, step, name, shape, heads=1):
+    """Counts of the shape, and the bound for so many times its heads."""
     output = run([attn, "trace", chapter, "--step", step, "--pass", name, "--shape",
-                  shape_text(shape), "--json"])
+                  shape_text(shape), "--times-heads", str(heads), "--json"])
     return json.loads(output.stdout)
 
 
@@ -64,9 +72,26 @@ def kept(counts, seconds, limit):
             "bound_limit": limit}
 
 
+def multiprocessors(bound):
+    """Those that have a block, in the launch that takes longest."""
+    return max(bound["launches"], key=lambda launch: launch["seconds"])["multiprocessors"]
+
+
+def long_bound(attn, chapter, step, name):
+    """The bound at LONG, whose N the CPU machine would take minutes for: that of as many heads at
+    SHAPE, times the ratio of their scores. All that a bound is made of grows as N², but for terms
+    in N that add 1 % at SHAPE; which of an H200's multiprocessors have a block does not change."""
+    bound = trace(attn, chapter, step, name, SHAPE, heads_of(LONG))["bound"]
+    scores = (LONG["N"] / SHAPE["Nq"]) ** 2
+    return {"bound_seconds": rounded(bound["seconds"] * scores), "bound_limit": bound["limit"],
+            "memory_seconds": rounded(bound["cold_cache_estimate_seconds"] * scores),
+            "multiprocessors": multiprocessors(bound)}
+
+
 def traced_step(attn, chapter, step, name):
-    """One step of a chapter as trace.json has it, without its workspace."""
-    result = trace(attn, chapter, step, name, SHAPE)
+    """One step of a chapter as trace.json has it, without its workspace and its price: counts of
+    one head, bounds of all of them."""
+    result = trace(attn, chapter, step, name, SHAPE, heads_of(FULL))
     bound = result["bound"]
     return {
         "chapter": chapter,
@@ -74,6 +99,9 @@ def traced_step(attn, chapter, step, name):
         "pass": name,
         "device": bound["device"],
         "total": kept(result["total"], bound["seconds"], bound["limit"]),
+        "memory_seconds": rounded(bound["cold_cache_estimate_seconds"]),
+        "multiprocessors": multiprocessors(bound),
+        "long": long_bound(attn, chapter, step, name),
         "launches": [
             {"kernel": launch["kernel"],
              **kept(launch, its["seconds"], max(its["parts"], key=its["parts"].get))}
@@ -89,10 +117,13 @@ def collect_trace(attn):
     for chapter, step, name in traced:
         print(f"trace {chapter} {step} {name}")
         steps.append(traced_step(attn, chapter, step, name))
+    price = prices(attn)
     for step in steps:
         step["workspace_bytes"] = workspace[step["chapter"], step["step"], step["pass"]]
+        step["price"] = price[step["chapter"], step["step"]]
     steps.sort(key=lambda step: step["chapter"])
-    return {"shape": SHAPE, "mask": "full", "steps": steps, "scaling": scaling(attn, traced)}
+    return {"shape": SHAPE, "full": FULL, "mask": "full", "steps": steps,
+            "scaling": scaling(attn, traced)}
 
 
 def scaling(attn, traced):

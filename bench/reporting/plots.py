@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The pictures in bench/results/figures: workspace and traffic against N, a roofline, and time
-against N, one for the CPU and one for each GPU that was measured. Lines of counts are the closed
-forms of notes/tables.py; dots are what was counted or measured."""
+"""The pictures in bench/results/figures: workspace and traffic against N, and time against N, one
+for the CPU and one for each GPU that was measured. Lines of counts are the closed forms of
+notes/tables.py; dots are what was counted or measured."""
 import sys
 
-from . import ROOT, Failure, compulsory, requested, times
+from . import ROOT, Failure, times
 from .charts import Series, chart
 
 sys.path.insert(0, str(ROOT / "notes"))
@@ -144,37 +144,7 @@ def traffic_plot(data):
                  count_text, BYTES)
 
 
-def roofline_plot(data):
-    shape = data["trace"]["shape"]
-    name = data["trace"]["steps"][-1]["device"]
-    device = forms.devices()[name]
-    run = times.on_gpu(data["runs"], name)
-    peak = device["multiprocessors"] * device["flops_per_clock"] * device["clocks_per_second"]
-    memory = device["memory_bytes_per_second"]
-    flops = 4 * shape["Nq"] * shape["Nk"] * shape["d"]
-    roof = [(x, min(peak, x * memory)) for x in (0.1, peak / memory, 1000)]
-    series = [Series(f"HBM {memory / 1e12:.1f} TB/s, {peak / 1e12:.0f} TFLOP/s", 7, roof,
-                     dots=False)]
-    for chapter, step, label, color, _ in DRAWN:
-        total = next(its["total"] for its in data["trace"]["steps"]
-                     if (its["chapter"], its["step"], its["pass"]) == (chapter, step, "forward"))
-        fastest = flops / total["bound_seconds"]
-        ends = [(flops / requested(total), fastest), (flops / compulsory(total), fastest)]
-        series += [Series("", color, ends, dots=False),
-                   Series("", color, ends[:1], line=False, hollow=True),
-                   Series(label, color, ends[1:], line=False)]
-        took = times.milliseconds(run, f"{chapter}/{step}", N=shape["Nq"])
-        if took is not None:
-            series.append(Series(f"{label[:2]} measured", color,
-                                 [(flops / compulsory(total), flops / (took / 1e3))]))
-    title = f"{name}, float32: no faster than this (forward, one head, N = {shape['Nq']}, d = {D})"
-    return chart(title, "FLOP per byte, of the bytes requested (hollow) and compulsory (full)",
-                 "FLOP/s", series, (0.1, 1, 10, 100, 1000), lambda x: f"{x:g}",
-                 unit_text([(1e12, "TFLOP/s"), (1e9, "GFLOP/s")]))
-
-
-PLOTS = {"time": time_plot, "workspace": workspace_plot, "traffic": traffic_plot,
-         "roofline": roofline_plot}
+PLOTS = {"time": time_plot, "workspace": workspace_plot, "traffic": traffic_plot}
 
 
 def pictures(data):

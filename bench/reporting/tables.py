@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Tables in Markdown from what was counted, compiled and measured."""
-from . import SHAPE, Failure, compulsory, requested, times
+from . import FULL, LONG, SHAPE, Failure, compulsory, heads_of, predict, requested, times
 from .collect import ARCHITECTURES
 
 
@@ -60,12 +60,12 @@ def sizes_text(data):
 
 
 def trace_cells(counts):
-    """What trace_table shows of a launch and of all of them."""
+    """What trace_table shows of a launch and of all of them, for one head."""
     return [kib(requested(counts)), kib(compulsory(counts)),
             ratio(counts["global_load_sectors"], counts["global_load_requests"]),
             wavefronts(counts),
             grouped(counts["special_functions"]) if counts["special_functions"] else "",
-            f"{seconds_text(counts['bound_seconds'])}, {counts['bound_limit']}"]
+            f"{seconds_text(counts['bound_seconds'] / heads_of(FULL))}, {counts['bound_limit']}"]
 
 
 def trace_table(data, chapter):
@@ -87,10 +87,12 @@ def trace_table(data, chapter):
     device = steps[0]["device"]
     titles = ["step", "kernel", "requested, KiB:", "compulsory, KiB:", "sectors per load request:",
               "shared wavefronts / ideal:", "special functions:",
-              f"bound on {device}, set by:", "workspace, KiB:"]
+              f"bound on a full {device}, set by:", "workspace, KiB:"]
+    heads = heads_of(FULL)
     return (f"{markdown(titles, rows)}\n\n"
-            f"<sub>Counted on the CPU machine at {sizes_text(data)}, no mask. The bound is a time "
-            f"that the kernel cannot beat on an {device}; a real run takes longer.</sub>")
+            f"<sub>Counted on the CPU machine at {sizes_text(data)}, no mask. The bound: {heads} "
+            f"such heads at a time, enough for all multiprocessors of an {device}, divided by "
+            f"{heads}. The kernel cannot beat it; a real run takes longer.</sub>")
 
 
 def both(kernels, value):
@@ -121,39 +123,158 @@ def ptxas_table(data, chapter):
     return f"{markdown(titles, rows)}\n\n<sub>Compiled by nvcc {data['ptxas']['nvcc']}.</sub>"
 
 
+NOT_MEASURED = {"en": "not measured", "zh": "未测量"}
+PASSES = {"en": {"forward": "Forward", "backward": "Backward"},
+          "zh": {"forward": "前向传播", "backward": "反向传播"}}
+
 LADDER = {
-    "en": (["chapter", "step", "requested, KiB:", "compulsory, KiB:", "workspace, KiB:",
-            "bound on {}:", "time on {}:"],
-           "not measured", {"forward": "Forward", "backward": "Backward"},
-           "<sub>{} pass at {}, no mask, counted on the CPU machine. Requested: what the threads "
-           "ask for. Compulsory: each distinct byte once per launch. The bound is a time that the "
-           "kernel cannot beat on an {}; a real run takes longer.</sub>"),
-    "zh": (["章节", "步骤", "请求访存量（KiB）:", "必需访存量（KiB）:", "工作区（KiB）:",
-            "{} 上的时间下界:", "{} 上的实测时间:"],
-           "未测量", {"forward": "前向传播", "backward": "反向传播"},
-           "<sub>{}，{}，无掩码，在 CPU 模拟机上计数。请求访存量：线程要求访问的字节数。必需访存量：每次启动中"
-           "每个不同的字节只算一次。下界是 {} 无论如何也快不过的时间；实际运行会更久。</sub>"),
+    "en": (["chapter", "step", "requested:", "workspace:", "compulsory:", "time on {}:",
+            "what it pays"],
+           "<sub>{} pass at {}, no mask. Requested: what the threads ask of global memory. "
+           "Workspace: memory beside inputs and outputs. Compulsory: each distinct byte once per "
+           "launch. Counted on the CPU machine on one of the {} heads; all are like it.</sub>"),
+    "zh": (["章节", "步骤", "请求访存量:", "工作区:", "必需访存量:", "{} 上的实测时间:", "代价"],
+           "<sub>{}，{}，无掩码。请求访存量：线程向全局内存要求访问的字节数。工作区：输入和输出之外的内存。"
+           "必需访存量：每次启动中每个不同的字节只算一次。由 CPU 模拟机在 {} 个头中的一个上计数，其余的头与它相同。"
+           "</sub>"),
+}
+
+# What a step pays, in the words of the chapters' records, and in Chinese.
+PRICES = {
+    "": "",
+    "copies K, to transpose it": "多存一份转置的 K",
+    "every row loads all K and V anew": "每一行都要重新读取全部 K 和 V",
+    "O, m, l out and back per K/V tile": "每个 K/V 块都要写出并读回 O、m、l",
+    "S and dP computed twice": "S 和 dP 要算两遍",
 }
 
 
+def price_text(step, language):
+    if language == "zh" and step["price"] not in PRICES:
+        raise Failure(f"tables.py: PRICES has no Chinese for '{step['price']}'")
+    return PRICES[step["price"]] if language == "zh" else step["price"]
+
+
+def kernels(data, name):
+    """The counted steps that have this pass, in the order of the ladder."""
+    return [step for step in data["trace"]["steps"] if step["pass"] == name and "total" in step]
+
+
+# What a table puts side by side, of one step, and how much more than another's is more.
+QUANTITIES = {
+    "requested": (lambda data, step: requested(step["total"]), 1.0),
+    "workspace": (lambda data, step: step["workspace_bytes"], 1.0),
+    "compulsory": (lambda data, step: compulsory(step["total"]), 1.0),
+    "time": (lambda data, step: measured(data, step, full_shape(data)), 1.1),
+}
+
+
+def worse_than_before(data, name):
+    """[(step, quantity, step before)] wherever a row of the ladder is above one before it, which a
+    reader takes for a step backwards."""
+    found = []
+    steps = kernels(data, name)
+    for quantity, (of, slack) in QUANTITIES.items():
+        for n, step in enumerate(steps):
+            for before in steps[:n]:
+                mine, its = of(data, step), of(data, before)
+                if mine is not None and its is not None and mine > slack * its:
+                    found.append((step, quantity, before))
+                    break
+    return found
+
+
+def full_shape(data):
+    return {**FULL, "N": data["trace"]["shape"]["Nq"], "d": data["trace"]["shape"]["d"]}
+
+
+def measured(data, step, shape):
+    """Seconds on the device that the bounds are for; None where not measured."""
+    its = times.milliseconds(times.on_gpu(data["runs"], step["device"]),
+                             f"{step['chapter']}/{step['step']}", step["pass"], **shape)
+    return None if its is None else its / 1e3
+
+
+def sizes(shape):
+    return ", ".join(f"{name}={size}" for name, size in shape.items())
+
+
 def ladder_table(data, name, language):
-    titles, not_measured, names, caption = LADDER[language]
-    rows, device = [], ""
-    for step in data["trace"]["steps"]:
-        if step["pass"] != name:
-            continue
-        counted = ["–"] * 4  # plain C++
-        if "total" in step:
-            total, device = step["total"], step["device"]
-            measured = times.milliseconds(times.on_gpu(data["runs"], device),
-                                          f"{step['chapter']}/{step['step']}", name, N=SHAPE["Nq"])
-            counted = [kib(requested(total)), kib(compulsory(total)),
-                       seconds_text(total["bound_seconds"]),
-                       not_measured if measured is None else seconds_text(measured / 1e3)]
-        rows.append([step["chapter"], step["step"], *counted[:2], kib(step["workspace_bytes"]),
-                     *counted[2:]])
-    titles = [title.format(device) for title in titles]
-    return f"{markdown(titles, rows)}\n\n" + caption.format(names[name], sizes_text(data), device)
+    titles, caption = LADDER[language]
+    rows, shape = [], full_shape(data)
+    heads = heads_of(FULL)
+    for step in kernels(data, name):
+        took = measured(data, step, shape)
+        rows.append([step["chapter"], step["step"],
+                     bytes_text(heads * requested(step["total"])),
+                     bytes_text(heads * step["workspace_bytes"]),
+                     bytes_text(heads * compulsory(step["total"])),
+                     NOT_MEASURED[language] if took is None else seconds_text(took),
+                     price_text(step, language)])
+    titles = [title.format(step["device"]) for title in titles]
+    return (f"{markdown(titles, rows)}\n\n"
+            + caption.format(PASSES[language][name], sizes(shape), heads))
+
+
+PREDICTED = {
+    "en": (["chapter", "step", "predicted on {}, from:", "to:", "measured:", "issue estimate:",
+            "bound:", "set by"],
+           "{}, off by {:+.0f} %",
+           "<sub>{} pass at {}, no mask. Predicted before any run on a GPU from what was counted "
+           "({}): from the largest of bound, issue estimate and memory traffic, as if they were at "
+           "the same time, to their sum. – where the instructions decide and nobody counted them. "
+           "No {} can beat the bound, whose order is not that of the kernels.</sub>"),
+    "zh": (["章节", "步骤", "{} 上的预测，从:", "到:", "实测:", "指令发射估计:", "时间下界:", "取决于"],
+           "{}，偏差 {:+.0f} %",
+           "<sub>{}，{}，无掩码。在任何 GPU 上运行之前由计数结果作出的预测（{}）：从下界、指令发射估计和内存访问"
+           "三者中最大的一个（如同三者同时进行），到三者之和。–：由指令数决定，而指令数还没有统计。{} 无法突破下界；"
+           "下界的大小次序并不是核函数快慢的次序。</sub>"),
+}
+LIMITS = {"memory": "显存", "shared memory": "共享内存", "special functions": "特殊函数",
+          "FLOPs": "浮点运算", "shuffles": "线程束洗牌", "votes": "线程束投票"}
+
+
+def off_by(seconds, prediction):
+    """Percent by which a measured time lies outside of a predicted range; 0 within."""
+    nearest = min(max(seconds, prediction["least_seconds"]), prediction["most_seconds"])
+    return 100 * (seconds / nearest - 1)
+
+
+def beside(seconds, prediction, against, language):
+    """A measured time as the table shows it beside its prediction."""
+    if seconds is None:
+        return NOT_MEASURED[language]
+    if prediction["least_seconds"] is None:
+        return seconds_text(seconds)
+    return against.format(seconds_text(seconds), off_by(seconds, prediction))
+
+
+def predictions_table(data, name, long, language):
+    titles, against, caption = PREDICTED[language]
+    shape = LONG if long else full_shape(data)
+    steps = kernels(data, name)
+    if long:  # the default step of every chapter
+        steps = list({step["chapter"]: step for step in steps}.values())
+    rows, made = [], {}
+    for step in steps:
+        its = predict.find(data, step, shape)
+        if its is None:
+            raise Failure(f"no prediction for {step['chapter']} {step['step']}, {sizes(shape)}: "
+                          "`bench/report.py predict`")
+        made[its["date"], its["commit"]] = True
+        parts, took = its["from"], measured(data, step, shape)
+        predicted = [its["least_seconds"], its["most_seconds"]]
+        limit = parts["bound_limit"]
+        rows.append([step["chapter"], step["step"],
+                     *("–" if end is None else seconds_text(end) for end in predicted),
+                     beside(took, its, against, language),
+                     "" if parts["issue_seconds"] is None else seconds_text(parts["issue_seconds"]),
+                     seconds_text(parts["bound_seconds"]),
+                     LIMITS.get(limit, limit) if language == "zh" else limit])
+    titles = [title.format(step["device"]) for title in titles]
+    dates = "; ".join(f"{date}, {commit}" for date, commit in made)
+    return (f"{markdown(titles, rows)}\n\n"
+            + caption.format(PASSES[language][name], sizes(shape), dates, step["device"]))
 
 
 TIMES = {
@@ -169,19 +290,60 @@ SIZES_OF_TIMES = (4096, 16384)
 
 def bytes_text(size):
     for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if size >= factor:
+        if size >= 999.5 / 1024 * factor:  # 1,000 MiB and more would need four digits
             return f"{size / factor:.3g} {unit}"
     return f"{size:.0f} B"
 
 
-def times_table(data, chapter, language):
-    """CPU times of chapter 01 and the twins up to a chapter, or of all and PyTorch's, as ratios."""
+def cpu_run(data):
     run = times.on_cpu(data["runs"])
     if run is None:
         raise Failure("no run on a CPU in bench/results; bench/cpu.sh makes one")
+    return run
+
+
+ALL_TIMES = {
+    "en": (["implementation", "d = {}, N = {:,}:"],
+           "<sub>Milliseconds, forward pass, one head, no mask; plain C++ on {} ({}) and PyTorch's "
+           "scaled_dot_product_attention, medians of one run, commit {}. In bold the fastest of a "
+           "column. Real times of this computer: they predict no GPU's.</sub>"),
+    "zh": (["实现", "d = {}，N = {:,}:"],
+           "<sub>毫秒，前向传播，单头，无掩码；{}（{}）上的普通 C++ 与 PyTorch 的 scaled_dot_product_attention，"
+           "单次运行的中位数，提交 {}。每列最快的用粗体。这是这台计算机的真实时间，不代表任何 GPU。</sub>"),
+}
+CELLS_OF_TIMES = [(d, N) for d, many in ((64, (512, 2048, 4096, 16384)), (128, (512, 4096, 16384)))
+                  for N in many]
+
+
+def milliseconds_text(took):
+    if took is None:
+        return "–"
+    return f"{took:,.0f}" if took >= 100 else f"{took:.3g}"
+
+
+def all_times_table(data, language):
+    """What chapter 01, all twins and PyTorch take on a CPU."""
+    run = cpu_run(data)
+    (first, title), caption = ALL_TIMES[language]
+    took = {name: [times.milliseconds(run, name, N=N, d=d) for d, N in CELLS_OF_TIMES]
+            for name in times.implementations(run)}
+    fastest = [min((its for its in column if its is not None), default=None)
+               for column in zip(*took.values(), strict=True)]
+    rows = [[name.replace("/", " "),
+             *(f"**{milliseconds_text(its)}**" if its is not None and its == best
+               else milliseconds_text(its) for its, best in zip(found, fastest, strict=True))]
+            for name, found in took.items()]
+    context = run["context"]["chapters"]
+    return (f"{markdown([first, *(title.format(*cell) for cell in CELLS_OF_TIMES)], rows)}\n\n"
+            + caption.format(context["device"], context["compiler"], context["commit"]))
+
+
+def times_table(data, chapter, language):
+    """CPU times of chapter 01 and the twins up to a chapter, as ratios."""
+    run = cpu_run(data)
     (first, *titles), caption = TIMES[language]
     names = [name for name in times.implementations(run)
-             if chapter is None or (name[0].isdigit() and name[:2] <= chapter[:2])]
+             if name[0].isdigit() and name[:2] <= chapter[:2]]
     rows = []
     for name in names:
         cells = []
@@ -201,9 +363,14 @@ def table(data, name, language):
     kind, *arguments = name.split()
     if kind == "ladder" and arguments in ([], ["backward"]):
         return ladder_table(data, arguments[0] if arguments else "forward", language)
+    if kind == "predicted" and set(arguments) <= {"long", "backward"}:
+        return predictions_table(data, "backward" if "backward" in arguments else "forward",
+                                 "long" in arguments, language)
     if kind == "times" and len(arguments) <= 1:
-        return times_table(data, arguments[0] if arguments else None, language)
+        return (times_table(data, arguments[0], language) if arguments
+                else all_times_table(data, language))
     if kind in ("trace", "ptxas") and len(arguments) == 1:
         return (trace_table if kind == "trace" else ptxas_table)(data, arguments[0])
     raise Failure(f"unknown table '{name}'; allowed: trace CHAPTER, ptxas CHAPTER, ladder, "
-                  "ladder backward, times, times CHAPTER")
+                  "ladder backward, predicted, predicted backward, predicted long, times, "
+                  "times CHAPTER")

@@ -9,6 +9,7 @@ const Chapter& ch03_tiled() {
   static constexpr Step kSteps[] = {
       {.id = "step1_coalesced",
        .idea = "K transposed: neighbouring threads read neighbouring addresses",
+       .price = "copies K, to transpose it",
        .forward = forward_coalesced,
        .forward_workspace_bytes = coalesced_workspace_bytes},
       {.id = "step2_tiled",

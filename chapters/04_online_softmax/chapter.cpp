@@ -8,10 +8,12 @@ const Chapter& ch04_online_softmax() {
   using namespace online_softmax;
   static constexpr Step kSteps[] = {{.id = "forward",
                                      .idea = "one warp streams one row; S is never stored",
+                                     .price = "every row loads all K and V anew",
                                      .forward = forward,
                                      .forward_workspace_bytes = workspace_bytes}};
   static constexpr Step kTwin{.id = "cpu",
                               .idea = "the same stream as plain C++ loops",
+                              .price = "every row loads all K and V anew",
                               .forward = forward_cpu,
                               .forward_workspace_bytes = workspace_bytes};
   static constexpr int kTileEdges[] = {32};  // lanes: one key at a time, 32 columns at a time

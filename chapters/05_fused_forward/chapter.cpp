@@ -8,6 +8,7 @@ const Chapter& ch05_fused_forward() {
   using namespace fused_forward;
   static constexpr Step kSteps[] = {{.id = "forward",
                                      .idea = "K/V tiles outside, Q tiles inside, O in HBM",
+                                     .price = "O, m, l out and back per K/V tile",
                                      .forward = forward,
                                      .forward_workspace_bytes = workspace_bytes}};
   static constexpr Step kTwin{.id = "cpu",

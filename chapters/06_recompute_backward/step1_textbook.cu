@@ -11,6 +11,7 @@
 // Two kinds of product: a tile of scores from two sets of rows (2 and 4), and a matrix of scores
 // times rows (3, 5 and 6). P and dS exist for visible pairs only; the rest is not touched.
 #include "chapters/06_recompute_backward/recompute_backward.hpp"
+#include "common/columns.hpp"
 #include "common/device/tiles.cuh"
 #include "common/device/warp_reduce.cuh"
 
@@ -38,21 +39,21 @@ __global__ void delta_kernel(const float* gDO, const float* gO, float* gDelta, s
 ///   kGradient false: A = Q, B = K, gRow = LSE:     gS = exp(scale * dot - gRow_i), which is P
 ///   kGradient true:  A = dO, B = V, gRow = delta:  gS = gS * (dot - gRow_i), dS where P was
 /// Grid: (B*H, ceil(Nq / kTile), ceil(Nk / kTile)); block: kThreads.
-/// Shared memory: 2 kTile (d + 1) floats.
-template <bool kGradient>
+/// Shared memory: 2 kTile (kD + 1) floats.
+template <bool kGradient, int kD>
 __global__ void pairs_kernel(const float* gA, const float* gB, const float* gRow, float* gS,
                              std::int64_t Nq, std::int64_t Nk, int d, std::int64_t diagonal,
                              float scale) {
-  float* sA = dynamic_shared<float>();  // (kTile, d + 1)
-  float* sB = sA + kTile * (d + 1);     // (kTile, d + 1)
+  float* sA = dynamic_shared<float>();  // (kTile, D + 1)
+  float* sB = sA + kTile * (kD + 1);    // (kTile, D + 1)
   const std::int64_t head = blockIdx.x;
   const std::int64_t i0 = std::int64_t{blockIdx.y} * kTile;  // first query of the tile
   const std::int64_t j0 = std::int64_t{blockIdx.z} * kTile;  // first key of the tile
   const std::int64_t last = (i0 + kTile < Nq ? i0 + kTile : Nq) - 1;
   if (j0 >= visible_keys(last, diagonal, Nk)) return;  // the whole block: no row sees a key of it
 
-  device::load_tile<kThreads>(sA, kTile, d, d + 1, gA + (head * Nq + i0) * d, Nq - i0, d);
-  device::load_tile<kThreads>(sB, kTile, d, d + 1, gB + (head * Nk + j0) * d, Nk - j0, d);
+  device::load_tile<kThreads, kTile, kD>(sA, kD + 1, gA + (head * Nq + i0) * d, Nq - i0, d);
+  device::load_tile<kThreads, kTile, kD>(sB, kD + 1, gB + (head * Nk + j0) * d, Nk - j0, d);
   __syncthreads();  // wait until the tiles are complete
   const int x = threadIdx.x % kTile;
   for (int r = threadIdx.x / kTile; r < kTile; r += kWarps) {
@@ -61,7 +62,7 @@ __global__ void pairs_kernel(const float* gA, const float* gB, const float* gRow
     if (i >= Nq || j >= visible_keys(i, diagonal, Nk)) continue;
     float dot = 0.0f;
 #pragma unroll 8
-    for (int c = 0; c < d; ++c) dot += sA[r * (d + 1) + c] * sB[x * (d + 1) + c];
+    for (int c = 0; c < d; ++c) dot += sA[r * (kD + 1) + c] * sB[x * (kD + 1) + c];
     const float row = gRow[head * Nq + i];
     float* s = gS + (head * Nq + i) * Nk + j;
     // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ from it.
@@ -131,11 +132,14 @@ template <bool kGradient>
 void pairs(const BackwardArgs& args, const float* a, const float* b, const float* row, float* s) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
   if (Nk == 0) return;
-  const std::size_t shared = 2 * kTile * (static_cast<std::size_t>(d) + 1) * sizeof(float);
-  launch(pairs_kernel<kGradient>,
-         dim3(static_cast<unsigned>(B * H), ceil_div(Nq, kTile), ceil_div(Nk, kTile)), kThreads,
-         shared, nullptr, a, b, row, s, Nq, Nk, static_cast<int>(d),
-         attn::diagonal(args.mask, Nq, Nk), args.scale);
+  with_columns(d, [&, grid = dim3(static_cast<unsigned>(B * H), ceil_div(Nq, kTile),
+                                  ceil_div(Nk, kTile))]<int kD>() {
+    constexpr std::size_t kShared = 2 * kTile * (kD + 1) * sizeof(float);
+    static_assert(kShared <= 48 * 1024);
+    launch(pairs_kernel<kGradient, kD>, grid, kThreads, kShared, nullptr, a, b, row, s,
+           args.shape.Nq, args.shape.Nk, static_cast<int>(args.shape.d),
+           attn::diagonal(args.mask, args.shape.Nq, args.shape.Nk), args.scale);
+  });
 }
 
 template <bool kTransposed>

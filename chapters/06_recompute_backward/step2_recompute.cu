@@ -109,14 +109,14 @@ __global__ void backward_kernel(const float* gQ, const float* gK, const float* g
 
   // The first round also runs without any key: it writes the zeros of dQ.
   for (std::int64_t j0 = 0; j0 < Nk || j0 == 0; j0 += kT.Bc) {
-    device::load_tile<kThreads>(sK, kT.Bc, kD, kD + 1, gK + k_start + j0 * d, Nk - j0, d);
-    device::load_tile<kThreads>(sV, kT.Bc, kD, kD + 1, gV + k_start + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + k_start + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads, kT.Bc, kD>(sV, kD + 1, gV + k_start + j0 * d, Nk - j0, d);
     float grad_k[kOwned] = {};
     float grad_v[kOwned] = {};
     for (std::int64_t i0 = 0; i0 < Nq; i0 += kT.Br) {
       const Place at = {i0, j0, Nq, Nk, d, diagonal};
-      device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + q_start + i0 * d, Nq - i0, d);
-      device::load_tile<kThreads>(sDO, kT.Br, kD, kD + 1, gDO + q_start + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads, kT.Br, kD>(sQ, kD + 1, gQ + q_start + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads, kT.Br, kD>(sDO, kD + 1, gDO + q_start + i0 * d, Nq - i0, d);
       if (threadIdx.x < kT.Br && i0 + threadIdx.x < Nq) {
         sLSE[threadIdx.x] = gLSE[head * Nq + i0 + threadIdx.x];
         sDelta[threadIdx.x] = gDelta[head * Nq + i0 + threadIdx.x];

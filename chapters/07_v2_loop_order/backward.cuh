@@ -51,15 +51,15 @@ struct SharedTiles {
   /// K_j and V_j, from the head's first key on.
   __device__ __forceinline__ void load_keys(const float* gK, const float* gV, std::int64_t j0,
                                             std::int64_t Nk, std::int64_t d) const {
-    device::load_tile<kBackwardThreads>(sK, kT.Bc, kD, kD + 1, gK + j0 * d, Nk - j0, d);
-    device::load_tile<kBackwardThreads>(sV, kT.Bc, kD, kD + 1, gV + j0 * d, Nk - j0, d);
+    device::load_tile<kBackwardThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
+    device::load_tile<kBackwardThreads, kT.Bc, kD>(sV, kD + 1, gV + j0 * d, Nk - j0, d);
   }
   /// Q_i, dO_i, LSE_i and delta_i, from the head's first query on.
   __device__ __forceinline__ void load_queries(const float* gQ, const float* gDO, const float* gLSE,
                                                const float* gDelta, std::int64_t i0,
                                                std::int64_t Nq, std::int64_t d) const {
-    device::load_tile<kBackwardThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
-    device::load_tile<kBackwardThreads>(sDO, kT.Br, kD, kD + 1, gDO + i0 * d, Nq - i0, d);
+    device::load_tile<kBackwardThreads, kT.Br, kD>(sQ, kD + 1, gQ + i0 * d, Nq - i0, d);
+    device::load_tile<kBackwardThreads, kT.Br, kD>(sDO, kD + 1, gDO + i0 * d, Nq - i0, d);
     if (threadIdx.x < kT.Br && i0 + threadIdx.x < Nq) {
       sLSE[threadIdx.x] = gLSE[i0 + threadIdx.x];
       sDelta[threadIdx.x] = gDelta[i0 + threadIdx.x];

@@ -26,6 +26,7 @@ const Chapter& ch07_v2_loop_order() {
        .deterministic_backward = false},
       {.id = "step5_deterministic",
        .idea = "backward: dQ by a kernel of its own, no atomics",
+       .price = "S and dP computed twice",
        .backward = backward_deterministic,
        .backward_workspace_bytes = backward_workspace_bytes},
   };

@@ -36,7 +36,8 @@ function(attn_add_cpu_kernel target kernel)
   add_custom_command(OUTPUT ${wrapper}
     COMMAND ${CMAKE_COMMAND} -DKERNEL=${path} -DWRAPPER=${wrapper} -P ${script}
     DEPENDS ${path} ${script} COMMENT "Wrapping ${name}.cu for g++" VERBATIM)
-  set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS}")
+  set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS}"
+    SKIP_PRECOMPILE_HEADERS ON)
   target_sources(${target} PRIVATE ${wrapper})
 endfunction()
 
@@ -63,6 +64,7 @@ function(attn_add_checker target record)
       ${PROJECT_SOURCE_DIR}/common/verify/check_main.cpp)
     target_compile_definitions(${record}_check_main PRIVATE ATTN_CHAPTER=${record})
     target_link_libraries(${record}_check_main PRIVATE attn_common)
+    target_precompile_headers(${record}_check_main REUSE_FROM attn_common)
   endif()
   add_executable(${target} EXCLUDE_FROM_ALL $<TARGET_OBJECTS:${record}_check_main>)
 endfunction()
@@ -108,6 +110,7 @@ function(attn_add_chapter id)
     add_executable(${ch}_demo ${PROJECT_SOURCE_DIR}/common/verify/demo_main.cpp)
     target_compile_definitions(${ch}_demo PRIVATE ATTN_CHAPTER=${record})
     target_link_libraries(${ch}_demo PRIVATE ${ch})
+    target_precompile_headers(${ch}_demo REUSE_FROM attn_common)
     set_target_properties(${ch}_demo PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 
     if(ARG_EXERCISE)
@@ -144,12 +147,14 @@ function(attn_add_chapter id)
       target_link_libraries(${ch}_demo_cuda PRIVATE ${ch}_cuda)
       set_target_properties(${ch}_demo_cuda PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+      attn_maybe_in_all(${ch}_demo_cuda)
     endif()
     if(ARG_EXERCISE MATCHES "\\.cu$")
       # nvcc must accept the exercise too: compiled, never linked here.
       add_library(${ch}_exercise_cuda OBJECT exercises/${ARG_EXERCISE}
         exercises/solution/${ARG_EXERCISE})
       target_link_libraries(${ch}_exercise_cuda PRIVATE attn_device_cuda)
+      attn_maybe_in_all(${ch}_exercise_cuda)
     endif()
   endif()
 endfunction()

@@ -12,6 +12,9 @@
 # The program is the battery on all steps. Above "---", a line "Step: <id>" asks for that step
 # alone, and "Found by: <file>.cpp" for that program of tests/ instead.
 #
+# The target "all" and ctest have only the hunts and those that tests/mutants/sample.txt names; with
+# ATTN_ALL_TESTS they have all.
+#
 # A patched header (.cuh) takes the original's place on the include path of the program, under the
 # same name, and the chapter's kernel files that include it are compiled again.
 find_program(ATTN_PATCH patch)
@@ -76,6 +79,10 @@ function(attn_add_mutant id patch)
   target_link_libraries(${target} PRIVATE ${ch})
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
   add_dependencies(mutants ${target})
+  if(NOT ATTN_ALL_TESTS AND NOT name MATCHES "^hunt" AND NOT "${id}/${name}" IN_LIST sample)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL OFF)
   file(STRINGS ${patch} step REGEX "^Step: ")
   string(REPLACE "Step: " "" step "${step}")
   attn_add_exit_test(${target} ${target} 1 mutants_${number} ${step})
@@ -88,8 +95,16 @@ function(attn_add_mutants id)
     return()
   endif()
   if(NOT TARGET mutants)
-    add_custom_target(mutants ALL)
+    add_custom_target(mutants)
   endif()
+  set(list ${PROJECT_SOURCE_DIR}/tests/mutants/sample.txt)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${list})
+  file(STRINGS ${list} sample REGEX "^[^#]")
+  foreach(entry IN LISTS sample)
+    if(NOT EXISTS ${PROJECT_SOURCE_DIR}/tests/mutants/${entry}.patch)
+      message(FATAL_ERROR "${list}: there is no mutant ${entry}")
+    endif()
+  endforeach()
   file(GLOB patches CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/mutants/${id}/*.patch)
   foreach(patch IN LISTS patches)
     attn_add_mutant(${id} ${patch})

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 #
 # CUDA is optional. Where nvcc is found, every kernel is compiled for sm_80 and sm_90a, with
-# warnings, register spills and local memory as errors. Sets ATTN_CUDA_FOUND.
+# warnings, register spills and local memory as errors. Sets ATTN_CUDA_FOUND, and ATTN_CUDA_IN_ALL:
+# whether the programs for a GPU, and the exercises by nvcc, belong to the target "all". Where there
+# is no GPU to run them they do only with ATTN_ALL_TESTS.
 set(ATTN_CUDA_FOUND OFF)
+set(ATTN_CUDA_IN_ALL OFF)
 if(ATTN_CUDA)
   include(CheckLanguage)
   check_language(CUDA)
@@ -22,5 +25,17 @@ if(ATTN_CUDA)
     if(CUDAToolkit_FOUND)
       set(ATTN_CUDA_FOUND ON)
     endif()
+    execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus ERROR_QUIET
+      RESULT_VARIABLE status)
+    if(ATTN_ALL_TESTS OR gpus MATCHES "GPU")
+      set(ATTN_CUDA_IN_ALL ON)
+    endif()
   endif()
 endif()
+
+# A target for a GPU that "all" may leave out.
+function(attn_maybe_in_all target)
+  if(NOT ATTN_CUDA_IN_ALL)
+    set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
+endfunction()

@@ -7,33 +7,34 @@
 
 namespace attn::device {
 
-/// Copies rows 0..rows-1 and columns 0..columns-1 of a tile from a matrix with d columns. What lies
+/// Copies rows 0..kRows-1 and columns 0..kColumns-1 of a tile from a matrix with d columns. What lies
 /// beyond the matrix (row >= rows_left or column >= d) becomes zero. A warp takes a whole row, its
 /// lanes neighbouring columns. Call it with all kThreads threads, and put a barrier before the tile
 /// is read.
-/// rows: a multiple of kThreads / 32. stride: floats from one row of sTile to the next.
-template <int kThreads>
-__device__ __forceinline__ void load_tile(float* sTile, int rows, int columns, int stride,
-                                          const float* gRows, std::int64_t rows_left,
-                                          std::int64_t d) {
+/// stride: floats from one row of sTile to the next.
+template <int kThreads, int kRows, int kColumns>
+__device__ __forceinline__ void load_tile(float* sTile, int stride, const float* gRows,
+                                          std::int64_t rows_left, std::int64_t d) {
+  static_assert(kRows % (kThreads / 32) == 0 && kColumns % 32 == 0);
   constexpr int kWarps = kThreads / 32;
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
   // 64-bit arithmetic is twice the instructions: once here, not once per element.
-  const int height = (rows_left < rows ? static_cast<int>(rows_left) : rows) - warp;
-  const int width = static_cast<int>(d);
+  int left = (rows_left < kRows ? static_cast<int>(rows_left) : kRows) - warp;  // rows inside
+  const int width = static_cast<int>(d) - lane;                                 // columns inside
   gRows += warp * d + lane;
   sTile += warp * stride + lane;
-#pragma unroll 4
-  for (int r = 0; r < rows; r += kWarps) {
-    for (int c = 0; c < columns; c += 32) {
-      if (lane + c >= columns) continue;  // never, where columns are a multiple of 32
+// 8 to 16 loads of a thread are under way at a time.
+#pragma unroll(kColumns == 32 ? 8 : 4)
+  for (int r = 0; r < kRows; r += kWarps) {
+    for (int c = 0; c < kColumns; c += 32) {
       float value = 0.0f;
-      if (r < height && lane + c < width) value = gRows[c];
+      if (0 < left && c < width) value = gRows[c];
       sTile[c] = value;
     }
     gRows += kWarps * d;
     sTile += kWarps * stride;
+    left -= kWarps;
   }
 }
 

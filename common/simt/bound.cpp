@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "common/simt/bound.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace attn::simt {
@@ -9,6 +11,7 @@ namespace {
 constexpr double kSectorBytes = 32;
 constexpr int kSchedulers = 4;  // per multiprocessor
 constexpr double kLanes = 32;
+constexpr std::int64_t kMostBlocks = 2'147'483'647;  // on a grid's x
 
 double number(std::uint64_t count) { return static_cast<double>(count); }
 
@@ -107,6 +110,32 @@ Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& devi
   return {.blocks_per_multiprocessor = fit,
           .multiprocessors = static_cast<int>(sms),
           .schedulers = static_cast<double>(std::min(sms * kSchedulers, resident * warps))};
+}
+
+std::vector<LaunchRecord> times_heads(std::span<const LaunchRecord> launches, std::int64_t times) {
+  if (times < 1 || times > kMostBlocks) {
+    throw Error(ErrorKind::kBadArgument,
+                fmt::format("{}: allowed: 1 to {} times as many heads", times, kMostBlocks));
+  }
+  std::vector<LaunchRecord> many;
+  for (const LaunchRecord& one : launches) {
+    if (times > kMostBlocks / std::max(1u, one.grid.x)) {
+      throw Error(ErrorKind::kBadArgument,
+                  fmt::format("{}: {} would have more than {} blocks; allowed: 1 to {}", times,
+                              one.kernel, kMostBlocks, kMostBlocks / std::max(1u, one.grid.x)));
+    }
+    LaunchRecord& launch = many.emplace_back(one);
+    launch.grid.x *= static_cast<unsigned>(times);
+    launch.sites.clear();
+    // By doubling, so that it holds for every counter there is.
+    launch.traffic = {};
+    Traffic doubled = one.traffic;
+    for (std::int64_t rest = times; rest > 0; rest /= 2) {
+      if (rest % 2 != 0) launch.traffic += doubled;
+      doubled += doubled;
+    }
+  }
+  return many;
 }
 
 Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,

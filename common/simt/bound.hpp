@@ -91,6 +91,12 @@ struct Bound {
   std::vector<LaunchBound> by_launch;
 };
 
+/// The launches as they are with `times` as many heads: heads share no byte, so every count and the
+/// grid's x, on which they lie, grow by that factor. (A kernel whose blocks hold rows of several
+/// heads may need fewer blocks, where one head's rows do not fill them.) Without the sites. Throws
+/// Error(kBadArgument) below 1, and where a grid would become larger than CUDA allows.
+std::vector<LaunchRecord> times_heads(std::span<const LaunchRecord> launches, std::int64_t times);
+
 /// The launches of one pass on one device.
 Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,
                const DeviceDescription& device);

@@ -157,7 +157,7 @@ void print_counts(std::span<const LaunchRecord> launches, bool styled) {
   print_inside(launches, styled);
 }
 
-void print_bound_by_launch(const Bound& bound, bool styled) {
+void print_bound_by_launch(const Bound& bound, bool styled, const std::string& of) {
   const DeviceDescription& device = find_device(bound.device);
   Filled table({{"kernel"},
                 {"SMs used", kRight},
@@ -181,7 +181,7 @@ void print_bound_by_launch(const Bound& bound, bool styled) {
             launch.parts, launch.seconds);
   }
   if (bound.by_launch.size() > 1) add_row("one after the other", "", bound.parts, bound.launches);
-  fmt::print("Lower bound on {}: {}, set by {}\n{}", device.product,
+  fmt::print("Lower bound on {}{}: {}, set by {}\n{}", device.product, of,
              io::human_seconds(bound.seconds), bound.limit, table.to_string(styled));
 }
 

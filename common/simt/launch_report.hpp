@@ -18,8 +18,9 @@ namespace attn::simt {
 /// one row for each launch and, where there are several, their sum.
 void print_counts(std::span<const LaunchRecord> launches, bool styled);
 
-/// The bound and what it is made of, one row for each launch.
-void print_bound_by_launch(const Bound& bound, bool styled);
+/// The bound and what it is made of, one row for each launch. `of`: what
+/// stands behind the device's name.
+void print_bound_by_launch(const Bound& bound, bool styled, const std::string& of = {});
 
 /// What the columns of these tables mean.
 extern const char* const kCountsLegend;

@@ -112,12 +112,19 @@ class Builder {
   std::size_t scale_ = 0;
 };
 
-/// Every (Nq, Nk) once per mask; d, B and H cycle, as large as kWork allows.
+/// All masks, or in a thin table the one whose turn it is.
+std::span<const Mask> masks_of(std::size_t turn, bool thin) {
+  const std::span<const Mask> all(kMasks);
+  return thin ? all.subspan(turn % all.size(), 1) : all;
+}
+
+/// Every (Nq, Nk) once per mask, or once with the masks taken in turn; d, B and H cycle, as large as
+/// kWork allows.
 void add_covering_array(Builder& builder, const std::vector<std::int64_t>& sizes,
-                        const std::vector<std::int64_t>& dims) {
-  std::size_t turn = 0;
+                        const std::vector<std::int64_t>& dims, bool thin) {
+  std::size_t turn = 0, pair = 0;
   const auto add = [&](std::int64_t Nq, std::int64_t Nk) {
-    for (const Mask mask : kMasks) {
+    for (const Mask mask : masks_of(pair++, thin)) {
       const auto [B, H] = kBatchAndHeads[turn % std::size(kBatchAndHeads)];
       Shape shape = make_shape(B, H, Nq, Nk, dims[turn % dims.size()]);
       if (work(shape) > kWork) shape = make_shape(1, 1, Nq, Nk, shape.d);
@@ -180,16 +187,18 @@ void add_starters(Builder& builder) {
   }
 }
 
-/// Every input distribution with every mask, with more keys than queries, fewer and as many, at a d
-/// whose default scale is a power of two.
-void add_distributions(Builder& builder) {
+/// Every input distribution with every mask, with more keys than queries, fewer and as many (in a
+/// thin table each of these with another mask), at a d whose default scale is a power of two.
+void add_distributions(Builder& builder, bool thin) {
   const std::int64_t T = builder.edges().back();
+  const Shape shapes[] = {make_shape(1, 1, 7, T + 3, 16), make_shape(1, 1, T + 2, 5, 16),
+                          make_shape(1, 2, 12, 12, 64)};
+  std::size_t turn = 0;
   for (const InputKind kind : builder.kinds()) {
-    for (const Mask mask : kMasks) {
-      builder.add(make_shape(1, 1, 7, T + 3, 16), mask, kind, 0);
-      builder.add(make_shape(1, 1, T + 2, 5, 16), mask, kind, 0);
-      builder.add(make_shape(1, 2, 12, 12, 64), mask, kind, 0);
+    for (const Shape& shape : shapes) {
+      for (const Mask mask : masks_of(turn++, thin)) builder.add(shape, mask, kind, 0);
     }
+    ++turn;  // so that a shape does not always meet the same mask
   }
 }
 
@@ -210,18 +219,18 @@ std::string to_string(const Case& one) {
 }
 
 std::vector<Case> case_table(const Support& support, std::span<const int> tile_edges, Pass pass,
-                             bool full_product, std::uint64_t seed) {
+                             Extent extent, std::uint64_t seed) {
   Builder builder(support, tile_edges, pass, seed);
   const std::vector<std::int64_t> sizes = sizes_around(builder.edges());
   const std::vector<std::int64_t> dims = head_dimensions(support);
   add_starters(builder);
-  add_distributions(builder);
+  add_distributions(builder, extent == Extent::kThin);
   builder.add_grouped();
   add_extremes(builder);
-  if (full_product) {
+  if (extent == Extent::kFull) {
     add_full_product(builder, sizes, dims);
   } else {
-    add_covering_array(builder, sizes, dims);
+    add_covering_array(builder, sizes, dims, extent == Extent::kThin);
     add_large_d(builder, dims);
     add_long_rows(builder);
   }

@@ -35,9 +35,8 @@ std::string to_string(const Case& one);
 /// 16, 32, 40, 64, 80, 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every
 /// input distribution.
 ///
-/// By default each (Nq, Nk) comes once per mask and the rest is cycled, d kept small where Nq * Nk
-/// is large; `full_product` gives all combinations.
+/// But for Extent::kFull, d is kept small where Nq * Nk is large.
 std::vector<Case> case_table(const Support& support, std::span<const int> tile_edges, Pass pass,
-                             bool full_product, std::uint64_t seed);
+                             Extent extent, std::uint64_t seed);
 
 }  // namespace attn::verify

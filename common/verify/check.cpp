@@ -71,7 +71,7 @@ class Checker {
     const Watch watch(memory(), options_.detectors);
     const Chapter& chapter = subject_.chapter;
     const std::vector<Case> cases = case_table(chapter.support, chapter.tile_edges, subject_.pass,
-                                               options_.full_product, options_.seed);
+                                               options_.extent, options_.seed);
     const std::vector<Property> properties = all_properties();
     total_ = static_cast<int>(cases.size() + properties.size());
     std::vector<std::size_t> order = visiting_order(cases.size(), options_.scattered);
@@ -203,14 +203,18 @@ class Checker {
   std::set<std::pair<std::string, int>> warned_;
 };
 
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
 }  // namespace
 
 CheckOptions options_from_environment() {
   CheckOptions options;
-  const char* full = std::getenv("ATTN_FULL");
-  options.full_product = full != nullptr && std::string_view(full) == "1";
-  const char* scattered = std::getenv("ATTN_SCATTERED");
-  options.scattered = scattered != nullptr && std::string_view(scattered) == "1";
+  if (is_set("ATTN_THIN")) options.extent = Extent::kThin;
+  if (is_set("ATTN_FULL")) options.extent = Extent::kFull;
+  options.scattered = is_set("ATTN_SCATTERED");
   if (options.scattered) {
     options.max_failures = 1;
     options.survey = 0;

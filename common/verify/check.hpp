@@ -40,8 +40,15 @@ Outputs run_forward(const Chapter& chapter, const Step& step, const Problem& pro
 Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& problem,
                      const std::vector<float>& o, const std::vector<float>& lse);
 
+/// How much of the case table to run. All three hold every size, mask, scale and input distribution.
+enum class Extent {
+  kThin,      // each (Nq, Nk) once, with one of the masks
+  kCovering,  // each (Nq, Nk) once per mask, the rest cycled
+  kFull,      // all combinations
+};
+
 struct CheckOptions {
-  bool full_product = false;  // every combination instead of a covering array
+  Extent extent = Extent::kCovering;
   bool detectors = true;
   // Describe so many failing cases. Then some more cases are run, only to see what fails and what not.
   int max_failures = 3;
@@ -51,7 +58,8 @@ struct CheckOptions {
   std::function<void(int done, int total)> progress;
 };
 
-/// The options that the environment asks for: ATTN_FULL=1 sets full_product, ATTN_SEED=n the seed;
+/// The options that the environment asks for: ATTN_FULL=1 runs all combinations of the case table,
+/// ATTN_THIN=1 a third of the usual ones; ATTN_SEED=n sets the seed;
 /// ATTN_SCATTERED=1 sets scattered and ends with the first failure, which refuses a mutant sooner.
 CheckOptions options_from_environment();
 

@@ -137,6 +137,31 @@ TEST_CASE("bound: FLOPs", "[simt][bound]") {
   CHECK(bound.seconds == about(work.flops / 66.9e12).epsilon(1e-3));  // the datasheet's peak
 }
 
+TEST_CASE("bound: as many times the heads are as many times the blocks and counts",
+          "[simt][bound]") {
+  DeviceArray<float> in(1024, 1), out(kBlocks);
+  const auto traced = [&](unsigned blocks) {
+    return trace([&] { run_reread(blocks, kThreads, 64, in.data(), out.data()); });
+  };
+  const std::vector<LaunchRecord> one = traced(11), all = traced(11 * 48);
+  const std::vector<LaunchRecord> many = simt::times_heads(one, 48);
+  REQUIRE(many.size() == 1);
+  CHECK(many[0].grid.x == 11 * 48);
+  CHECK(many[0].block.x == kThreads);
+  CHECK(many[0].traffic.global_load_bytes == all[0].traffic.global_load_bytes);
+  CHECK(many[0].traffic.global_load_sectors == 48 * one[0].traffic.global_load_sectors);
+  CHECK(many[0].traffic.global_read_bytes_compulsory ==
+        48 * one[0].traffic.global_read_bytes_compulsory);  // every head has bytes of its own
+  CHECK(many[0].sites.empty());
+  CHECK(simt::times_heads(one, 1)[0].traffic == one[0].traffic);
+  // 11 blocks keep 11 multiprocessors busy, 528 keep all 132: 48 times the work, 12 times as fast.
+  const PassWork none{.bytes = 0, .flops = 0};
+  CHECK(simt::bound_of(many, none, h200()).seconds ==
+        about(4 * simt::bound_of(one, none, h200()).seconds));
+  CHECK_THROWS_AS(simt::times_heads(one, 0), Error);
+  CHECK_THROWS_AS(simt::times_heads(one, 200'000'000), Error);  // 11 times that is beyond a grid
+}
+
 TEST_CASE("bound: few blocks use few multiprocessors, few warps few schedulers", "[simt][bound]") {
   DeviceArray<float> out(kBlocks);
   constexpr int kRounds = 32;

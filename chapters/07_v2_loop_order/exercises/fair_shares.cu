@@ -41,13 +41,13 @@ __device__ __forceinline__ void query_tile(const float* gQ, const float* gK, con
 #pragma unroll
   for (int n = 0; n < kRows<kD>; ++n) row_max[n] = -INFINITY;
 
-  device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
+  device::load_tile<kThreads, kT.Br, kD>(sQ, kD + 1, gQ + i0 * d, Nq - i0, d);
   const std::int64_t last = (i0 + kT.Br < Nq ? i0 + kT.Br : Nq) - 1;
   const std::int64_t least = visible_keys(i0, diagonal, Nk);   // what every row of the tile sees
   const std::int64_t most = visible_keys(last, diagonal, Nk);  // what some row of it sees
   for (std::int64_t j0 = 0; j0 < most; j0 += kT.Bc) {
-    device::load_tile<kThreads>(sK, kT.Bc, kD, kD + 1, gK + j0 * d, Nk - j0, d);
-    device::load_tile<kThreads>(sV, kT.Bc, kD, kD, gV + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
     __syncthreads();  // wait until the tiles are complete
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there

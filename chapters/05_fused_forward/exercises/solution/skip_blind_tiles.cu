@@ -39,10 +39,10 @@ __global__ void skipping_kernel(const float* gQ, const float* gK, const float* g
 
   // The first round also runs without any key: it writes the zeros of an empty row.
   for (std::int64_t j0 = 0; j0 < Nk || j0 == 0; j0 += kT.Bc) {
-    device::load_tile<kThreads>(sK, kT.Bc, kD, kD + 1, gK + j0 * d, Nk - j0, d);
-    device::load_tile<kThreads>(sV, kT.Bc, kD, kD, gV + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
+    device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
     for (std::int64_t i0 = first_row(j0, diagonal); i0 < Nq; i0 += kT.Br) {
-      device::load_tile<kThreads>(sQ, kT.Br, kD, kD + 1, gQ + i0 * d, Nq - i0, d);
+      device::load_tile<kThreads, kT.Br, kD>(sQ, kD + 1, gQ + i0 * d, Nq - i0, d);
       __syncthreads();  // wait until the tiles are complete
       scores<kD>(sQ, sK, sS, d, scale);
       __syncthreads();  // wait until all scores are there
