@@ -121,17 +121,17 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"shuffles", kRight},
                 {"votes", kRight}});
   bool any = false;
-  for_each_row(
-      launches, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
-        const std::size_t shared =
-            launch == nullptr ? 0 : launch->shared_bytes + launch->static_shared_bytes;
-        table.add_row({name, bytes_text(shared),
-                       wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
-                       wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
-                       count_text(t.shared_atomic_requests), count_text(t.barriers),
-                       count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes)});
-        any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
-      });
+  for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
+                             const Traffic& t) {
+    const std::size_t shared =
+        launch == nullptr ? 0 : launch->shared_bytes + launch->static_shared_bytes;
+    table.add_row({name, bytes_text(shared),
+                   wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
+                   wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
+                   count_text(t.shared_atomic_requests), count_text(t.barriers),
+                   count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes)});
+    any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
+  });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
 }
 

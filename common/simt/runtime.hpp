@@ -71,8 +71,7 @@ cudaError_t cudaMallocPitch(void** pointer, std::size_t* pitch, std::size_t widt
                             std::source_location where = std::source_location::current(),
                             std::size_t element = 0);
 template <class T>
-cudaError_t cudaMallocPitch(T** pointer, std::size_t* pitch, std::size_t width,
-                            std::size_t height,
+cudaError_t cudaMallocPitch(T** pointer, std::size_t* pitch, std::size_t width, std::size_t height,
                             std::source_location where = std::source_location::current()) {
   return cudaMallocPitch(reinterpret_cast<void**>(pointer), pitch, width, height, where, sizeof(T));
 }
@@ -88,8 +87,7 @@ cudaError_t cudaMallocManaged(void** pointer, std::size_t bytes,
                               std::source_location where = std::source_location::current(),
                               std::size_t element = 0);
 template <class T>
-cudaError_t cudaMallocManaged(T** pointer, std::size_t bytes,
-                              unsigned flags = cudaMemAttachGlobal,
+cudaError_t cudaMallocManaged(T** pointer, std::size_t bytes, unsigned flags = cudaMemAttachGlobal,
                               std::source_location where = std::source_location::current()) {
   return cudaMallocManaged(reinterpret_cast<void**>(pointer), bytes, flags, where, sizeof(T));
 }
