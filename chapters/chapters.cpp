@@ -30,6 +30,10 @@ const Chapter& find(std::string_view id_or_number) {
     if (!id_or_number.empty() && chapter->id.starts_with(number)) return *chapter;
     known.push_back(chapter->id);
   }
+#if ATTN_HAS_DEVICE
+  if (id_or_number == ch00_playground().id) return ch00_playground();
+  known.push_back(ch00_playground().id);
+#endif
   throw Error(ErrorKind::kBadArgument,
               fmt::format("CHAPTER {}: allowed: {}, or a number{}",
                           id_or_number.empty() ? "is missing" : fmt::format("= {}", id_or_number),

@@ -11,6 +11,7 @@
 
 namespace attn::chapters {
 
+const Chapter& ch00_playground();
 const Chapter& ch01_naive_cpu();
 const Chapter& ch02_naive_gpu();
 const Chapter& ch03_tiled();
@@ -22,7 +23,8 @@ const Chapter& ch07_v2_loop_order();
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();
 
-/// The chapter with this id ("02_naive_gpu") or number ("2", "02"). Throws Error(kBadArgument).
+/// The chapter with this id ("02_naive_gpu") or number ("2", "02"), or the reader's own ("mine"),
+/// which is not among all(). Throws Error(kBadArgument).
 const Chapter& find(std::string_view id_or_number);
 
 }  // namespace attn::chapters

@@ -24,6 +24,9 @@ struct Detection {
   bool warning = false;  // legal, but often a mistake: fails nothing
 };
 
+/// The kind of a kernel that was stopped because it would not end.
+inline constexpr std::string_view kEndlessKernel = "endless kernel";
+
 /// All of it in a few lines, for people.
 std::string to_string(const Detection& detection);
 
@@ -46,6 +49,11 @@ class Memory {
   /// reading it is reported.
   virtual void fill_undefined(void* to, unsigned char pattern, std::size_t bytes) = 0;
 
+  /// Leaves kernels only `bytes` from byte `begin` of an allocation, a guarded array with elements of
+  /// `element` bytes. Where a detector watches, using what lies around them is reported.
+  virtual void set_contents(void* /*allocation*/, std::size_t /*begin*/, std::size_t /*bytes*/,
+                            std::size_t /*element*/) {}
+
   /// Waits for everything launched so far; throws what it failed with.
   virtual void synchronize() = 0;
 
@@ -53,6 +61,10 @@ class Memory {
   virtual void watch(bool /*on*/) {}
   /// What they saw since the last call.
   virtual std::vector<Detection> take_detections() { return {}; }
+
+  /// Says how many memory accesses and pieces of straight-line code are plenty for one block of the
+  /// launches to come. The CPU machine stops a block that takes more, as one that never ends.
+  virtual void expect_steps(double /*steps*/) {}
 
   /// Bytes allocated now through this interface or, on a device, by anyone.
   virtual std::size_t allocated_bytes() const = 0;

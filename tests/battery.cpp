@@ -28,10 +28,7 @@ namespace {
 void require_right(const Chapter& chapter, const Step& step, Pass pass) {
   const verify::CheckReport report =
       verify::check(chapter, step, pass, verify::options_from_environment());
-  for (const verify::Failure& failure : report.failures) {
-    // Not through Catch2, which would wrap the lines.
-    fmt::print("\n{}\n{}", failure.name, failure.text);
-  }
+  fmt::print("{}", describe(report));  // not through Catch2, which would wrap the lines
   INFO(fmt::format("{} {} {}: {} cases run", chapter.id, step.id, to_string(pass), report.cases));
   CHECK(report.passed());
 }

@@ -16,6 +16,7 @@ function(attn_add_dump_counters level)
   add_executable(${target} $<TARGET_OBJECTS:dump_counters_main> $<TARGET_OBJECTS:scenarios>)
   attn_add_cpu_kernel(${target} simt/tracer_kernels.cpp)
   set(others ${ATTN_CHAPTERS})
+  list(REMOVE_ITEM others 00_playground)  # the reader's, and mine.cu has a main() of its own
   if(level STREQUAL "O1")
     set(others "")
   endif()

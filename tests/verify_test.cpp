@@ -2,6 +2,8 @@
 //
 // The checker, checked: fake chapters with one bug each, all of which it must refuse, and thousands
 // of right evaluations in other orders of summation, none of which it may refuse.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -18,8 +20,10 @@
 #include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/compare.hpp"
+#include "common/verify/goals.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
+#include "common/verify/pattern.hpp"
 #include "common/verify/run.hpp"
 #include "tests/catch.hpp"
 
@@ -352,6 +356,7 @@ const Step& fake(Bug bug) { return kFakes[static_cast<std::size_t>(bug)]; }
 CheckReport check_fake(Bug bug, Pass pass) {
   CheckOptions options;
   options.max_failures = 1;
+  options.survey = 0;
   return check(fake_chapter(fake(bug)), fake(bug), pass, options);
 }
 
@@ -379,6 +384,90 @@ TEST_CASE("plain float32 loops pass the whole battery", "[verify]") {
     CHECK(report.worst > 0.0);
     CHECK(report.worst <= 1.0);
   }
+}
+
+/// The battery's cases, those for which `fails` holds apart from the others.
+template <class Fails>
+std::string pattern_of(Fails fails) {
+  constexpr int kEdges[] = {16};
+  std::vector<Case> failing, passing;
+  for (const Case& one : case_table({}, kEdges, Pass::kForward, Extent::kCovering, 1)) {
+    (fails(one) ? failing : passing).push_back(one);
+  }
+  return describe_pattern(failing, passing, kEdges);
+}
+
+TEST_CASE("a pattern says what failing cases have in common", "[verify]") {
+  const auto all_but_none = [](const std::string& text, const std::string& traits) {
+    CAPTURE(text);
+    CHECK(text.find(" failing cases: " + traits + "; of the ") != std::string::npos);
+    CHECK(text.find("passing cases none") != std::string::npos);
+  };
+  all_but_none(pattern_of([](const Case& c) { return c.spec.shape.Nk > 16; }), "Nk > 16");
+  all_but_none(pattern_of([](const Case& c) { return c.spec.mask == Mask::kCausal; }),
+               "mask causal");
+  all_but_none(pattern_of([](const Case& c) { return c.spec.shape.d % 32 != 0; }),
+               "d not a multiple of 32");
+  all_but_none(pattern_of([](const Case& c) { return c.spec.scale < 0; }), "a negative scale");
+  all_but_none(pattern_of([](const Case& c) { return c.spec.kind == InputKind::kSaw; }),
+               fmt::format("{} inputs", to_string(InputKind::kSaw)));
+  const std::string both = pattern_of(
+      [](const Case& c) { return c.spec.mask == Mask::kCausal && c.spec.shape.heads() > 1; });
+  CAPTURE(both);
+  CHECK(both.find("mask causal") != std::string::npos);
+  CHECK(both.find("B*H > 1") != std::string::npos);
+  CHECK(both.find("passing cases none") != std::string::npos);
+
+  // Cases that share nothing, one case, none.
+  CHECK(pattern_of([](const Case& c) { return c.spec.seed % 7 == 0; }).empty());
+  CHECK(pattern_of([](const Case& c) { return c.spec.seed == 5; }).empty());
+  CHECK(pattern_of([](const Case&) { return false; }).empty());
+  CHECK(pattern_of([](const Case&) { return true; }).find("cases fail") != std::string::npos);
+}
+
+TEST_CASE("a failed check surveys more cases than it describes", "[verify]") {
+  const CheckReport report = check(fake_chapter(fake(kFirstForwardBug)), fake(kFirstForwardBug),
+                                   Pass::kForward, CheckOptions{});
+  CHECK(report.failures.size() == 3);
+  CHECK(report.failed >= 3);
+  CHECK(report.cases > 60);
+  CHECK(describe(report).find(report.pattern) != std::string::npos);
+}
+
+/// Plain loops that report how much they used of what a goal allows.
+void modest_forward(const ForwardArgs& args, std::int64_t used) {
+  fake_forward(args, Bug::kNone);
+  hold_to(Medal::kBronze, "loads", used, 10);
+  hold_to(Medal::kGold, "loads", used, 5);
+}
+
+template <std::int64_t kUsed>
+CheckReport check_modest() {
+  static constexpr Step kStep{
+      .id = "modest",
+      .idea = "float32 loops",
+      .forward = [](const ForwardArgs& args) { modest_forward(args, kUsed); },
+      .forward_workspace_bytes =
+          [](const Shape& shape) { return fake_forward_workspace(shape, Bug::kNone); }};
+  return check(fake_chapter(kStep), kStep, Pass::kForward, {});
+}
+
+TEST_CASE("a right result that misses a goal is no failure: the goal is not met", "[verify]") {
+  const CheckReport none = check_modest<11>();
+  CHECK(none.right());
+  CHECK_FALSE(none.passed());
+  CHECK(none.failures.empty());
+  const std::string text = describe(none);
+  CAPTURE(text);
+  CHECK(text.find("goal not met, bronze: 11 loads; the goal is at most 10\n") != std::string::npos);
+  CHECK(text.find("no medal yet") != std::string::npos);
+
+  const CheckReport bronze = check_modest<6>();
+  CHECK(bronze.passed());
+  CHECK(describe(bronze).find("goal not met, gold: 6 loads; the goal is at most 5\n") !=
+        std::string::npos);
+  CHECK(describe(bronze).find("medal: bronze\n") != std::string::npos);
+  CHECK(describe(check_modest<5>()) == "  medal: gold\n");
 }
 
 TEST_CASE("scattered cases are the same cases", "[verify]") {
@@ -414,12 +503,12 @@ TEST_CASE("a failure says which array, where, and what it should be", "[verify]"
   has(forward_text(Bug::kAllNan), "seed=");
   has(forward_text(Bug::kAllNan), "o[b=0 h=0 i=0 c=0]: expected ");
   has(forward_text(Bug::kLseBase2), "lse[b=0 h=0 i=0]");
-  has(forward_text(Bug::kPastO), "o: written ");
-  has(forward_text(Bug::kBeforeO), "o: written ");
-  has(forward_text(Bug::kPastWorkspace), "workspace: written ");
+  has(forward_text(Bug::kPastO), "o: o[");
+  has(forward_text(Bug::kBeforeO), "o: o[-");
+  has(forward_text(Bug::kPastWorkspace), "workspace: workspace[");
   has(forward_text(Bug::kChangedInput), "q: an input");
   has(forward_text(Bug::kThrows), "out of sorts");
-  has(text_of(check_fake(Bug::kGradPastDk, Pass::kBackward)), "dk: written ");
+  has(text_of(check_fake(Bug::kGradPastDk, Pass::kBackward)), "dk: dk[");
 }
 
 // --- What fails every case ----------------------------------------------------------------------

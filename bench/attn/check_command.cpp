@@ -34,12 +34,10 @@ bool check_one(const Chapter& chapter, const Step& step, Pass pass) {
   };
   const verify::CheckReport report = verify::check(chapter, step, pass, options);
   progress.clear();
-  for (const verify::Failure& failure : report.failures) {
-    fmt::print("{}\n{}\n", failure.name, failure.text);
-  }
+  fmt::print("{}", describe(report));
   const std::string verdict = report.passed()
                                   ? fmt::format("worst error / tolerance {:.3g}", report.worst)
-                                  : fmt::format("{} failed", report.failures.size());
+                                  : fmt::format("{} failed", report.failed);
   fmt::print("{}  {}  on {}: {} cases, {}\n", report.passed() ? "right" : "WRONG", name,
              verify::memory_of(chapter, step).name(), report.cases, verdict);
   std::fflush(stdout);

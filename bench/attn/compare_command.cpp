@@ -29,6 +29,7 @@ struct CompareArguments {
   ProblemOptions problem;
   std::string pass;
   JsonOptions json;
+  std::string with;
 };
 
 /// Refuses sizes that no chapter computes, before any work.
@@ -261,6 +262,16 @@ Bounds and predictions for GPUs: README.md and `attn trace`. Pictures: bench/res
 
 ExitStatus compare(const CompareArguments& arguments) {
   const Pass pass = parse_pass(arguments.pass).value_or(Pass::kForward);
+  const auto all = chapters::all();
+  std::vector<const Chapter*> chosen(all.begin(), all.end());
+  if (!arguments.with.empty()) {
+    if (arguments.with != "mine") {
+      throw Error(ErrorKind::kBadArgument,
+                  fmt::format("--with {}: allowed: mine, chapters/00_playground/my_attention.cu",
+                              arguments.with));
+    }
+    chosen.push_back(&chapters::find(arguments.with));
+  }
   bool any_gpu = false;
   for (const Chapter* chapter : chapters::all()) {
     any_gpu = any_gpu || runs_on_gpu(*chapter, chapter->steps.back());
@@ -270,7 +281,7 @@ ExitStatus compare(const CompareArguments& arguments) {
   Progress progress;
   const Subjects subjects = subjects_of(arguments.problem, pass, any_gpu, progress);
   std::vector<Row> rows;
-  for (const Chapter* chapter : chapters::all()) {
+  for (const Chapter* chapter : chosen) {
     for (const Step* step : all_steps(*chapter)) {
       if (pass == Pass::kForward ? step->forward == nullptr : step->backward == nullptr) continue;
       progress.stage(fmt::format("{} {}", chapter->id, step->id));
@@ -297,6 +308,8 @@ void add_compare_command(CLI::App& app, Action& chosen) {
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
+  command->add_option("--with", arguments->with,
+                      "mine: your own kernel too, chapters/00_playground/my_attention.cu");
   add_json_option(*command, arguments->json);
   command->callback([arguments, &chosen] { chosen = [arguments] { return compare(*arguments); }; });
 }

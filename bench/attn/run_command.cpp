@@ -158,7 +158,7 @@ Choice choose_backward(const Chapter& chapter, const Step* named, bool determini
 void expect_clean(const verify::Outputs& outputs) {
   for (const std::string& damage : outputs.damage) throw Error(ErrorKind::kDeviceFailure, damage);
   for (const Detection& detection : outputs.detections) {
-    throw Error(ErrorKind::kDeviceFailure, to_string(detection));
+    if (!detection.warning) throw Error(ErrorKind::kDeviceFailure, to_string(detection));
   }
 }
 

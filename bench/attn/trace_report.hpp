@@ -11,6 +11,7 @@
 #define ATTN_CAN_TRACE 0
 #endif
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -36,8 +37,10 @@ struct Trace {
   std::int64_t times_heads = 1;  // the bound, not the counts, is for so many times the heads
   simt::Bound bound;             // of the whole pass; of nothing if it was stopped
 
-  simt::Traffic total() const;
-  bool clean() const { return detections.empty() && damage.empty(); }
+  bool clean() const {
+    const auto is_warning = [](const Detection& detection) { return detection.warning; };
+    return std::all_of(detections.begin(), detections.end(), is_warning) && damage.empty();
+  }
 };
 
 /// Tables for people; `styled` for a terminal.

@@ -17,11 +17,12 @@
 # The tracer's hooks sit where g++ would call ThreadSanitizer: every memory access of a kernel that
 # is not a register. The other flags keep one access in the source one access in the program.
 # DWARF 4: addr2line 2.40 mixes up the files of a wrapper (below) in DWARF 5.
-set(ATTN_KERNEL_OPTIONS -gdwarf-4 -O1 -Wno-tsan)
+# -fsanitize-coverage=trace-pc: a call at the start of each piece of straight-line code, which the
+# sanitizers leave alone, so that a kernel that never ends is stopped in their builds, too.
+set(ATTN_KERNEL_OPTIONS -gdwarf-4 -O1 -Wno-tsan -fsanitize-coverage=trace-pc)
 if(NOT ATTN_SANITIZE)
   list(APPEND ATTN_KERNEL_OPTIONS -fno-tree-sra -fno-tree-sink -fno-thread-jumps
-    -fno-reorder-blocks -fsanitize=thread --param tsan-instrument-func-entry-exit=0
-    -fsanitize-coverage=trace-pc)
+    -fno-reorder-blocks -fsanitize=thread --param tsan-instrument-func-entry-exit=0)
 endif()
 
 # Adds a kernel file to a target as C++ for the CPU machine. (CMake keeps one language per file and
@@ -31,11 +32,29 @@ function(attn_add_cpu_kernel target kernel)
   cmake_path(ABSOLUTE_PATH kernel OUTPUT_VARIABLE path)
   # Not in <target>/: a program may be called so.
   set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}.kernels/${name}.cpu.cpp)
-  file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"@path@\"\n" @ONLY)
-  set_source_files_properties(${wrapper} PROPERTIES OBJECT_DEPENDS ${path})
+  set(script ${PROJECT_SOURCE_DIR}/common/cmake/wrap_kernel.cmake)
+  add_custom_command(OUTPUT ${wrapper}
+    COMMAND ${CMAKE_COMMAND} -DKERNEL=${path} -DWRAPPER=${wrapper} -P ${script}
+    DEPENDS ${path} ${script} COMMENT "Wrapping ${name}.cu for g++" VERBATIM)
   set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS}"
     SKIP_PRECOMPILE_HEADERS ON)
   target_sources(${target} PRIVATE ${wrapper})
+endfunction()
+
+# A program of the reader's own: one .cu with a main(), run on the CPU machine, its kernels watched
+# and its launches printed at its end; and, where nvcc is found, <name>-cuda for a GPU.
+function(attn_add_watched_program name source)
+  if(ATTN_HAS_SIMT)
+    add_executable(${name} ${PROJECT_SOURCE_DIR}/common/simt/watch_program.cpp)
+    attn_add_cpu_kernel(${name} ${source})
+    target_link_libraries(${name} PRIVATE attn_simt)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  endif()
+  if(ATTN_CUDA_FOUND)
+    add_executable(${name}-cuda ${source})
+    target_link_libraries(${name}-cuda PRIVATE attn_device_cuda)
+    set_target_properties(${name}-cuda PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  endif()
 endfunction()
 
 # A program that checks one Chapter record and exits with 1 if it is wrong.

@@ -4,6 +4,8 @@
 // same calls on the CPU machine, which in addition labels buffers and watches accesses.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/device/check.hpp"
 
 #ifndef ATTN_USE_CUDA
@@ -71,6 +73,13 @@ class DeviceMemory final : public Memory {
 #ifndef ATTN_USE_CUDA
   void watch(bool on) override { simt::options().detectors = on; }
   std::vector<Detection> take_detections() override { return simt::take_detections(); }
+  void set_contents(void* allocation, std::size_t begin, std::size_t bytes,
+                    std::size_t element) override {
+    simt::Arena::get().set_contents(allocation, begin, bytes, element);
+  }
+  void expect_steps(double steps) override {
+    simt::options().expected_steps = static_cast<std::int64_t>(std::min(steps, 0x1p62));
+  }
 #endif
 
   std::size_t allocated_bytes() const override {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
+#include <fstream>
 
 #include "common/simt/image.hpp"
 #include "common/simt/stacks.hpp"
@@ -33,6 +35,55 @@ void for_each_word(std::size_t first, std::size_t count, Visit&& visit) {
     first += here;
     count -= here;
   }
+}
+
+/// The variable that a line of the kind "cudaMalloc(&x, bytes)" fills, or cudaMallocManaged's; empty if it is none.
+std::string variable_allocated_at(const std::source_location& where) {
+  std::ifstream file(where.file_name());
+  std::string line;
+  for (unsigned n = 0; n < where.line(); ++n) {
+    if (!std::getline(file, line)) return {};
+  }
+  const std::size_t call = line.find("cudaMalloc");
+  const std::size_t sign = call == std::string::npos ? call : line.find('&', call);
+  if (sign == std::string::npos) return {};
+  std::size_t end = sign + 1;
+  while (end < line.size() &&
+         (std::isalnum(static_cast<unsigned char>(line[end])) != 0 || line[end] == '_')) {
+    ++end;
+  }
+  return line.substr(sign + 1, end - sign - 1);
+}
+
+std::string name_text(const Arena::Allocation& array) {
+  if (!array.label.empty()) return array.label;
+  const std::string variable = variable_allocated_at(array.where);
+  return variable.empty() ? "an array" : variable;
+}
+
+/// Where an array without a label was allocated.
+std::string place_text(const Arena::Allocation& array) {
+  if (!array.label.empty() || array.where.line() == 0) return {};
+  return fmt::format(" (allocated at {}:{})", array.where.file_name(), array.where.line());
+}
+
+/// Index of the element of `size` bytes that holds this address; negative before the first.
+std::int64_t element_at(std::uintptr_t begin, const Arena::Allocation& array,
+                        std::uintptr_t address, std::int64_t size) {
+  const std::int64_t offset =
+      static_cast<std::int64_t>(address) - static_cast<std::int64_t>(begin + array.begin);
+  return offset >= 0 ? offset / size : -((size - 1 - offset) / size);
+}
+
+/// "o[17]", or "o[16..19]" for a wide access. Where the type is unknown, an element is as wide as the
+/// access.
+std::string elements_text(std::uintptr_t begin, const Arena::Allocation& array,
+                          std::uintptr_t address, std::size_t bytes) {
+  const auto size = static_cast<std::int64_t>(array.element > 0 ? array.element : bytes);
+  const std::int64_t first = element_at(begin, array, address, size);
+  const std::int64_t last = element_at(begin, array, address + bytes - 1, size);
+  return first == last ? fmt::format("{}[{}]", name_text(array), first)
+                       : fmt::format("{}[{}..{}]", name_text(array), first, last);
 }
 
 }  // namespace
@@ -93,7 +144,8 @@ Arena& Arena::get() {
   return arena;
 }
 
-void* Arena::allocate(std::size_t bytes, std::string_view label) {
+void* Arena::allocate(std::size_t bytes, std::string_view label, std::size_t element,
+                      std::source_location where) {
   if (bytes > kBytes) return nullptr;
   const std::lock_guard lock(mutex_);
   const std::size_t room = (std::max<std::size_t>(bytes, 1) + kGap - 1) / kGap * kGap;
@@ -110,7 +162,12 @@ void* Arena::allocate(std::size_t bytes, std::string_view label) {
       if (above == live_.end() || at + room + kGap <= above->first) {
         next_ = at + room + kGap;
         freed_.erase(freed_.lower_bound(at), freed_.lower_bound(next_));
-        live_[at] = {bytes, std::string(label)};
+        live_[at] = {.bytes = bytes,
+                     .label = std::string(label),
+                     .where = where,
+                     .element = element,
+                     .begin = 0,
+                     .size = bytes};
         allocated_bytes_ += bytes;
         allocated_.set(at, bytes);
         ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(at + bytes), room - bytes + kGap);
@@ -122,6 +179,26 @@ void* Arena::allocate(std::size_t bytes, std::string_view label) {
     at = begin_ + kGap;
   }
   return nullptr;
+}
+
+void Arena::set_contents(void* allocation, std::size_t begin, std::size_t size,
+                         std::size_t element) {
+  const std::lock_guard lock(mutex_);
+  const auto address = reinterpret_cast<std::uintptr_t>(allocation);
+  Allocation& entry = live_.at(address);
+  entry.element = element;
+  entry.begin = begin;
+  entry.size = size;
+  allocated_.clear(address, entry.bytes);
+  allocated_.set(address + begin, size);
+}
+
+bool Arena::holds(std::uintptr_t address, std::size_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  auto entry = live_.upper_bound(address);
+  if (entry == live_.begin()) return false;
+  --entry;
+  return address + bytes <= entry->first + entry->second.bytes;
 }
 
 std::uintptr_t Arena::shift_of_variables() {
@@ -155,8 +232,6 @@ bool Arena::release(void* pointer) {
 
 std::string Arena::describe(std::uintptr_t address, std::size_t bytes) const {
   const std::lock_guard lock(mutex_);
-  // The first of its bytes that is not allocated.
-  for (; bytes > 1 && allocated_.all_set(address, 1); --bytes) ++address;
   const auto inside = [address](const auto& map) {
     auto entry = map.upper_bound(address);
     return entry != map.begin() && (--entry, address < entry->first + entry->second.bytes)
@@ -164,26 +239,42 @@ std::string Arena::describe(std::uintptr_t address, std::size_t bytes) const {
                : map.end();
   };
   if (const auto entry = inside(freed_); entry != freed_.end()) {
-    return fmt::format("byte {} of {} ({} bytes), which has been freed", address - entry->first,
-                       entry->second.label, entry->second.bytes);
+    return elements_text(entry->first, entry->second, address, bytes) + ", which has been freed";
   }
-  std::string text = "no allocation is near";
-  std::size_t nearest = ~std::size_t{0};
-  for (const auto& [begin, allocation] : live_) {
-    if (address < begin && begin - address < nearest) {
-      nearest = begin - address;
-      text = fmt::format("{} bytes before the start of {} ({} bytes)", nearest, allocation.label,
-                         allocation.bytes);
-    } else if (address >= begin && address - begin - allocation.bytes < nearest) {
-      nearest = address - begin - allocation.bytes;
-      text = fmt::format("{} bytes past the end of {} ({} bytes)", nearest, allocation.label,
-                         allocation.bytes);
+  // The array that it misses by least, if that is not too far to be meant.
+  constexpr std::int64_t kNear = std::int64_t{1} << 20;
+  std::int64_t nearest = kNear;
+  const std::pair<const std::uintptr_t, Allocation>* missed = nullptr;
+  for (const auto& entry : live_) {
+    if (entry.first == variables_) continue;  // no array of the program's
+    const auto first = static_cast<std::int64_t>(entry.first + entry.second.begin);
+    const auto end = first + static_cast<std::int64_t>(entry.second.size);
+    const auto from = static_cast<std::int64_t>(address);
+    const std::int64_t distance =
+        from < first ? first - from : std::max<std::int64_t>(0, from - end);
+    if (distance < nearest) {
+      nearest = distance;
+      missed = &entry;
     }
   }
-  return text;
+  if (missed == nullptr) return "an address far from every array";
+  const auto& [begin, array] = *missed;
+  const std::string name = name_text(array);
+  const auto size = static_cast<std::int64_t>(array.element > 0 ? array.element : bytes);
+  const auto count = static_cast<std::int64_t>(array.size) / size;
+  const std::int64_t first = element_at(begin, array, address, size);
+  const std::int64_t last = element_at(begin, array, address + bytes - 1, size);
+  const std::int64_t off = first < 0 ? -first : last - count + 1;
+  return fmt::format("{}, {} {}: {}", elements_text(begin, array, address, bytes), off,
+                     first < 0 ? "before the first" : "past the last",
+                     count == 0   ? fmt::format("{} has no elements", name)
+                     : count == 1 ? fmt::format("{0} has one element, {0}[0]", name)
+                                  : fmt::format("{0} has {1} elements, {0}[0] to {0}[{2}]", name,
+                                                count, count - 1)) +
+         place_text(array);
 }
 
-std::string Arena::name_of(std::uintptr_t address) const {
+std::string Arena::name_of(std::uintptr_t address, std::size_t bytes) const {
   const std::lock_guard lock(mutex_);
   auto entry = live_.upper_bound(address);
   if (entry == live_.begin()) return "global memory";
@@ -194,7 +285,7 @@ std::string Arena::name_of(std::uintptr_t address) const {
     const Symbol symbol = symbol_at(variable);
     return fmt::format("__device__ variable {} at byte {}", symbol.name, variable - symbol.begin);
   }
-  return fmt::format("{} at byte {}", entry->second.label, address - entry->first);
+  return elements_text(entry->first, entry->second, address, bytes) + place_text(entry->second);
 }
 
 std::size_t Arena::allocated_bytes() const {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -40,7 +41,12 @@ class Arena {
  public:
   struct Allocation {
     std::size_t bytes = 0;
-    std::string label;
+    std::string label;  // empty: the name is looked up where it was allocated
+    std::source_location where;
+    std::size_t element = 0;  // bytes of one element; 0 if unknown
+    // The part that kernels may use: [begin, begin + size) from the allocation's first byte.
+    std::size_t begin = 0;
+    std::size_t size = 0;
   };
 
   static Arena& get();
@@ -48,7 +54,11 @@ class Arena {
   /// 256-byte aligned, with at least 256 unused bytes before and after; null when full. Addresses
   /// are not used again until the arena has been gone through once, so that a use after free is
   /// seen.
-  void* allocate(std::size_t bytes, std::string_view label);
+  void* allocate(std::size_t bytes, std::string_view label, std::size_t element = 0,
+                 std::source_location where = {});
+  /// Leaves kernels `size` bytes from byte `begin` of an allocation; what lies around them is a guard
+  /// band, which only the host may touch. `element`: bytes of one element, for reports.
+  void set_contents(void* allocation, std::size_t begin, std::size_t size, std::size_t element);
   /// What to add to the address of a program's variable (image.hpp) to get the arena's address that
   /// stands for it. Its bytes there are never used, only what the machine notes about them.
   std::uintptr_t shift_of_variables();
@@ -56,13 +66,17 @@ class Arena {
   bool release(void* pointer);
 
   bool contains(std::uintptr_t address) const { return address - begin_ < kBytes; }
+  /// Whether a kernel may use these bytes.
   bool is_allocated(std::uintptr_t address, std::size_t bytes) const {
     return allocated_.all_set(address, bytes);
   }
-  /// "12 bytes past the end of s (4096 bytes)", for an access that is not all in one allocation.
+  /// Whether they lie in one allocation: the host may use guard bands, too.
+  bool holds(std::uintptr_t address, std::size_t bytes) const;
+  /// "s[1024], 1 past the end: s has 1024 elements, s[0] to s[1023]", for bytes that a kernel may
+  /// not use.
   std::string describe(std::uintptr_t address, std::size_t bytes) const;
-  /// "s at byte 128", for an address that is allocated.
-  std::string name_of(std::uintptr_t address) const;
+  /// "s[32]", or "s[32..35]", for bytes that it may.
+  std::string name_of(std::uintptr_t address, std::size_t bytes) const;
   /// Called with each range that is released.
   std::function<void(std::uintptr_t begin, std::size_t bytes)> on_release;
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <memory>
+#include <string_view>
 
 #include "common/simt/device.hpp"
 #include "common/simt/stacks.hpp"
@@ -32,10 +33,6 @@ namespace {
 // Numbers are never used twice, so that no shadow has to be cleared between blocks or launches.
 std::uint32_t last_interval = 0;
 
-const char* access_name(Access access) {
-  return access == Access::kLoad ? "read" : access == Access::kStore ? "write" : "atomic";
-}
-
 /// std::has_single_bit counts bits through a library call on plain x86-64.
 bool one_lane(unsigned lanes) { return (lanes & (lanes - 1)) == 0; }
 
@@ -45,6 +42,33 @@ bool stores_differ(const Request& request, unsigned lanes) {
     if (request.values[std::countr_zero(rest)] != value) return true;
   }
   return false;
+}
+
+/// What mends a race depends on who races: two writers need an owner, a writer and a reader an order,
+/// and between blocks of one launch there is no order.
+const char* advice_for(Access access, std::string_view other_access, bool other_block,
+                       bool same_line) {
+  if (access == Access::kAtomic || other_access == "atomic") {
+    return other_block
+               ? "Make the plain access an atomic too, or move it into a launch of its own."
+               : "Make the plain access an atomic too, or put a __syncthreads between the two.";
+  }
+  if (access == Access::kStore && other_access == "write") {
+    return other_block
+               ? "One element, two writing blocks: does the grid cover it twice, or does an index "
+                 "reach too far? Give it one owner, or use an atomic. No barrier reaches another "
+                 "block."
+           : same_line
+               ? "One element, two writers: does an index reach too far, or is a guard missing? "
+                 "Give it one owner, or use an atomic. A barrier would only decide who comes last."
+               : "Is one of the two lines meant to come later? Then a __syncthreads goes between "
+                 "them. Otherwise give the element one owner.";
+  }
+  return other_block
+             ? "Blocks run in any order, and no barrier reaches another block: let the block read "
+               "only what it wrote itself, or split the kernel into two launches."
+             : "Put a __syncthreads between the two (within one warp, a __syncwarp), where all "
+               "threads come by.";
 }
 
 /// Shadows of one OS thread's shared memory, static or dynamic.
@@ -148,10 +172,8 @@ void Detectors::check_initialised(const Request& request) {
     if (request.access != Access::kStore && !bits.all_set(address, request.bytes) &&
         first_time("uninitialised", request.site, 0)) {
       Detection found = recorder_.detection("uninitialised read", lane, request.site);
-      found.what =
-          fmt::format("{} bytes of {} that nothing has written{}", request.bytes,
-                      request.space == Space::kGlobal ? "global memory" : "shared memory",
-                      request.space == Space::kGlobal ? ": " + Arena::get().name_of(address) : "");
+      found.what = fmt::format("{} of {}, which nothing has written", access_name(request.access),
+                               place_of(request, lane));
       found.advice =
           request.space == Space::kGlobal
               ? "Which kernel should have written it, and does its loop reach this index?"
@@ -315,23 +337,15 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
     party =
         "thread " + to_string(recorder_.worker().thread(other.warp * kWarpSize + other_lane).index);
   }
-  const std::uintptr_t address = request.addresses[lane];
-  found.what =
-      fmt::format("{} of {}; {} has a {} of it at {}:{}, and nothing orders the two",
-                  access_name(request.access),
-                  request.space == Space::kGlobal ? Arena::get().name_of(address) : "shared memory",
-                  party, other_access, there.file, there.line);
-  found.advice =
-      other_block
-          ? "Blocks run in any order: give each address one writing block, use atomics, or split "
-            "the kernel into two launches."
-          : "Put a __syncthreads between the two (within one warp, a __syncwarp), or an atomic.";
+  found.what = fmt::format("{} of {}; {} has a {} of it at {}:{}, and nothing orders the two",
+                           access_name(request.access), place_of(request, lane), party,
+                           other_access, there.file, there.line);
+  found.advice = advice_for(request.access, other_access, other_block,
+                            found.file == there.file && found.line == there.line);
   if (same_value) {
     found.warning = true;
-    found.what = fmt::format(
-        "write of {}; {} writes the same value to it at {}:{}",
-        request.space == Space::kGlobal ? Arena::get().name_of(address) : "shared memory", party,
-        there.file, there.line);
+    found.what = fmt::format("write of {}; {} writes the same value to it at {}:{}",
+                             place_of(request, lane), party, there.file, there.line);
     found.advice =
         "No race: whoever is last, the result is the same. One thread would do, for less traffic.";
   }
@@ -350,6 +364,16 @@ void Detectors::finish() {
     if (!loop_loads_.contains(load)) report(std::move(found));
   }
   waiting_.clear();
+}
+
+/// "o[17]", "dynamic shared memory at byte 132 (float 33)", "shared memory".
+std::string Detectors::place_of(const Request& request, int lane) const {
+  const std::uintptr_t address = request.addresses[lane];
+  if (request.space == Space::kGlobal) return Arena::get().name_of(address, request.bytes);
+  const AddressRange dynamic = recorder_.dynamic_shared();
+  if (!dynamic.contains(address)) return "a __shared__ variable";
+  const std::uintptr_t byte = address - dynamic.begin;
+  return fmt::format("dynamic shared memory at byte {} (float {})", byte, byte / sizeof(float));
 }
 
 }  // namespace attn::simt

@@ -84,6 +84,7 @@ class Detectors {
   void remember(LastAccess& last, const Request& request, unsigned lanes, std::uint8_t bytes) const;
   void report_race(const Request& request, unsigned lanes, const LastAccess& other,
                    const char* other_access, bool other_block, bool same_value = false);
+  std::string place_of(const Request& request, int lane) const;
   /// True the first time in this launch.
   bool first_time(const char* kind, std::uint32_t site, std::uint32_t other_site);
   Histories& histories(Space space, std::uintptr_t address);

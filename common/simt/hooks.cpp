@@ -3,22 +3,36 @@
 // g++ -fsanitize=thread puts a call before every memory access that is not a register. Kernel files
 // are compiled that way and linked with these functions instead of ThreadSanitizer's library: each
 // call is one access of the source, and its return address says which. -fsanitize-coverage=trace-pc
-// puts another call at the start of every piece of straight-line code.
+// puts another call at the start of every piece of straight-line code. Both are steps of the thread,
+// and a block may take only so many: what runs on and on is stopped here.
 #include <cstddef>
 #include <cstdint>
 
 #include "common/simt/recorder.hpp"
+#include "common/simt/worker.hpp"
+
+namespace attn::simt {
+constinit thread_local std::int64_t steps_left = kUncounted;
+}
 
 namespace {
 
 using attn::simt::Access;
 
+/// Where the steps of an unwatched block run out; called by the recorder's own code, it does nothing.
+[[gnu::noinline]] void out_of_steps(void* return_address) {
+  attn::simt::Worker& worker = attn::simt::Worker::running();
+  if (worker.grid().recorder != nullptr) return;
+  worker.stop_endless(reinterpret_cast<std::uintptr_t>(return_address));
+}
+
 [[gnu::always_inline]] inline void hook(void* address, std::size_t bytes, Access kind,
                                         void* return_address) {
-  attn::simt::Recorder* recorder = attn::simt::active_recorder;
-  if (recorder == nullptr) [[likely]] {
+  if (--attn::simt::steps_left >= 0) [[likely]] {
     return;
   }
+  attn::simt::Recorder* recorder = attn::simt::active_recorder;
+  if (recorder == nullptr) return out_of_steps(return_address);
   // Nothing that the recorder itself calls may come back here: the linker may have chosen a kernel
   // file's instrumented copy of a library function.
   attn::simt::active_recorder = nullptr;
@@ -69,11 +83,14 @@ void __tsan_write_range(void* address, std::size_t bytes) {
   hook(address, bytes, Access::kStore, __builtin_return_address(0));
 }
 void __sanitizer_cov_trace_pc() {
-  if (attn::simt::Recorder* recorder = attn::simt::active_recorder) {
-    attn::simt::active_recorder = nullptr;
-    recorder->block_of_code(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
-    attn::simt::active_recorder = recorder;
+  if (--attn::simt::steps_left >= 0) [[likely]] {
+    return;
   }
+  attn::simt::Recorder* recorder = attn::simt::active_recorder;
+  if (recorder == nullptr) return out_of_steps(__builtin_return_address(0));
+  attn::simt::active_recorder = nullptr;
+  recorder->block_of_code(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+  attn::simt::active_recorder = recorder;
 }
 void __tsan_vptr_read(void**) {}
 void __tsan_vptr_update(void**, void*) {}

@@ -9,6 +9,7 @@
 #include <array>
 #include <cinttypes>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <set>
@@ -19,6 +20,8 @@ extern "C" {
 extern const char __start_attn_constant[] __attribute__((weak, visibility("hidden")));
 extern const char __stop_attn_constant[] __attribute__((weak, visibility("hidden")));
 }
+
+extern "C" void __sanitizer_cov_trace_pc();
 
 namespace attn::simt {
 namespace {
@@ -162,6 +165,26 @@ AddressRange thread_locals() {
 }
 
 SourceLine source_line(std::uintptr_t return_address) { return look_up(return_address - 1); }
+
+SourceLine last_line_from(std::uintptr_t return_address) {
+#if defined(__x86_64__)
+  // The next piece of straight-line code begins with a call of the hook: E8 and the distance to it.
+  const auto hook = reinterpret_cast<std::uintptr_t>(&__sanitizer_cov_trace_pc);
+  constexpr std::uintptr_t kFar = 1024;
+  constexpr std::uintptr_t kCallBytes = 5;
+  for (std::uintptr_t at = return_address; at < return_address + kFar; ++at) {
+    unsigned char bytes[kCallBytes];
+    std::memcpy(bytes, reinterpret_cast<const void*>(at), kCallBytes);
+    std::int32_t distance = 0;
+    std::memcpy(&distance, bytes + 1, sizeof distance);
+    if (bytes[0] == 0xE8 &&
+        at + kCallBytes + static_cast<std::uintptr_t>(std::intptr_t{distance}) == hook) {
+      return look_up(at - 1);
+    }
+  }
+#endif
+  return source_line(return_address);
+}
 
 std::string function_name(const void* function) {
   const auto address = reinterpret_cast<std::uintptr_t>(function);

@@ -81,6 +81,14 @@ unsigned worker_count(std::uint64_t blocks) {
   return static_cast<unsigned>(std::min<std::uint64_t>(workers, blocks));
 }
 
+std::int64_t allowed_steps() {
+  if (options().steps > 0) return options().steps;
+  const char* setting = std::getenv("ATTN_SIMT_STEPS");
+  const std::int64_t steps = setting != nullptr ? std::atoll(setting) : 0;
+  if (steps > 0) return std::min(steps, kUncounted);
+  return std::clamp(options().expected_steps, kSteps, kUncounted);
+}
+
 // The running launch; one grid at a time.
 std::atomic<std::uint64_t> next_block{0};
 std::atomic<std::uint64_t> block_count{0};
@@ -110,11 +118,13 @@ void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
 }
 
 std::mutex detections_mutex;
+
 // Made on first use, so that they outlive whoever asked for them before.
 std::vector<Detection>& all_detections() {
   static std::vector<Detection> detections;
   return detections;
 }
+
 std::mutex launch_mutex;  // one grid at a time, as in one CUDA stream
 
 }  // namespace
@@ -161,7 +171,7 @@ void run_grid(const LaunchConfig& config, void (*body)(void*), void* data) {
   check_limits(config);
   const std::lock_guard lock(launch_mutex);
   const std::uint64_t blocks = std::uint64_t{config.grid.x} * config.grid.y * config.grid.z;
-  GridRun grid{.config = config, .body = body, .data = data};
+  GridRun grid{.config = config, .body = body, .data = data, .steps = allowed_steps()};
   if (!Recorder::wanted()) {
     run_blocks(grid, blocks, worker_count(blocks));
     return;

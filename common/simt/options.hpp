@@ -20,7 +20,15 @@ struct Options {
   /// OS threads that run blocks; 0 means one per core, or ATTN_SIMT_THREADS where that is set. With
   /// the tracer or the detectors on, blocks run one after the other on the calling thread.
   unsigned workers = 0;
+  /// Steps that one block may take, memory accesses and pieces of straight-line code of all its
+  /// threads, before it counts as one that never ends; 0 means ATTN_SIMT_STEPS where that is set,
+  /// otherwise kSteps, or expected_steps if that is more.
+  std::int64_t steps = 0;
+  std::int64_t expected_steps = 0;  // plenty for the problem at hand
 };
+
+/// Watched, a core takes some 30 to 60 million steps a second; unwatched, ten times as many.
+inline constexpr std::int64_t kSteps = 200'000'000;
 
 Options& options();
 

@@ -31,6 +31,10 @@ std::uint32_t fingerprint(const void* bytes, std::size_t count) {
 
 constinit thread_local Recorder* active_recorder = nullptr;
 
+const char* access_name(Access access) {
+  return access == Access::kLoad ? "read" : access == Access::kStore ? "write" : "atomic";
+}
+
 void record_atomic(const void* address, std::size_t bytes, const void* return_address) {
   Recorder* recorder = active_recorder;
   if (recorder == nullptr) return;
@@ -66,6 +70,8 @@ Recorder::~Recorder() = default;
 
 void Recorder::begin_block(Worker& worker) {
   worker_ = &worker;
+  steps_ = 0;
+  last_site_ = before_code_ = {};
   static_shared_ = thread_locals();
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
@@ -97,6 +103,7 @@ void Recorder::end_warp() { drain(/*to_the_end=*/true); }
 
 void Recorder::enter(Thread& thread) {
   current_lane_ = thread.rank % kWarpSize;
+  rank_ = static_cast<std::size_t>(thread.rank);
   active_recorder = this;
 }
 
@@ -121,8 +128,9 @@ void Recorder::warn(Detection detection) {
   }
 }
 
-void Recorder::barrier_opens() {
-  if (!detectors_) return;
+bool Recorder::barrier_opens() {
+  if (!detectors_) return false;
+  bool any = false;
   for (int first = 0; first < worker_->thread_count(); first += kWarpSize) {
     const int end = std::min(first + kWarpSize, worker_->thread_count());
     for (int rank = first; rank < end; ++rank) {
@@ -151,9 +159,11 @@ void Recorder::barrier_opens() {
           "Move the __syncthreads out of the condition, so that all lanes of a warp reach it as "
           "often.";
       warn(std::move(found));
+      any = true;
       break;
     }
   }
+  return any;
 }
 
 void Recorder::access_struct(std::uintptr_t address, std::size_t bytes, Access kind,
@@ -205,24 +215,25 @@ std::uintptr_t Recorder::variable(std::uintptr_t address, std::size_t bytes, Acc
     if (kind == Access::kLoad) return 0;
     const Symbol symbol = symbol_at(address);
     stop_at("out of bounds", return_address,
-            fmt::format("store of {} bytes to {}, which is constant", bytes, symbol.name),
+            fmt::format("write of {} bytes to {}, which is constant", bytes, symbol.name),
             "A kernel may write __device__ variables, and memory from cudaMalloc.");
   }
   stop_at("out of bounds", return_address,
           fmt::format("{} of {} bytes at an address that is neither global nor shared memory",
-                      kind == Access::kLoad ? "load" : "store", bytes),
+                      access_name(kind), bytes),
           "A kernel may use pointers from cudaMalloc only; is this one a host pointer, or null?");
 }
 
 void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
                       std::uintptr_t return_address) {
+  step(return_address);
   Space space = Space::kGlobal;
   std::uintptr_t noted = address;  // where the notes about it are kept
   if (arena_.contains(address)) {
     if (detectors_ && !arena_.is_allocated(address, bytes)) {
       stop_at("out of bounds", return_address,
-              fmt::format("global {} of {} bytes, {}", kind == Access::kLoad ? "load" : "store",
-                          bytes, arena_.describe(address, bytes)),
+              fmt::format("{} of {} bytes: {}", access_name(kind), bytes,
+                          arena_.describe(address, bytes)),
               "Compare the index with the array's size, and look at ragged tiles and row strides.");
     }
   } else if (static_shared_.contains(address)) {
@@ -233,10 +244,11 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
   } else if (address - dynamic_shared_.begin < kLargestSharedBytesPerBlock) {
     space = Space::kShared;
     if (address + bytes > dynamic_shared_.end) {
-      stop_at(
-          "out of bounds", return_address,
-          fmt::format("shared access runs past the launch's {} bytes", grid_.config.shared_bytes),
-          "Compare the shared_bytes of the launch with what the kernel lays out.");
+      stop_at("out of bounds", return_address,
+              fmt::format("{} of {} bytes at byte {} of the {} bytes of dynamic shared memory",
+                          access_name(kind), bytes, address - dynamic_shared_.begin,
+                          grid_.config.shared_bytes),
+              "Compare the shared_bytes of the launch with what the kernel lays out.");
     }
   } else {
     const Fiber& fiber = worker_->current().fiber;
@@ -448,6 +460,26 @@ void Recorder::stop_at(std::string kind, std::uintptr_t return_address, std::str
   found.what = std::move(what);
   found.advice = std::move(advice);
   worker_->stop(std::move(found));
+}
+
+void Recorder::barrier_after_return(const Thread& waiting, const Thread& returned,
+                                    int returned_count) {
+  const std::source_location& where = waiting.posted.where;
+  if (!detectors_ || !warned_.insert(where.line()).second) return;
+  const auto rank = static_cast<std::size_t>(returned.rank);
+  const std::uint32_t site = before_code_[rank] != 0 ? before_code_[rank] : last_site_[rank];
+  const SourceLine there = last_line_from(image_.begin + site);
+  Detection found =
+      detection_at(grid_, worker_->block(), waiting.index, "barrier after a return", where);
+  found.warning = true;
+  found.what = fmt::format(
+      "this thread waits here; thread {}{} had returned at {}:{}", to_string(returned.index),
+      returned_count > 1 ? fmt::format(" and {} more", returned_count - 1) : "", there.file,
+      there.line);
+  found.advice =
+      "Legal, since a barrier waits for the threads that are left; but what the others should have "
+      "loaded is missing. Let every thread come to the barrier, and guard the work instead.";
+  report(std::move(found));
 }
 
 void Recorder::finish() {

@@ -36,6 +36,8 @@ enum class Access : std::uint8_t {
   kSyncWarp
 };
 enum class Space : std::uint8_t { kGlobal, kShared };
+/// "read", "write" or "atomic".
+const char* access_name(Access access);
 
 /// One warp executing one access.
 struct Request {
@@ -54,6 +56,8 @@ struct WarpInstructions {
   std::uint8_t shuffles = 0;
   std::uint8_t votes = 0;
 };
+
+inline constexpr std::size_t kLargestBlock = 1024;  // threads
 
 class Arena;
 class Detectors;
@@ -74,8 +78,9 @@ class Recorder {
   void end_block();
   void abandon_block();
   void end_interval();  // the block's barrier opened
-  /// The block's barrier is about to open: reports lanes that have run past it and left.
-  void barrier_opens();
+  /// The block's barrier is about to open: reports lanes that have run past it and left; true if
+  /// there are any.
+  bool barrier_opens();
   /// A kernel goes on although CUDA forbids what it does; said once per launch and place.
   void warn(Detection detection);
   void begin_warp(std::span<Thread> lanes);
@@ -84,6 +89,8 @@ class Recorder {
   void leave();
   /// Reads the logs of lanes that wait for room in theirs; true if one may go on.
   bool make_room();
+  /// A barrier opens that some threads do not come to, because they have returned.
+  void barrier_after_return(const Thread& waiting, const Thread& returned, int returned_count);
   /// Publishes the launch's counters.
   void finish();
 
@@ -97,6 +104,8 @@ class Recorder {
   /// the first step of a loop that tries until nobody has come between.
   void compare_and_swap(std::uintptr_t address);
   void block_of_code(std::uintptr_t return_address) {
+    before_code_[rank_] = last_site_[rank_];
+    step(return_address);
     append({0, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kBlockOfCode,
             Space::kGlobal});
   }
@@ -134,6 +143,12 @@ class Recorder {
     const Entry& front() const { return entries[static_cast<std::size_t>(head)]; }
   };
 
+  /// Counts a step of the block, which may not take more than so many.
+  void step(std::uintptr_t return_address) {
+    last_site_[rank_] = static_cast<std::uint32_t>(return_address - image_.begin);
+    if (++steps_ > grid_.steps) [[unlikely]]
+      worker_->stop_endless(return_address);
+  }
   void append(Entry entry);
   [[gnu::cold]] std::uintptr_t variable(std::uintptr_t address, std::size_t bytes, Access kind,
                                         std::uintptr_t return_address);
@@ -168,6 +183,12 @@ class Recorder {
   std::uint64_t barriers_ = 0;
   std::uint64_t shuffles_ = 0;
   std::uint64_t votes_ = 0;
+  std::int64_t steps_ = 0;  // of the block that runs
+  // Each thread's last code address, and the one before it entered the last piece of code: where it
+  // decided to return, once it has returned.
+  std::array<std::uint32_t, kLargestBlock> last_site_{}, before_code_{};
+  std::size_t rank_ = 0;       // of the thread that runs
+  std::set<unsigned> warned_;  // lines of barriers that somebody did not come to
 };
 
 /// The recorder of the thread that runs now; null while none is recorded. Read by the hooks.

@@ -25,7 +25,7 @@ cudaError_t result(cudaError_t error) {
 bool is_device_range(const void* pointer, std::size_t bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   const Arena& arena = Arena::get();
-  return arena.contains(address) && arena.is_allocated(address, bytes);
+  return arena.contains(address) && arena.holds(address, bytes);
 }
 
 /// Whether a copy of this kind may have its device side, or its host side, there. A __device__
@@ -114,11 +114,12 @@ void attn::simt::remember_failed_launch(cudaError_t error, bool began) {
   if (began) launch_error = error;
 }
 
-cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes, std::source_location where,
+                       std::size_t element) {
   if (pointer == nullptr) return result(cudaErrorInvalidValue);
   *pointer = nullptr;
   if (bytes == 0) return cudaSuccess;
-  *pointer = Arena::get().allocate(bytes, "an allocation");
+  *pointer = Arena::get().allocate(bytes, {}, element, where);
   return result(*pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 
@@ -167,10 +168,10 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 
 cudaError_t cudaMallocPitch(void** pointer, std::size_t* pitch, std::size_t width,
-                            std::size_t height) {
+                            std::size_t height, std::source_location where, std::size_t element) {
   if (pitch == nullptr) return result(cudaErrorInvalidValue);
   *pitch = (width + 511) / 512 * 512;
-  return cudaMalloc(pointer, *pitch * height);
+  return cudaMalloc(pointer, *pitch * height, where, element);
 }
 
 cudaError_t cudaMemcpy2D(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
@@ -195,8 +196,9 @@ cudaError_t cudaMemset2D(void* to, std::size_t pitch, int value, std::size_t wid
   return cudaSuccess;
 }
 
-cudaError_t cudaMallocManaged(void** pointer, std::size_t bytes, unsigned) {
-  const cudaError_t error = cudaMalloc(pointer, bytes);
+cudaError_t cudaMallocManaged(void** pointer, std::size_t bytes, unsigned,
+                              std::source_location where, std::size_t element) {
+  const cudaError_t error = cudaMalloc(pointer, bytes, where, element);
   if (error == cudaSuccess && bytes > 0) {
     Arena::get().initialised().set(reinterpret_cast<std::uintptr_t>(*pointer), bytes);
   }

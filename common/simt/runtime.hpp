@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <source_location>
 
 #include "common/simt/vector_types.hpp"
 
@@ -47,10 +48,14 @@ enum cudaMemcpyKind {
 using cudaStream_t = struct CudaStream*;
 using cudaEvent_t = struct CudaEvent*;
 
-cudaError_t cudaMalloc(void** pointer, std::size_t bytes);
+// The machine remembers where an array was allocated, and how wide its elements are, for reports.
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes,
+                       std::source_location where = std::source_location::current(),
+                       std::size_t element = 0);
 template <class T>
-cudaError_t cudaMalloc(T** pointer, std::size_t bytes) {
-  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes);
+cudaError_t cudaMalloc(T** pointer, std::size_t bytes,
+                       std::source_location where = std::source_location::current()) {
+  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes, where, sizeof(T));
 }
 cudaError_t cudaFree(void* pointer);
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
@@ -62,11 +67,13 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 
 /// Rows of `width` bytes, `pitch` bytes apart.
 cudaError_t cudaMallocPitch(void** pointer, std::size_t* pitch, std::size_t width,
-                            std::size_t height);
+                            std::size_t height,
+                            std::source_location where = std::source_location::current(),
+                            std::size_t element = 0);
 template <class T>
-cudaError_t cudaMallocPitch(T** pointer, std::size_t* pitch, std::size_t width,
-                            std::size_t height) {
-  return cudaMallocPitch(reinterpret_cast<void**>(pointer), pitch, width, height);
+cudaError_t cudaMallocPitch(T** pointer, std::size_t* pitch, std::size_t width, std::size_t height,
+                            std::source_location where = std::source_location::current()) {
+  return cudaMallocPitch(reinterpret_cast<void**>(pointer), pitch, width, height, where, sizeof(T));
 }
 cudaError_t cudaMemcpy2D(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                          std::size_t width, std::size_t height, cudaMemcpyKind kind);
@@ -76,11 +83,13 @@ cudaError_t cudaMemset2D(void* to, std::size_t pitch, int value, std::size_t wid
 /// Memory that host and kernels share. The host's writes are not seen: all of it counts as written.
 enum : unsigned { cudaMemAttachGlobal = 1, cudaMemAttachHost = 2 };
 cudaError_t cudaMallocManaged(void** pointer, std::size_t bytes,
-                              unsigned flags = cudaMemAttachGlobal);
+                              unsigned flags = cudaMemAttachGlobal,
+                              std::source_location where = std::source_location::current(),
+                              std::size_t element = 0);
 template <class T>
-cudaError_t cudaMallocManaged(T** pointer, std::size_t bytes,
-                              unsigned flags = cudaMemAttachGlobal) {
-  return cudaMallocManaged(reinterpret_cast<void**>(pointer), bytes, flags);
+cudaError_t cudaMallocManaged(T** pointer, std::size_t bytes, unsigned flags = cudaMemAttachGlobal,
+                              std::source_location where = std::source_location::current()) {
+  return cudaMallocManaged(reinterpret_cast<void**>(pointer), bytes, flags, where, sizeof(T));
 }
 /// Host memory; a kernel may not use it here.
 enum : unsigned { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
@@ -95,8 +104,9 @@ cudaError_t cudaHostAlloc(T** pointer, std::size_t bytes, unsigned /*flags*/) {
 }
 cudaError_t cudaFreeHost(void* pointer);
 template <class T>
-cudaError_t cudaMallocAsync(T** pointer, std::size_t bytes, cudaStream_t /*stream*/) {
-  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes);
+cudaError_t cudaMallocAsync(T** pointer, std::size_t bytes, cudaStream_t /*stream*/,
+                            std::source_location where = std::source_location::current()) {
+  return cudaMalloc(reinterpret_cast<void**>(pointer), bytes, where, sizeof(T));
 }
 inline cudaError_t cudaFreeAsync(void* pointer, cudaStream_t /*stream*/) {
   return cudaFree(pointer);

@@ -85,6 +85,7 @@ unsigned lanes_per_phase(const Request& request) {
 }
 
 std::mutex launches_mutex;
+
 // Made on first use, so that it outlives whoever asked for it before.
 std::vector<LaunchRecord>& recorded_launches() {
   static std::vector<LaunchRecord> launches;

@@ -14,6 +14,7 @@
 
 #include "common/attention.hpp"
 #include "common/simt/device.hpp"
+#include "common/simt/image.hpp"
 #include "common/simt/recorder.hpp"
 #include "common/simt/stacks.hpp"
 
@@ -106,6 +107,7 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
   block_ = block;
   stopped_ = false;
   thrown_ = nullptr;
+  block_steps_ = grid.steps;
   start_threads();
   if (grid.recorder != nullptr) grid.recorder->begin_block(*this);
 
@@ -141,23 +143,53 @@ void Worker::suspend(State state) {
 }
 
 void Worker::stop(Detection detection) {
+  steps_left = kUncounted;  // what follows is no step of the kernel
   thrown_ = nullptr;
   try {
     throw_stopped(detection);
   } catch (...) {
     thrown_ = std::current_exception();
   }
-  report(std::move(detection));
+  // Blocks on other cores may stop for the same reason: one of them says so.
+  if (!grid_->stopped.exchange(true)) report(std::move(detection));
+  detection = {};  // this frame is never left, so nothing in it is released later
   stopped_ = true;
   suspend(State::kDone);
   std::abort();  // the scheduler never resumes a stopped launch
 }
 
+void Worker::stop_endless(std::uintptr_t return_address) {
+  Detection detection =
+      detection_at(*grid_, block_, current_->index, std::string(kEndlessKernel), {});
+  {  // gone before stop(), which never returns
+    SourceLine here = source_line(return_address);
+    detection.file = std::move(here.file);
+    detection.line = here.line;
+  }
+  detection.what = fmt::format(
+      "the block has taken {} steps (memory accesses, and pieces of straight-line code) and is not "
+      "done; this thread is here",
+      grid_->steps);
+  detection.advice =
+      "Can the condition of the loop around this line become false? Waiting for another block or "
+      "warp never ends here. If the kernel is only long: ATTN_SIMT_STEPS=<more> in the "
+      "environment.";
+  stop(std::move(detection));
+}
+
 void Worker::resume(Thread& thread) {
   current_ = &thread;
-  if (grid_->recorder != nullptr) grid_->recorder->enter(thread);
-  thread.fiber.resume();
-  if (grid_->recorder != nullptr) grid_->recorder->leave();
+  if (grid_->recorder != nullptr) {
+    steps_left = 0;
+    grid_->recorder->enter(thread);
+    thread.fiber.resume();
+    grid_->recorder->leave();
+  } else {
+    steps_left = block_steps_;
+    thread.fiber.resume();
+    block_steps_ = steps_left;
+  }
+  steps_left = kUncounted;
   if (stopped_) std::rethrow_exception(thrown_);
 }
 
@@ -225,12 +257,15 @@ bool Worker::same_within_warps() const {
 
 /// The barrier opens: everyone who waited gets the reduction over those who waited.
 void Worker::release_barrier() {
-  if (grid_->recorder != nullptr) grid_->recorder->barrier_opens();
+  const bool skipped = grid_->recorder != nullptr && grid_->recorder->barrier_opens();
   const Thread* first = nullptr;
+  const Thread* returned = nullptr;
+  int returned_count = 0;
   std::uint64_t count = 0;
   std::uint64_t waiting = 0;
   for (int rank = 0; rank < thread_count_; ++rank) {
     const Thread& thread = threads_[static_cast<std::size_t>(rank)];
+    if (thread.state == State::kDone && ++returned_count == 1) returned = &thread;
     if (thread.state != State::kAtBarrier) continue;
     if (first == nullptr) first = &thread;
     const Posted& here = thread.posted;
@@ -257,6 +292,9 @@ void Worker::release_barrier() {
     }
     ++waiting;
     count += here.value;
+  }
+  if (returned != nullptr && !skipped && grid_->recorder != nullptr) {
+    grid_->recorder->barrier_after_return(*first, *returned, returned_count);
   }
   for (int rank = 0; rank < thread_count_; ++rank) {
     Thread& thread = threads_[static_cast<std::size_t>(rank)];

@@ -4,6 +4,7 @@
 // thread; it runs one block at a time and keeps its fibers from block to block.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -61,12 +62,19 @@ struct Thread {
 class Worker;
 extern constinit thread_local Worker* running_worker;
 
+/// Steps that the running thread's hooks let pass before they look closer: those its block has left,
+/// none where a recorder wants to see every one, and kUncounted outside kernels.
+inline constexpr std::int64_t kUncounted = std::int64_t{1} << 62;
+extern constinit thread_local std::int64_t steps_left;
+
 /// A grid being run, shared by all workers.
 struct GridRun {
   const LaunchConfig& config;
   void (*body)(void*);
   void* data;
-  Recorder* recorder = nullptr;  // null: nothing is watched
+  Recorder* recorder = nullptr;               // null: nothing is watched
+  std::int64_t steps = kUncounted;            // that one block may take
+  mutable std::atomic<bool> stopped = false;  // a detector has stopped one of its blocks
 };
 
 class Worker {
@@ -97,6 +105,8 @@ class Worker {
   /// A detector found something that the kernel cannot continue after: records it, stops the
   /// launch, and never returns to the kernel.
   [[noreturn]] void stop(Detection detection);
+  /// The same where the block has taken all the steps it may, at the code before this address.
+  [[noreturn]] void stop_endless(std::uintptr_t return_address);
 
   int thread_count() const { return thread_count_; }
   const Thread& thread(int rank) const { return threads_[static_cast<std::size_t>(rank)]; }
@@ -127,6 +137,7 @@ class Worker {
   uint3 block_ = {};
   int thread_count_ = 0;
   Thread* current_ = nullptr;
+  std::int64_t block_steps_ = 0;  // that an unwatched block has left
   bool stopped_ = false;
   bool fresh_fibers_needed_ = true;  // after a stop, stacks hold abandoned frames
   std::exception_ptr thrown_;

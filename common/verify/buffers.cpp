@@ -30,6 +30,7 @@ GuardedBuffer::GuardedBuffer(Memory& memory, std::string label, std::size_t byte
   memory_.fill_undefined(base_, band_byte(label_, false), kGuardBytes + offset_);
   memory_.fill_undefined(base_ + kGuardBytes + offset_ + bytes_, band_byte(label_, true),
                          kGuardBytes);
+  memory_.set_contents(base_, kGuardBytes + offset_, bytes_, sizeof(float));
 }
 
 GuardedBuffer::GuardedBuffer(GuardedBuffer&& other) noexcept
@@ -59,8 +60,9 @@ std::vector<std::string> GuardedBuffer::check() const {
     return byte != band_byte(label_, false);
   });
   if (front != band.rend()) {
-    damage.push_back(fmt::format("{}: written {} bytes before its first byte", label_,
-                                 front - band.rbegin() + 1));
+    const auto byte = static_cast<std::size_t>(front - band.rbegin());
+    damage.push_back(fmt::format("{0}: {0}[-{1}] was written, {1} before the first element", label_,
+                                 byte / sizeof(float) + 1));
   }
   band.resize(kGuardBytes);
   memory_.read(band.data(), base_ + kGuardBytes + offset_ + bytes_, band.size());
@@ -68,8 +70,9 @@ std::vector<std::string> GuardedBuffer::check() const {
     return byte != band_byte(label_, true);
   });
   if (back != band.end()) {
-    damage.push_back(
-        fmt::format("{}: written {} bytes past its last byte", label_, back - band.begin() + 1));
+    const std::size_t byte = bytes_ + static_cast<std::size_t>(back - band.begin());
+    damage.push_back(fmt::format("{0}: {0}[{1}] was written; it has {2} elements", label_,
+                                 byte / sizeof(float), bytes_ / sizeof(float)));
   }
   return damage;
 }

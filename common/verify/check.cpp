@@ -7,9 +7,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
+#include <set>
+#include <span>
+#include <utility>
 
 #include "common/verify/cases.hpp"
 #include "common/verify/oracle.hpp"
+#include "common/verify/pattern.hpp"
 #include "common/verify/properties.hpp"
 #include "common/verify/run.hpp"
 
@@ -70,15 +74,30 @@ class Checker {
                                                options_.extent, options_.seed);
     const std::vector<Property> properties = all_properties();
     total_ = static_cast<int>(cases.size() + properties.size());
-    for (const std::size_t k : visiting_order(cases.size(), options_.scattered)) {
-      const Case& one = cases[k];
-      if (!attempt(to_string(one), [&] { return run_case(one); })) return report_;
+    std::vector<std::size_t> order = visiting_order(cases.size(), options_.scattered);
+    std::vector<Case> failing, passing;
+    const auto run_all = [&](std::span<const std::size_t> some) {
+      for (const std::size_t k : some) {
+        const int before = report_.failed;
+        const bool go_on = attempt(to_string(cases[k]), [&] { return run_case(cases[k]); });
+        (report_.failed > before ? failing : passing).push_back(cases[k]);
+        if (!go_on) return false;
+      }
+      return true;
+    };
+    if (!run_all(order)) {
+      const auto done = static_cast<std::ptrdiff_t>(failing.size() + passing.size());
+      order.erase(order.begin(), order.begin() + done);
+      run_all(sample(order));
+      report_.pattern = describe_pattern(failing, passing, chapter.tile_edges);
+      return report_;
     }
     memory().watch(options_.detectors);
     for (const Property& property : properties) {
       const std::string name = fmt::format("{}, seed={}", property.name, subject_.seed);
-      if (!attempt(name, [&] { return run_property(property); })) return report_;
+      if (!attempt(name, [&] { return run_property(property); })) break;
     }
+    report_.pattern = describe_pattern(failing, passing, chapter.tile_edges);
     return report_;
   }
 
@@ -92,27 +111,59 @@ class Checker {
     return list;
   }
 
-  /// Runs one case; false once there have been enough failures.
+  /// Runs one case; false once all failures that shall be described are there.
   template <typename Body>
   bool attempt(const std::string& name, Body body) {
     std::string text;
+    take_uses();
     try {
       text = body();
     } catch (const std::exception& error) {
-      text = fmt::format("  threw: {}\n", error.what()) + detections();
+      // A detector that stops a launch says more than the error does.
+      text = detections();
+      if (text.empty()) text = fmt::format("  threw: {}\n", error.what());
     }
     ++report_.cases;
-    if (!text.empty()) report_.failures.push_back({name, text});
+    if (text.empty()) {
+      add(report_.goals, take_uses(), name);
+    } else {
+      ++report_.failed;
+      if (!surveying_) report_.failures.push_back({name, text});
+    }
     if (options_.progress) options_.progress(report_.cases, total_);
-    return static_cast<int>(report_.failures.size()) < std::max(1, options_.max_failures);
+    if (endless_) return false;
+    return surveying_ ||
+           static_cast<int>(report_.failures.size()) < std::max(1, options_.max_failures);
   }
 
-  std::string detections() const {
+  /// Cases from all over what is left, for the survey; none if a kernel never ends, which would take
+  /// its time in each of them.
+  std::vector<std::size_t> sample(const std::vector<std::size_t>& left) {
+    surveying_ = true;
+    std::vector<std::size_t> some;
+    const std::vector<std::size_t> order = visiting_order(left.size(), /*scattered=*/true);
+    const auto most = static_cast<std::size_t>(endless_ ? 0 : options_.survey);
+    for (std::size_t k = 0; k < std::min(most, left.size()); ++k) some.push_back(left[order[k]]);
+    return some;
+  }
+
+  /// Every report but warnings, which are kept, each once.
+  std::string detections() {
     std::string text;
     for (const Detection& detection : memory().take_detections()) {
-      text += fmt::format("{}\n", to_string(detection));
+      endless_ = endless_ || detection.kind == kEndlessKernel;
+      if (detection.warning) {
+        warn(detection);
+      } else {
+        text += fmt::format("{}\n", to_string(detection));
+      }
     }
     return text;
+  }
+
+  void warn(const Detection& detection) {
+    if (!warned_.insert({detection.file, detection.line}).second) return;
+    report_.warnings.push_back(to_string(detection));
   }
 
   std::string run_case(const Case& one) {
@@ -124,6 +175,9 @@ class Checker {
                          truth.lse, {.offset = one.offset, .dirt = dirt});
     };
     const Outputs outputs = call(0xFF);  // NaNs
+    for (const Detection& detection : outputs.detections) {
+      if (detection.warning) warn(detection);
+    }
     const Verdict verdict = judge(truth, outputs);
     if (!verdict.passed) return verdict.text;
     report_.worst = std::max(report_.worst, verdict.worst);
@@ -135,7 +189,7 @@ class Checker {
     return text.empty() ? bitwise_difference(truth, outputs, again) : text;
   }
 
-  std::string run_property(const Property& property) const {
+  std::string run_property(const Property& property) {
     const std::string text = property.check(subject_);
     return text.empty() ? detections() : text;
   }
@@ -144,6 +198,9 @@ class Checker {
   CheckOptions options_;
   CheckReport report_;
   int total_ = 0;
+  bool surveying_ = false;
+  bool endless_ = false;
+  std::set<std::pair<std::string, int>> warned_;
 };
 
 bool is_set(const char* variable) {
@@ -158,9 +215,23 @@ CheckOptions options_from_environment() {
   if (is_set("ATTN_THIN")) options.extent = Extent::kThin;
   if (is_set("ATTN_FULL")) options.extent = Extent::kFull;
   options.scattered = is_set("ATTN_SCATTERED");
-  if (options.scattered) options.max_failures = 1;
+  if (options.scattered) {
+    options.max_failures = 1;
+    options.survey = 0;
+  }
   if (const char* seed = std::getenv("ATTN_SEED")) options.seed = std::strtoull(seed, nullptr, 10);
   return options;
+}
+
+std::string describe(const CheckReport& report) {
+  std::string text;
+  for (const std::string& warning : report.warnings) text += fmt::format("\n{}\n", warning);
+  for (const Failure& failure : report.failures) {
+    text += fmt::format("\n  {}\n{}", failure.name, failure.text);
+  }
+  if (!report.pattern.empty()) text += fmt::format("\n  In common: {}.\n", report.pattern);
+  if (report.right()) text += describe(report.goals);
+  return text;
 }
 
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,

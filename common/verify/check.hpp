@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/attention.hpp"
+#include "common/verify/goals.hpp"
 
 namespace attn::verify {
 
@@ -49,7 +50,9 @@ enum class Extent {
 struct CheckOptions {
   Extent extent = Extent::kCovering;
   bool detectors = true;
-  int max_failures = 3;    // stop after so many failing cases
+  // Describe so many failing cases. Then some more cases are run, only to see what fails and what not.
+  int max_failures = 3;
+  int survey = 60;
   bool scattered = false;  // cases from all over the table first, not the plainest
   std::uint64_t seed = 20260101;
   std::function<void(int done, int total)> progress;
@@ -57,7 +60,7 @@ struct CheckOptions {
 
 /// The options that the environment asks for: ATTN_FULL=1 runs all combinations of the case table,
 /// ATTN_THIN=1 a third of the usual ones; ATTN_SEED=n sets the seed;
-/// ATTN_SCATTERED=1 sets scattered and stops at the first failure, which refuses a mutant sooner.
+/// ATTN_SCATTERED=1 sets scattered and ends with the first failure, which refuses a mutant sooner.
 CheckOptions options_from_environment();
 
 /// One failing case: which, and why, ready to print (several lines: seed, case, first ten wrong
@@ -68,11 +71,21 @@ struct Failure {
 };
 
 struct CheckReport {
-  int cases = 0;     // run
-  double worst = 0;  // largest error / tolerance seen over all passing comparisons
-  std::vector<Failure> failures;
-  bool passed() const { return cases > 0 && failures.empty(); }
+  int cases = 0;                      // run
+  int failed = 0;                     // of these
+  double worst = 0;                   // largest error / tolerance seen over all passing comparisons
+  std::vector<Failure> failures;      // the first of those that failed
+  std::string pattern;                // what they have in common; empty if nothing simple
+  std::vector<std::string> warnings;  // of detectors; they fail nothing
+  std::vector<Goal> goals;            // an exercise's
+  bool right() const { return cases > 0 && failed == 0; }
+  /// Right, and the first medal's goals are met.
+  bool passed() const { return right() && reached(goals); }
 };
+
+/// Everything about a check that failed or has something to say besides, for people: warnings, each
+/// failure, what the failures have in common, which goals are not met. Empty if there is nothing.
+std::string describe(const CheckReport& report);
 
 /// The whole battery on one step and one pass: case table, input distributions, bad arguments,
 /// properties, reproducibility. Whatever a run throws is a failure of its case. A twin

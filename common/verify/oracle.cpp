@@ -153,7 +153,7 @@ std::string misconduct(const Outputs& outputs) {
   std::string text;
   for (const std::string& damage : outputs.damage) text += fmt::format("  {}\n", damage);
   for (const Detection& detection : outputs.detections) {
-    text += fmt::format("{}\n", to_string(detection));
+    if (!detection.warning) text += fmt::format("{}\n", to_string(detection));
   }
   return text;
 }

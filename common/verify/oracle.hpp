@@ -36,7 +36,7 @@ struct Verdict {
 Verdict judge(const Truth& truth, const Outputs& outputs);
 
 /// Everything a run did that it must not do, whatever it computed: damaged guard bands and inputs,
-/// and what the detectors saw. Empty if there is nothing.
+/// and what the detectors saw, but for warnings. Empty if there is nothing.
 std::string misconduct(const Outputs& outputs);
 
 /// The array of `outputs` called "o", "lse", "dq", "dk" or "dv".

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "common/attention.hpp"
+#include "common/verify/buffers.hpp"
 #include "tests/simt/kernels.hpp"
 #include "tests/simt/support.hpp"
 
@@ -198,9 +199,92 @@ TEST_CASE_METHOD(EveryOrder, "an access out of bounds names the array and the di
     CAPTURE(to_string(detections.front()));
     CHECK(detections.front().what.find("test") != std::string::npos);  // the array's label
     const bool is_before = expected.bug.find("before_start") != std::string::npos;
-    CHECK(detections.front().what.find(is_before ? "4 bytes before the start" : "past the end") !=
-          std::string::npos);
+    CHECK(detections.front().what.find(is_before
+                                           ? "test[-1], 1 before the first"
+                                           : ", 1 past the last: test has ") != std::string::npos);
   }
+}
+
+TEST_CASE_METHOD(EveryOrder, "a kernel that touches a guard band is stopped, the element named",
+                 "[simt][detectors]") {
+  constexpr std::size_t kElements = kDetectorBlocks * kDetectorThreads - 1;
+  Setup setup(true);
+  verify::GuardedBuffer guarded(device_memory(), "o", kElements * sizeof(float), 4);
+  Arrays arrays = setup.arrays();
+  arrays.out = guarded.floats();
+  CHECK(message_of([&] { run_bug("write_past_end", false, arrays); }).find("o[191]") !=
+        std::string::npos);
+  std::vector<Detection> detections = device_memory().take_detections();
+  REQUIRE(detections.size() == 1);
+  CHECK(detections.front().kind == "out of bounds");
+  CHECK(detections.front().line == line_of(detectors_kernels_file(), "write_past_end"));
+  CHECK(detections.front().what ==
+        "write of 4 bytes: o[191], 1 past the last: o has 191 elements, o[0] to o[190]");
+  CHECK_THROWS(run_bug("write_before_start", false, arrays));
+  detections = device_memory().take_detections();
+  REQUIRE(detections.size() == 1);
+  CHECK(detections.front().what ==
+        "write of 4 bytes: o[-1], 1 before the first: o has 191 elements, o[0] to o[190]");
+
+  // Without the detectors the band itself tells.
+  device_memory().watch(false);
+  run_bug("write_past_end", false, arrays);
+  run_bug("write_before_start", false, arrays);
+  CHECK(guarded.check() ==
+        std::vector<std::string>{"o: o[-1] was written, 1 before the first element",
+                                 "o: o[191] was written; it has 191 elements"});
+}
+
+TEST_CASE_METHOD(EveryOrder, "what is uninitialised or raced for is named by its element",
+                 "[simt][detectors]") {
+  const auto what_of = [](const std::string& bug) {
+    for (const Expectation& expected : expectations()) {
+      if (expected.bug == bug) return detect(expected).at(0).what;
+    }
+    return std::string();
+  };
+  CHECK(what_of("global_uninitialised").find("scratch[") != std::string::npos);
+  CHECK(what_of("blocks_write_write").find("write of test[") == 0);
+  CHECK(what_of("misaligned_shared").find("modulo 16") != std::string::npos);
+}
+
+TEST_CASE_METHOD(EveryOrder, "the advice fits the kind of race", "[simt][detectors]") {
+  const auto check_advice = [](const std::string& bug, const std::string& good,
+                               const std::string& bad) {
+    for (const Expectation& expected : expectations()) {
+      if (expected.bug != bug) continue;
+      for (const Detection& detection : detect(expected)) {
+        CAPTURE(to_string(detection));
+        CHECK(detection.advice.find(good) != std::string::npos);
+        CHECK(detection.advice.find(bad) == std::string::npos);
+      }
+    }
+  };
+  check_advice("shared_read_after_write", "__syncthreads", "owner");
+  check_advice("shared_atomic_then_read", "an atomic too", "owner");
+  check_advice("shared_write_same", "A barrier would only decide", "__syncthreads");
+  check_advice("global_write_after_write", "one owner", "__syncthreads");
+  check_advice("blocks_write_write", "No barrier reaches another block", "__syncthreads");
+  check_advice("blocks_write_read", "two launches", "__syncthreads");
+  check_advice("blocks_write_atomic", "an atomic too", "__syncthreads");
+}
+
+TEST_CASE_METHOD(EveryOrder, "a barrier after a return is a warning with both lines",
+                 "[simt][detectors]") {
+  DeviceArray<int> out(6 * 64, 0);
+  run_failure(Failure::kBarrierAfterReturn, out.data());
+  const std::vector<Detection> detections = device_memory().take_detections();
+  REQUIRE(detections.size() == 1);
+  const Detection& found = detections.front();
+  CAPTURE(to_string(found));
+  CHECK(found.warning);
+  CHECK(to_string(found).find("warning: barrier after a return: kernel barrier_after_return_") ==
+        0);
+  CHECK(found.line == line_of(failure_kernels_file(), "barrier_after_return_b"));
+  const std::string there =
+      "thread (50,0,0) and 13 more had returned at " + std::string(failure_kernels_file()) + ":" +
+      std::to_string(line_of(failure_kernels_file(), "barrier_after_return_a"));
+  CHECK(found.what.find(there) != std::string::npos);
 }
 
 TEST_CASE_METHOD(EveryOrder, "legal accesses close to a race are not reported",

@@ -120,6 +120,33 @@ __global__ void exited_lane_kernel(int* out) {
   own(out) = __shfl_down_sync(kFullMask, lane, delta);  // bug: exited_lane
 }
 
+__global__ void endless_loop_kernel(int* out) {
+  unsigned value = misbehaves() && threadIdx.x == 5 ? 50 : 4;
+  // Doubling 50 and adding 2, again and again, never leads to 4.
+  while (value != 4) value = 2 * value + 2;  // bug: endless_loop
+  own(out) = static_cast<int>(value);
+}
+
+__global__ void endless_barrier_kernel(int* out) {
+  const bool misbehaving = misbehaves();
+  for (unsigned odd = 1; misbehaving && odd != 0; odd += 2)
+    __syncthreads();  // bug: endless_barrier
+  own(out) = 1;
+}
+
+__global__ void endless_wait_kernel(int* out) {
+  int* flag = &own(out);
+  *flag = misbehaves() ? 1 : 0;
+  while (atomicAdd(flag, 0) == 1) continue;  // bug: endless_wait
+}
+
+__global__ void barrier_after_return_kernel(int* out) {
+  if (misbehaves() && threadIdx.x >= 50) return;  // bug: barrier_after_return_a
+  own(out) = 1;
+  __syncthreads();  // bug: barrier_after_return_b
+  own(out) = 2;
+}
+
 __global__ void throw_kernel(int* out) {
   if (blockIdx.x == 3 && threadIdx.x == 7) throw std::runtime_error("thread 7 of block 3");
   __syncthreads();
@@ -158,6 +185,14 @@ auto kernel_of(Failure failure) {
       return absent_lane_kernel;
     case Failure::kExitedLane:
       return exited_lane_kernel;
+    case Failure::kEndlessLoop:
+      return endless_loop_kernel;
+    case Failure::kEndlessBarrier:
+      return endless_barrier_kernel;
+    case Failure::kEndlessWait:
+      return endless_wait_kernel;
+    case Failure::kBarrierAfterReturn:
+      return barrier_after_return_kernel;
   }
   throw std::logic_error("no such failure");
 }

@@ -144,6 +144,34 @@ TEST_CASE_METHOD(EveryOrder, "a shuffle from a lane that takes no part is report
   }
 }
 
+TEST_CASE_METHOD(EveryMode, "a kernel that never ends is stopped at its line", "[simt]") {
+  simt::options().steps = 100'000;
+  const auto anyone = [](int) { return true; };
+  check_report({Failure::kEndlessLoop, "endless_loop_kernel", "endless kernel", "endless_loop",
+                [](int t) { return t == 5; }, "taken 100000 steps"});
+  check_report({Failure::kEndlessBarrier, "endless_barrier_kernel", "endless kernel",
+                "endless_barrier", anyone, "taken 100000 steps"});
+  check_report({Failure::kEndlessWait, "endless_wait_kernel", "endless kernel", "endless_wait",
+                anyone, "taken 100000 steps"});
+}
+
+TEST_CASE("a kernel that never ends is stopped without being asked for", "[simt]") {
+  const InMode mode(Mode{"unwatched", false, simt::Order::kForward, 4});
+  check_report({Failure::kEndlessLoop, "endless_loop_kernel", "endless kernel", "endless_loop",
+                [](int t) { return t == 5; }, "taken 200000000 steps"});
+}
+
+TEST_CASE("a block may take the steps that its problem needs", "[simt]") {
+  const InMode mode(Mode{"detectors", true, simt::Order::kForward, 1});
+  simt::options().steps = 1000;  // fewer than the block sum below takes
+  CHECK(message_of(check_next_launch_works).find("endless kernel") != std::string::npos);
+  CHECK(device_memory().take_detections().size() == 1);
+  simt::options().steps = 0;
+  device_memory().expect_steps(1e15);
+  CHECK(simt::options().expected_steps == 1'000'000'000'000'000);
+  check_next_launch_works();
+}
+
 TEST_CASE_METHOD(EveryMode, "failures do not add up: 200 stopped launches, then a good one",
                  "[simt]") {
   for (int round = 0; round < 100; ++round) {

@@ -146,7 +146,12 @@ TEST_CASE_METHOD(EveryOrder, "a barrier that some lanes of a warp run past befor
   CAPTURE(detections.front().what);
   CHECK(detections.front().what.find("foreign_kernels.cpp:" + std::to_string(line)) !=
         std::string::npos);
-  CHECK(watch("early_return", 1, 64).detections.empty());
+  // Lanes that leave before it are another matter: no more than a warning.
+  for (const Detection& detection : watch("early_return", 1, 64).detections) {
+    CAPTURE(to_string(detection));
+    CHECK(detection.kind == "barrier after a return");
+    CHECK(detection.warning);
+  }
 }
 
 }  // namespace

@@ -166,6 +166,10 @@ enum class Failure {
   kBadWidth,               // a shuffle of width 12
   kAbsentLane,             // a shuffle reads a lane that its mask does not name
   kExitedLane,             // a shuffle reads a lane that has exited
+  kEndlessLoop,            // one thread counts past its end, without a memory access
+  kEndlessBarrier,         // the whole block meets at a barrier for ever
+  kEndlessWait,            // every thread waits for a value that nobody writes
+  kBarrierAfterReturn,     // threads 50 to 63 return, the others go on to a barrier: legal
 };
 /// Grid (3, 2, 1), block (64, 1, 1); only block (2, 1, 0) misbehaves.
 void run_failure(Failure failure, int* out);
