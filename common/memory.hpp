@@ -49,8 +49,8 @@ class Memory {
   /// reading it is reported.
   virtual void fill_undefined(void* to, unsigned char pattern, std::size_t bytes) = 0;
 
-  /// Leaves kernels only `bytes` from byte `begin` of an allocation, a guarded array with elements of
-  /// `element` bytes. Where a detector watches, using what lies around them is reported.
+  /// Leaves kernels only `bytes` from byte `begin` of an allocation, a guarded array with elements
+  /// of `element` bytes. Where a detector watches, using what lies around them is reported.
   virtual void set_contents(void* /*allocation*/, std::size_t /*begin*/, std::size_t /*bytes*/,
                             std::size_t /*element*/) {}
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Sets up this machine, builds everything and runs the tests.
-#   tests/run.sh           every chapter and program, on a third of the case table; some of the mutants
+#   tests/run.sh           every chapter and program, on a third of the case table; some mutants
 #   tests/run.sh --full    the whole case table, all mutants, every kernel by nvcc for both
 #                          architectures (where there is nvcc), then the tests again under
 #                          AddressSanitizer and UndefinedBehaviorSanitizer
@@ -56,7 +56,8 @@ build_plain() {
 }
 # Each file by itself, so that none lives on what another one includes.
 build_full() {
-  build -DATTN_ALL_TESTS=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DCMAKE_CUDA_ARCHITECTURES="80;90a"
+  build -DATTN_ALL_TESTS=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON \
+    -DCMAKE_CUDA_ARCHITECTURES="80;90a"
 }
 build_sanitized() {
   cmake --preset asan "${options[@]}" && cmake --build --preset asan --parallel "$cores"
@@ -104,8 +105,8 @@ printf '%-28s %-7s %4d s\n' "in all" "$([[ $failed -eq 0 ]] && echo passed || ec
 if [[ $full == no ]]; then
   mutants=$(find tests/mutants -name '*.patch' | wc -l)
   tested=$(ctest --test-dir build -N -R '^mutant_|_hunt' 2>/dev/null | grep -c 'Test *#' || true)
-  printf '\nLeft out: two thirds of the case table; %d of %d mutants; counters at -O2; the sanitizers' \
-    $((mutants - tested)) "$mutants"
+  printf '\nLeft out: two thirds of the case table; %d of %d mutants' $((mutants - tested)) "$mutants"
+  printf '; counters at -O2; the sanitizers'
   if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/CMakeCache.txt &&
     grep -q '^CMAKE_CUDA_ARCHITECTURES:[A-Z]*=80$' build/CMakeCache.txt; then
     printf '; of nvcc, sm_90a, the exercises and the programs for a GPU'

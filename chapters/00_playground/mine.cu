@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Yours: put any kernel here, with a main() that launches it. build/mine runs it on the CPU machine,
-// every memory access watched and counted; build/mine-cuda, where nvcc was found, on a GPU.
-// This one adds two arrays, so that there is something to change.
+// Yours: put any kernel here, with a main() that launches it. build/mine runs it on the CPU
+// machine, every memory access watched and counted; build/mine-cuda, where nvcc was found, on a
+// GPU. This one adds two arrays, so that there is something to change.
 #include <cstdio>
 #include <vector>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Yours: a forward pass that `attn check mine`, `attn trace mine` and `attn compare --with mine` put
-// beside the chapters. As shipped it is the shortest that is right: one thread computes one row of O
-// and keeps nothing, so every score is computed twice. Replace forward() and what it launches.
+// Yours: a forward pass that `attn check mine`, `attn trace mine` and `attn compare --with mine`
+// put beside the chapters. As shipped it is the shortest that is right: one thread computes one row
+// of O and keeps nothing, so every score is computed twice. Replace forward() and what it launches.
 #include "chapters/00_playground/my_attention.hpp"
 #include "common/device/cuda.cuh"
 

@@ -7,10 +7,10 @@
 
 namespace attn::device {
 
-/// Copies rows 0..kRows-1 and columns 0..kColumns-1 of a tile from a matrix with d columns. What lies
-/// beyond the matrix (row >= rows_left or column >= d) becomes zero. A warp takes a whole row, its
-/// lanes neighbouring columns. Call it with all kThreads threads, and put a barrier before the tile
-/// is read.
+/// Copies rows 0..kRows-1 and columns 0..kColumns-1 of a tile from a matrix with d columns. What
+/// lies beyond the matrix (row >= rows_left or column >= d) becomes zero. A warp takes a whole row,
+/// its lanes neighbouring columns. Call it with all kThreads threads, and put a barrier before the
+/// tile is read.
 /// stride: floats from one row of sTile to the next.
 template <int kThreads, int kRows, int kColumns>
 __device__ __forceinline__ void load_tile(float* sTile, int stride, const float* gRows,

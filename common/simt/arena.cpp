@@ -37,7 +37,8 @@ void for_each_word(std::size_t first, std::size_t count, Visit&& visit) {
   }
 }
 
-/// The variable that a line of the kind "cudaMalloc(&x, bytes)" fills, or cudaMallocManaged's; empty if it is none.
+/// The variable that a line of the kind "cudaMalloc(&x, bytes)" fills, or cudaMallocManaged's;
+/// empty if it is none.
 std::string variable_allocated_at(const std::source_location& where) {
   std::ifstream file(where.file_name());
   std::string line;
@@ -75,8 +76,8 @@ std::int64_t element_at(std::uintptr_t begin, const Arena::Allocation& array,
   return offset >= 0 ? offset / size : -((size - 1 - offset) / size);
 }
 
-/// "o[17]", or "o[16..19]" for a wide access. Where the type is unknown, an element is as wide as the
-/// access.
+/// "o[17]", or "o[16..19]" for a wide access. Where the type is unknown, an element is as wide as
+/// the access.
 std::string elements_text(std::uintptr_t begin, const Arena::Allocation& array,
                           std::uintptr_t address, std::size_t bytes) {
   const auto size = static_cast<std::int64_t>(array.element > 0 ? array.element : bytes);

@@ -56,8 +56,8 @@ class Arena {
   /// seen.
   void* allocate(std::size_t bytes, std::string_view label, std::size_t element = 0,
                  std::source_location where = {});
-  /// Leaves kernels `size` bytes from byte `begin` of an allocation; what lies around them is a guard
-  /// band, which only the host may touch. `element`: bytes of one element, for reports.
+  /// Leaves kernels `size` bytes from byte `begin` of an allocation; what lies around them is a
+  /// guard band, which only the host may touch. `element`: bytes of one element, for reports.
   void set_contents(void* allocation, std::size_t begin, std::size_t size, std::size_t element);
   /// What to add to the address of a program's variable (image.hpp) to get the arena's address that
   /// stands for it. Its bytes there are never used, only what the machine notes about them.

@@ -44,8 +44,8 @@ bool stores_differ(const Request& request, unsigned lanes) {
   return false;
 }
 
-/// What mends a race depends on who races: two writers need an owner, a writer and a reader an order,
-/// and between blocks of one launch there is no order.
+/// What mends a race depends on who races: two writers need an owner, a writer and a reader an
+/// order, and between blocks of one launch there is no order.
 const char* advice_for(Access access, std::string_view other_access, bool other_block,
                        bool same_line) {
   if (access == Access::kAtomic || other_access == "atomic") {

@@ -3,8 +3,8 @@
 // g++ -fsanitize=thread puts a call before every memory access that is not a register. Kernel files
 // are compiled that way and linked with these functions instead of ThreadSanitizer's library: each
 // call is one access of the source, and its return address says which. -fsanitize-coverage=trace-pc
-// puts another call at the start of every piece of straight-line code. Both are steps of the thread,
-// and a block may take only so many: what runs on and on is stopped here.
+// puts another call at the start of every piece of straight-line code. Both are steps of the
+// thread, and a block may take only so many: what runs on and on is stopped here.
 #include <cstddef>
 #include <cstdint>
 
@@ -19,7 +19,8 @@ namespace {
 
 using attn::simt::Access;
 
-/// Where the steps of an unwatched block run out; called by the recorder's own code, it does nothing.
+/// Where the steps of an unwatched block run out; called by the recorder's own code, it does
+/// nothing.
 [[gnu::noinline]] void out_of_steps(void* return_address) {
   attn::simt::Worker& worker = attn::simt::Worker::running();
   if (worker.grid().recorder != nullptr) return;

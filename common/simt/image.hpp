@@ -39,8 +39,9 @@ struct SourceLine {
 /// addr2line; without that tool the file stays empty). Answers are remembered.
 SourceLine source_line(std::uintptr_t return_address);
 
-/// The last source line of the straight-line code that goes on at this return address: of its branch,
-/// or of its `return`. Where the end of that code is not known, the line at the address itself.
+/// The last source line of the straight-line code that goes on at this return address: of its
+/// branch, or of its `return`. Where the end of that code is not known, the line at the address
+/// itself.
 SourceLine last_line_from(std::uintptr_t return_address);
 
 /// The function or variable that an address of the program lies in, from its symbol table (through

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The counts of traced launches as tables for people: what `attn trace` and a watched program print.
-// `styled` is for a terminal.
+// The counts of traced launches as tables for people: what `attn trace` and a watched program
+// print. `styled` is for a terminal.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace attn::simt {
 
-/// Bytes, requests and sectors of global memory, then shared memory, barriers and special functions,
-/// one row for each launch and, where there are several, their sum.
+/// Bytes, requests and sectors of global memory, then shared memory, barriers and special
+/// functions, one row for each launch and, where there are several, their sum.
 void print_counts(std::span<const LaunchRecord> launches, bool styled);
 
 /// The bound and what it is made of, one row for each launch. `of`: what

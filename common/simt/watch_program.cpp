@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Linked into a program with a main() of its own, this file has the program's kernels watched by the
-// detectors and counted by the tracer, and prints at the program's end what they saw: the launches
-// as `attn trace` prints them, by source line, and every report. Exit status 1 if there is one that
-// is not a warning. With ATTN_WATCH=0 in its environment the program only runs.
+// Linked into a program with a main() of its own, this file has the program's kernels watched by
+// the detectors and counted by the tracer, and prints at the program's end what they saw: the
+// launches as `attn trace` prints them, by source line, and every report. Exit status 1 if there is
+// one that is not a warning. With ATTN_WATCH=0 in its environment the program only runs.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -63,8 +63,8 @@ bool print_report() {
   return bad;
 }
 
-/// What would end the program without its last words: an exception that main() does not catch, above
-/// all that of a launch which a detector has stopped.
+/// What would end the program without its last words: an exception that main() does not catch,
+/// above all that of a launch which a detector has stopped.
 [[noreturn]] void report_uncaught() {
   try {
     if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);

@@ -62,8 +62,8 @@ struct Thread {
 class Worker;
 extern constinit thread_local Worker* running_worker;
 
-/// Steps that the running thread's hooks let pass before they look closer: those its block has left,
-/// none where a recorder wants to see every one, and kUncounted outside kernels.
+/// Steps that the running thread's hooks let pass before they look closer: those its block has
+/// left, none where a recorder wants to see every one, and kUncounted outside kernels.
 inline constexpr std::int64_t kUncounted = std::int64_t{1} << 62;
 extern constinit thread_local std::int64_t steps_left;
 

@@ -12,8 +12,8 @@
 namespace attn::verify {
 
 /// An array in some memory between two guard bands of 1 KiB, each filled with its own byte. Where a
-/// detector watches, a kernel that touches them is stopped; elsewhere check() finds writes. The last
-/// band starts right after the array's last byte. Reports count elements of float.
+/// detector watches, a kernel that touches them is stopped; elsewhere check() finds writes. The
+/// last band starts right after the array's last byte. Reports count elements of float.
 class GuardedBuffer {
  public:
   /// `bytes` of contents, starting `offset` bytes behind a 256-byte boundary. Contents undefined.
@@ -32,8 +32,8 @@ class GuardedBuffer {
   void write(const void* from);
   void read(void* to) const;
 
-  /// Which guard bands were overwritten, the element nearest to the array, one line each; none if all
-  /// is well.
+  /// Which guard bands were overwritten, the element nearest to the array, one line each; none if
+  /// all is well.
   std::vector<std::string> check() const;
 
  private:

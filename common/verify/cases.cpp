@@ -120,8 +120,8 @@ std::span<const Mask> masks_of(std::size_t turn, bool thin) {
   return thin ? all.subspan(turn % all.size(), 1) : all;
 }
 
-/// Every (Nq, Nk) once per mask, or once with the masks taken in turn; d, B and H cycle, as large as
-/// kWork allows.
+/// Every (Nq, Nk) once per mask, or once with the masks taken in turn; d, B and H cycle, as large
+/// as kWork allows.
 void add_covering_array(Builder& builder, const std::vector<std::int64_t>& sizes,
                         const std::vector<std::int64_t>& dims, bool thin) {
   std::size_t turn = 0, pair = 0;

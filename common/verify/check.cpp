@@ -136,8 +136,8 @@ class Checker {
            static_cast<int>(report_.failures.size()) < std::max(1, options_.max_failures);
   }
 
-  /// Cases from all over what is left, for the survey; none if a kernel never ends, which would take
-  /// its time in each of them.
+  /// Cases from all over what is left, for the survey; none if a kernel never ends, which would
+  /// take its time in each of them.
   std::vector<std::size_t> sample(const std::vector<std::size_t>& left) {
     surveying_ = true;
     std::vector<std::size_t> some;

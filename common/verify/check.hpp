@@ -40,7 +40,8 @@ Outputs run_forward(const Chapter& chapter, const Step& step, const Problem& pro
 Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& problem,
                      const std::vector<float>& o, const std::vector<float>& lse);
 
-/// How much of the case table to run. All three hold every size, mask, scale and input distribution.
+/// How much of the case table to run. All three hold every size, mask, scale and input
+/// distribution.
 enum class Extent {
   kThin,      // each (Nq, Nk) once, with one of the masks
   kCovering,  // each (Nq, Nk) once per mask, the rest cycled
@@ -50,7 +51,8 @@ enum class Extent {
 struct CheckOptions {
   Extent extent = Extent::kCovering;
   bool detectors = true;
-  // Describe so many failing cases. Then some more cases are run, only to see what fails and what not.
+  // Describe so many failing cases. Then some more cases are run, only to see what fails and what
+  // not.
   int max_failures = 3;
   int survey = 60;
   bool scattered = false;  // cases from all over the table first, not the plainest

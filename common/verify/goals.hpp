@@ -21,8 +21,8 @@ struct Use {
   std::int64_t allowed;
 };
 
-/// Called by an exercise's goal.cpp within a run: the run used so many, and the medal allows no more
-/// than `allowed`.
+/// Called by an exercise's goal.cpp within a run: the run used so many, and the medal allows no
+/// more than `allowed`.
 void hold_to(Medal medal, std::string_view what, std::int64_t used, std::int64_t allowed);
 
 /// What was reported since the last call.

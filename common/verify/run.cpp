@@ -11,8 +11,9 @@ namespace {
 
 constexpr unsigned char kPoison = 0xFF;  // four of them are a float32 NaN
 
-/// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one thread
-/// takes some 6 d for each score and twenty more, backward 2.5 times that. Four times as many.
+/// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one
+/// thread takes some 6 d for each score and twenty more, backward 2.5 times that. Four times as
+/// many.
 double plenty_of_steps(const Shape& shape, Pass pass) {
   const double scores = static_cast<double>(shape.rows()) * static_cast<double>(shape.Nk);
   const double steps = scores * (6 * static_cast<double>(shape.d) + 20);

@@ -240,8 +240,8 @@ TEST_CASE("shared accesses: bank conflicts, within a phase only", "[simt][tracer
   }
 }
 
-// A 128-bit load takes four quarter warps, and two halves if every lane n agrees with lane n ^ 1, or
-// every one with lane n ^ 2; a 64-bit load two halves, or one pass. Of stores nothing is known.
+// A 128-bit load takes four quarter warps, and two halves if every lane n agrees with lane n ^ 1,
+// or every one with lane n ^ 2; a 64-bit load two halves, or one pass. Of stores nothing is known.
 TEST_CASE("wide shared loads: lanes that agree in pairs are served together", "[simt][tracer]") {
   using Pair = std::pair<std::uint64_t, std::uint64_t>;
   const auto cost = [](Move move, int bytes, const std::function<int(int)>& offset,
@@ -315,8 +315,8 @@ TEST_CASE("a product whose lanes share rows and keys in pairs takes fewer wavefr
   };
   const Traffic plain = run(false);
   const Traffic pairs = run(true);
-  // For each of 8 chunks of d a lane loads 2 times 16 bytes of Q and of K. Plain, 8 neighbours share
-  // a row, which takes two halves; all have keys of their own, which takes four quarters.
+  // For each of 8 chunks of d a lane loads 2 times 16 bytes of Q and of K. Plain, 8 neighbours
+  // share a row, which takes two halves; all have keys of their own, which takes four quarters.
   CHECK(plain.shared_load_wavefronts == 8 * (2 * 2 + 2 * 4));
   CHECK(pairs.shared_load_wavefronts == 8 * (2 * 2 + 2 * 2));
   CHECK(plain.shared_load_wavefronts_ideal == plain.shared_load_wavefronts);  // no conflicts
