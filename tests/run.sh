@@ -105,7 +105,8 @@ printf '%-28s %-7s %4d s\n' "in all" "$([[ $failed -eq 0 ]] && echo passed || ec
 if [[ $full == no ]]; then
   mutants=$(find tests/mutants -name '*.patch' | wc -l)
   tested=$(ctest --test-dir build -N -R '^mutant_|_hunt' 2>/dev/null | grep -c 'Test *#' || true)
-  printf '\nLeft out: two thirds of the case table; %d of %d mutants' $((mutants - tested)) "$mutants"
+  printf '\nLeft out: two thirds of the case table; %d of %d mutants' \
+    $((mutants - tested)) "$mutants"
   printf '; counters at -O2; the sanitizers'
   if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/CMakeCache.txt &&
     grep -q '^CMAKE_CUDA_ARCHITECTURES:[A-Z]*=80$' build/CMakeCache.txt; then
