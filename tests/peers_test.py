@@ -285,8 +285,8 @@ class GpuScriptTest(unittest.TestCase):
         self.pretend("bin/nvidia-smi", "echo no devices were found >&2; exit 6\n")
         got, parts = self.run_script()
         self.assertEqual(got.returncode, 0, got.stderr)
-        self.assertEqual(list(parts), ["build", "tests", "benchmarks", "cublas", "pytorch", "widths",
-                                       "sanitizer", "ncu"])
+        self.assertEqual(list(parts), ["build", "tests", "benchmarks", "cublas", "pytorch",
+                                       "widths", "sanitizer", "ncu"])
         for verdict in parts.values():
             self.assertRegex(verdict, r"not run \d+ s no GPU")
         self.assertFalse(self.out.exists())
