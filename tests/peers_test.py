@@ -340,9 +340,14 @@ class GpuScriptTest(unittest.TestCase):
                                 echo "${{text//SIZE/$size}}" >$out""")
         got, parts = self.run_script("--limit", "42")  # 13 s for the first, 10 of them to use
         self.assertEqual(got.returncode, 1)
-        self.assertEqual(self.written("chapters.json"), [sizes[0], *sizes[2:4]])
-        self.assertRegex(parts["benchmarks"], f"FAILED.*3 sizes; no time left for {sizes[4]} "
-                                              rf"{sizes[5]}; failed: {sizes[1]} \(status 3\)")
+        kept = self.written("chapters.json")  # how many there is time for depends on the machine
+        whole = [sizes[0], *sizes[2:]]
+        self.assertEqual(kept, whole[:len(kept)])
+        self.assertIn(len(kept), range(1, len(whole)))
+        late = " ".join(whole[len(kept):])
+        self.assertRegex(parts["benchmarks"],
+                         rf"FAILED.*{len(kept)} sizes?; no time left for {late}; "
+                         rf"failed: {sizes[1]} \(status 3\)")
         self.assertRegex(parts["cublas"], "not run .*no time left|done")
 
     def test_cublas_times_its_product_first(self):
