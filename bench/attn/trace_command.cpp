@@ -161,7 +161,8 @@ ExitStatus trace(TraceArguments arguments) {
 
 #else
 
-ExitStatus trace(const TraceArguments&) {
+ExitStatus trace(const TraceArguments& arguments) {
+  chapters::find(arguments.chapter.empty() ? arguments.json.path : arguments.chapter);
 #ifdef ATTN_USE_CUDA
   throw Error(
       ErrorKind::kUnsupported,
