@@ -10,9 +10,11 @@
 //   O  [B, H,   Nq, d]      LSE = natural log of the sum of exp(S) over the keys the row sees
 //   LSE [B, H, Nq]
 //
-// All arrays are float32, row-major and contiguous. notes/semantics.md explains each choice.
+// All arrays are float32, row-major and contiguous; common/element.hpp has the other elements,
+// common/extras.hpp what else a problem may have. notes/semantics.md explains each choice.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -20,14 +22,11 @@
 #include <string>
 #include <string_view>
 
+#include "common/element.hpp"
+#include "common/extras.hpp"
+#include "common/host_device.hpp"
+#include "common/mask.hpp"
 #include "common/memory.hpp"
-
-// Marks the few functions that host code and kernels share.
-#ifdef __CUDACC__
-#define ATTN_HOST_DEVICE __host__ __device__
-#else
-#define ATTN_HOST_DEVICE
-#endif
 
 namespace attn {
 
@@ -60,31 +59,16 @@ std::string to_string(const Shape& shape);
 enum class Pass { kForward, kBackward };
 std::string_view to_string(Pass pass);
 
-/// Which keys a query row sees.
-enum class Mask {
-  kFull,           ///< all of them
-  kCausal,         ///< j <= i + (Nk - Nq): the last query sees the last key (bottom-right aligned)
-  kCausalTopLeft,  ///< j <= i: the first query sees the first key only
+/// Numbers of elements of the arrays of a problem, d_v and packed sequences counted.
+struct Sizes {
+  std::int64_t q = 0, k = 0, v = 0, o = 0;  ///< dQ, dK, dV, dO have as many
+  std::int64_t rows = 0;                    ///< of LSE
 };
-std::string_view to_string(Mask mask);
+Sizes sizes_of(const Shape& shape, const Extras& extras);
 
-/// Every mask is one diagonal: row i sees key j if and only if j <= i + diagonal.
-constexpr std::int64_t diagonal(Mask mask, std::int64_t Nq, std::int64_t Nk) {
-  return mask == Mask::kFull ? Nk : mask == Mask::kCausal ? Nk - Nq : 0;
-}
-
-/// Number of keys row i sees: always the first ones, 0 .. visible_keys - 1. Zero is a legal answer.
-ATTN_HOST_DEVICE constexpr std::int64_t visible_keys(std::int64_t i, std::int64_t diagonal,
-                                                     std::int64_t Nk) {
-  const std::int64_t visible = i + diagonal + 1;
-  return visible < 0 ? 0 : visible > Nk ? Nk : visible;
-}
-
-/// The first row that sees key j: the rows from there to Nq - 1 are those that do. Nq if none does.
-ATTN_HOST_DEVICE constexpr std::int64_t first_query(std::int64_t j, std::int64_t diagonal,
-                                                    std::int64_t Nq) {
-  const std::int64_t first = j - diagonal;
-  return first < 0 ? 0 : first > Nq ? Nq : first;
+/// Elements in a row of V and O.
+inline std::int64_t value_width(const Shape& shape, const Extras& extras) {
+  return extras.d_v == 0 ? shape.d : extras.d_v;
 }
 
 /// 1/sqrt(d), the scale of "Attention Is All You Need" (Vaswani et al. 2017, equation 1).
@@ -106,36 +90,134 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
-/// Arguments of a forward pass. All pointers live where the chapter computes (`Chapter::memory`).
-struct ForwardArgs {
+/// Arguments of a forward pass on elements of type T: float, bfloat16, float16, or void where the
+/// element is known at run time only. All pointers live where the chapter computes
+/// (`Chapter::memory`).
+template <class T>
+struct ForwardArgsOf {
   Shape shape;
   Mask mask = Mask::kFull;
   float scale = 0.0f;
-  const float* q = nullptr;   // [B, H, Nq, d]
-  const float* k = nullptr;   // [B, Hkv, Nk, d]
-  const float* v = nullptr;   // [B, Hkv, Nk, d]
-  float* o = nullptr;         // [B, H, Nq, d], overwritten
+  const T* q = nullptr;       // [B, H, Nq, d]
+  const T* k = nullptr;       // [B, Hkv, Nk, d]
+  const T* v = nullptr;       // [B, Hkv, Nk, d]
+  T* o = nullptr;             // [B, H, Nq, d], overwritten
   float* lse = nullptr;       // [B, H, Nq], overwritten; -inf for a row that sees no key
   void* workspace = nullptr;  // at least the step's forward_workspace_bytes(shape); any contents
   std::size_t workspace_bytes = 0;
+  Extras extras = {};
 };
+using ForwardArgs = ForwardArgsOf<float>;
 
 /// Arguments of a backward pass: O and LSE are those of the forward pass on the same inputs.
-struct BackwardArgs {
+template <class T>
+struct BackwardArgsOf {
   Shape shape;
   Mask mask = Mask::kFull;
   float scale = 0.0f;
-  const float* q = nullptr;       // [B, H, Nq, d]
-  const float* k = nullptr;       // [B, Hkv, Nk, d]
-  const float* v = nullptr;       // [B, Hkv, Nk, d]
-  const float* o = nullptr;       // [B, H, Nq, d]
-  const float* lse = nullptr;     // [B, H, Nq]
-  const float* grad_o = nullptr;  // dO [B, H, Nq, d]
-  float* grad_q = nullptr;        // dQ [B, H, Nq, d], overwritten
-  float* grad_k = nullptr;        // dK [B, Hkv, Nk, d], overwritten
-  float* grad_v = nullptr;        // dV [B, Hkv, Nk, d], overwritten
-  void* workspace = nullptr;      // at least the step's backward_workspace_bytes(shape)
+  const T* q = nullptr;        // [B, H, Nq, d]
+  const T* k = nullptr;        // [B, Hkv, Nk, d]
+  const T* v = nullptr;        // [B, Hkv, Nk, d]
+  const T* o = nullptr;        // [B, H, Nq, d]
+  const float* lse = nullptr;  // [B, H, Nq]
+  const T* grad_o = nullptr;   // dO [B, H, Nq, d]
+  T* grad_q = nullptr;         // dQ [B, H, Nq, d], overwritten
+  T* grad_k = nullptr;         // dK [B, Hkv, Nk, d], overwritten
+  T* grad_v = nullptr;         // dV [B, Hkv, Nk, d], overwritten
+  void* workspace = nullptr;   // at least the step's backward_workspace_bytes(shape)
   std::size_t workspace_bytes = 0;
+  Extras extras = {};
+};
+using BackwardArgs = BackwardArgsOf<float>;
+
+/// The same arguments with T for an element.
+template <class T>
+ForwardArgsOf<T> with_element(const ForwardArgsOf<void>& a) {
+  const auto in = [](const void* array) { return static_cast<const T*>(array); };
+  return {a.shape, a.mask,      a.scale,           in(a.q), in(a.k), in(a.v), static_cast<T*>(a.o),
+          a.lse,   a.workspace, a.workspace_bytes, a.extras};
+}
+template <class T>
+BackwardArgsOf<T> with_element(const BackwardArgsOf<void>& a) {
+  const auto in = [](const void* array) { return static_cast<const T*>(array); };
+  const auto out = [](void* array) { return static_cast<T*>(array); };
+  return {a.shape,       a.mask,        a.scale,     in(a.q),           in(a.k),
+          in(a.v),       in(a.o),       a.lse,       in(a.grad_o),      out(a.grad_q),
+          out(a.grad_k), out(a.grad_v), a.workspace, a.workspace_bytes, a.extras};
+}
+/// And with any element.
+template <class T>
+ForwardArgsOf<void> without_element(const ForwardArgsOf<T>& a) {
+  return {a.shape, a.mask,      a.scale,           a.q,     a.k, a.v, a.o,
+          a.lse,   a.workspace, a.workspace_bytes, a.extras};
+}
+template <class T>
+BackwardArgsOf<void> without_element(const BackwardArgsOf<T>& a) {
+  return {a.shape, a.mask,   a.scale,  a.q,      a.k,      a.v,         a.o,
+          a.lse,   a.grad_o, a.grad_q, a.grad_k, a.grad_v, a.workspace, a.workspace_bytes,
+          a.extras};
+}
+
+/// One pass of a step: a function for each element that it takes. A record writes them in braces,
+/// or one of them alone: `.forward = forward_tiled`, `.forward = {f<bfloat16>, f<float16>}`.
+template <template <class> class Args>
+class PassOf {
+  template <class T>
+  using Function = void (*)(const Args<T>&);
+  template <class F>
+  static constexpr bool kIsPass =
+      std::convertible_to<F, Function<float>> || std::convertible_to<F, Function<bfloat16>> ||
+      std::convertible_to<F, Function<float16>>;
+
+ public:
+  constexpr PassOf() = default;
+  constexpr PassOf(std::nullptr_t) {}
+  constexpr PassOf(Function<float> function) : float32_(function) {}
+  constexpr PassOf(Function<bfloat16> function) : bfloat16_(function) {}
+  constexpr PassOf(Function<float16> function) : float16_(function) {}
+  template <class... F>
+  requires(sizeof...(F) > 0 && (kIsPass<F> && ...)) constexpr PassOf(F... functions) {
+    (add(functions), ...);
+  }
+
+  constexpr bool takes(Element element) const {
+    return element == Element::kFloat32    ? float32_ != nullptr
+           : element == Element::kBfloat16 ? bfloat16_ != nullptr
+                                           : float16_ != nullptr;
+  }
+  /// False for a step that does not have this pass.
+  constexpr explicit operator bool() const {
+    return float32_ != nullptr || bfloat16_ != nullptr || float16_ != nullptr;
+  }
+  constexpr bool operator==(std::nullptr_t) const { return !*this; }
+
+  /// Calls the function for `element`, which the pass takes.
+  void operator()(Element element, const Args<void>& args) const {
+    switch (element) {
+      case Element::kFloat32:
+        return float32_(with_element<float>(args));
+      case Element::kBfloat16:
+        return bfloat16_(with_element<bfloat16>(args));
+      case Element::kFloat16:
+        return float16_(with_element<float16>(args));
+    }
+  }
+
+ private:
+  template <class F>
+  constexpr void add(F function) {
+    if constexpr (std::convertible_to<F, Function<float>>) {
+      float32_ = function;
+    } else if constexpr (std::convertible_to<F, Function<bfloat16>>) {
+      bfloat16_ = function;
+    } else {
+      float16_ = function;
+    }
+  }
+
+  Function<float> float32_ = nullptr;
+  Function<bfloat16> bfloat16_ = nullptr;
+  Function<float16> float16_ = nullptr;
 };
 
 using WorkspaceBytes = std::size_t (*)(const Shape&);
@@ -148,9 +230,9 @@ struct Step {
   // What the idea costs, in a few words. Needed where a table's column puts a step of an earlier
   // chapter, or an earlier step, before this one; empty where there is no such column.
   std::string_view price = {};
-  void (*forward)(const ForwardArgs&) = nullptr;
+  PassOf<ForwardArgsOf> forward = nullptr;
   WorkspaceBytes forward_workspace_bytes = nullptr;  // set where forward is
-  void (*backward)(const BackwardArgs&) = nullptr;
+  PassOf<BackwardArgsOf> backward = nullptr;
   WorkspaceBytes backward_workspace_bytes = nullptr;  // set where backward is
   bool deterministic_backward = true;                 // bitwise equal from run to run
 };
@@ -159,7 +241,10 @@ struct Step {
 struct Support {
   std::int64_t max_d = 128;
   std::int64_t max_n = std::int64_t{1} << 40;  // Nq and Nk; a grid's y and z end at 65,535 blocks
-  bool grouped_heads = false;                  // Hkv < H
+  Features features = {};                      // beyond one diagonal and [B, H, N, d]
+  std::span<const std::int64_t> only_d = {};   // the d it takes; empty: all up to max_d
+  std::size_t alignment = 1;  // bytes that the addresses of Q, K, V, O and of their rows divide by
+  int min_compute = 0;        // of the GPU: 90 for compute capability 9.0
 };
 
 /// What a chapter exports; chapters/chapters.hpp lists them all.
@@ -176,15 +261,31 @@ struct Chapter {
 };
 
 /// Throws Error if the arguments break the contract or go beyond `support`; touches no array.
-void validate(const ForwardArgs& args, const Support& support);
-void validate(const BackwardArgs& args, const Support& support);
+void validate(Element element, const ForwardArgsOf<void>& args, const Support& support);
+void validate(Element element, const BackwardArgsOf<void>& args, const Support& support);
 
-/// Validates, then runs one step. A zero B, H or Nq is a successful no-op. Throws Error.
-void forward(const Chapter& chapter, const Step& step, const ForwardArgs& args);
+/// Validates, then runs one step. A zero B, H or Nq is a successful no-op. Throws Error;
+/// kUnsupported if the step has no forward pass for this element.
+void forward(const Chapter& chapter, const Step& step, Element element,
+             const ForwardArgsOf<void>& args);
 
 /// Validates, then runs one step's backward. With B, H or Nq zero, only dK and dV are written (as
-/// zeros: no row contributes to them). Throws Error; kUnsupported if the step has no backward.
-void backward(const Chapter& chapter, const Step& step, const BackwardArgs& args);
+/// zeros: no row contributes to them). Throws Error; kUnsupported if the step has no backward pass
+/// for this element.
+void backward(const Chapter& chapter, const Step& step, Element element,
+              const BackwardArgsOf<void>& args);
+
+/// The same where the element is known.
+template <class T>
+requires(!std::same_as<T, void>) void forward(const Chapter& chapter, const Step& step,
+                                              const ForwardArgsOf<T>& args) {
+  forward(chapter, step, kElementOf<T>, without_element(args));
+}
+template <class T>
+requires(!std::same_as<T, void>) void backward(const Chapter& chapter, const Step& step,
+                                               const BackwardArgsOf<T>& args) {
+  backward(chapter, step, kElementOf<T>, without_element(args));
+}
 
 /// The step called `id`, or the last step for an empty id. Throws Error(kBadArgument).
 const Step& find_step(const Chapter& chapter, std::string_view id);

@@ -38,6 +38,9 @@ class Memory {
   /// "host", "CPU machine", or the GPU's name.
   virtual std::string name() const = 0;
 
+  /// 90 for a GPU of compute capability 9.0; 0 where there is no such limit.
+  virtual int compute_capability() const { return 0; }
+
   /// At least 256-byte aligned; contents undefined. `label` names the buffer in reports ("q").
   virtual void* allocate(std::size_t bytes, std::string_view label) = 0;
   virtual void release(void* pointer) noexcept = 0;

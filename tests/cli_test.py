@@ -487,7 +487,7 @@ def bad_shapes(cli):
 
     cli.test("heads that do not divide", heads)
     for chapter in chapters(cli):
-        if not chapter["grouped_heads"]:
+        if "grouped heads" not in chapter["features"]:
             cli.test(f"{chapter['id']}: grouped heads", lambda: grouped(chapter))
         cli.test(f"{chapter['id']}: d too large", lambda: large_d(chapter))
         if chapter["default_backward_step"] is None:

@@ -36,7 +36,7 @@ struct CompareArguments {
 void check_support(const Shape& shape) {
   const auto supports = [&shape](const Chapter* chapter) {
     return shape.d <= chapter->support.max_d &&
-           (shape.Hkv == shape.H || chapter->support.grouped_heads);
+           (shape.Hkv == shape.H || chapter->support.features.has(Feature::kGroupedHeads));
   };
   const auto all = chapters::all();
   if (std::none_of(all.begin(), all.end(), supports)) {

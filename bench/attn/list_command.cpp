@@ -32,6 +32,25 @@ std::string where(const Chapter& chapter, const Step& step) {
   }
 }
 
+/// Names of the elements that a pass takes.
+template <class Pass>
+nlohmann::ordered_json elements(const Pass& pass) {
+  nlohmann::ordered_json names = nlohmann::ordered_json::array();
+  for (const Element element : kAllElements) {
+    if (pass.takes(element)) names.push_back(to_string(element));
+  }
+  return names;
+}
+
+nlohmann::ordered_json features(const Support& support) {
+  nlohmann::ordered_json names = nlohmann::ordered_json::array();
+  for (int number = 0; number < kFeatures; ++number) {
+    const auto feature = static_cast<Feature>(number);
+    if (support.features.has(feature)) names.push_back(to_string(feature));
+  }
+  return names;
+}
+
 ExitStatus list(const JsonOptions& json) {
   check_json(json);
   io::Table table({{"chapter"}, {"step"}, {"runs on"}, {"passes"}, {"idea"}});
@@ -48,8 +67,10 @@ ExitStatus list(const JsonOptions& json) {
                        {"price", step->price},
                        {"runs_on", runs_on},
                        {"twin", twin},
-                       {"forward", step->forward != nullptr},
-                       {"backward", step->backward != nullptr},
+                       {"forward", bool(step->forward)},
+                       {"backward", bool(step->backward)},
+                       {"forward_elements", elements(step->forward)},
+                       {"backward_elements", elements(step->backward)},
                        {"deterministic_backward", step->deterministic_backward}});
     }
     const auto id_or_null = [&](Pass pass) {
@@ -63,7 +84,7 @@ ExitStatus list(const JsonOptions& json) {
                         {"default_backward_step", id_or_null(Pass::kBackward)},
                         {"forward_of", chapter->forward_of},
                         {"max_d", chapter->support.max_d},
-                        {"grouped_heads", chapter->support.grouped_heads},
+                        {"features", features(chapter->support)},
                         {"steps", steps}});
   }
   write_json(json, nlohmann::ordered_json{{"chapters", chapters}}.dump(2));

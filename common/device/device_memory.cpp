@@ -38,6 +38,16 @@ class DeviceMemory final : public Memory {
     return properties.name;
   }
 
+#ifdef ATTN_USE_CUDA
+  int compute_capability() const override {
+    int device = 0, major = 0, minor = 0;
+    CUDA_CHECK(cudaGetDevice(&device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+    return 10 * major + minor;
+  }
+#endif
+
   void* allocate(std::size_t bytes, std::string_view label) override {
     void* pointer = nullptr;
     const std::size_t at_least_one = bytes == 0 ? 1 : bytes;

@@ -92,9 +92,9 @@ void add_bad_numbers(BadList<Args>& list, const Support& support) {
   list.add_size("Hkv", &Shape::Hkv, 0);
   list.add_size("Hkv", &Shape::Hkv, 3);  // the good problem has four heads
   list.add_size("Hkv", &Shape::Hkv, 8);
-  if (!support.grouped_heads) list.add_size("Hkv", &Shape::Hkv, 2, ErrorKind::kUnsupported);
+  if (!support.features.has(Feature::kGroupedHeads)) list.add_size("Hkv", &Shape::Hkv, 2, ErrorKind::kUnsupported);
   list.add_size("q", &Shape::Nq, std::int64_t{1} << 61);  // its product with the rest overflows
-  list.add("mask = 7", "mask", [](Args& a) { a.mask = static_cast<Mask>(7); });
+  list.add("mask.after = -1", "mask", [](Args& a) { a.mask.after = -1; });
   for (const float scale :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
         -std::numeric_limits<float>::infinity()}) {

@@ -88,7 +88,7 @@ class Builder {
 
   /// Grouped heads where the chapter takes them: pairs of query heads share keys.
   void add_grouped() {
-    if (!support_.grouped_heads) return;
+    if (!support_.features.has(Feature::kGroupedHeads)) return;
     for (const Mask mask : kMasks) {
       add({.B = 2, .H = 4, .Hkv = 2, .Nq = 19, .Nk = 35, .d = 16}, mask, InputKind::kNormal);
     }
