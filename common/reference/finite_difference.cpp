@@ -11,12 +11,18 @@ namespace {
 
 double loss(const Inputs& inputs) {
   const Forward result = forward(inputs);
-  return std::inner_product(result.o.begin(), result.o.end(), inputs.grad_o.begin(), 0.0);
+  double sum = std::inner_product(result.o.begin(), result.o.end(), inputs.grad_o.begin(), 0.0);
+  for (std::size_t row = 0; row < inputs.extras.grad_lse.size(); ++row) {
+    // The LSE of a row that sees nothing is -inf, whatever the inputs.
+    if (std::isfinite(result.lse[row])) sum += inputs.extras.grad_lse[row] * result.lse[row];
+  }
+  return sum;
 }
 
-std::vector<double> differences(Inputs inputs, std::vector<double> Inputs::*array, double step) {
+/// `array` is one of the arrays of `inputs`, which is changed and restored.
+std::vector<double> differences(Inputs& inputs, std::vector<double>& array, double step) {
   std::vector<double> gradient;
-  for (double& x : inputs.*array) {
+  for (double& x : array) {
     const double at = x;
     x = at + step;
     const double above = loss(inputs);
@@ -42,15 +48,17 @@ double relative_error(const std::vector<double>& a, const std::vector<double>& b
 
 }  // namespace
 
-Gradients finite_differences(const Inputs& inputs, double step) {
-  return {differences(inputs, &Inputs::q, step), differences(inputs, &Inputs::k, step),
-          differences(inputs, &Inputs::v, step)};
+Gradients finite_differences(Inputs inputs, double step) {
+  const auto by = [&](std::vector<double>& array) { return differences(inputs, array, step); };
+  return {by(inputs.q), by(inputs.k), by(inputs.v), by(inputs.extras.bias),
+          by(inputs.extras.sink_logits)};
 }
 
 double relative_error(const Gradients& a, const Gradients& b) {
   double worst = 0;
-  for (const double error : {relative_error(a.grad_q, b.grad_q), relative_error(a.grad_k, b.grad_k),
-                             relative_error(a.grad_v, b.grad_v)}) {
+  for (const auto array : {&Gradients::grad_q, &Gradients::grad_k, &Gradients::grad_v,
+                           &Gradients::grad_bias, &Gradients::grad_sink_logits}) {
+    const double error = relative_error(a.*array, b.*array);
     if (std::isnan(error)) return error;
     worst = std::max(worst, error);
   }
