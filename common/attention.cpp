@@ -85,10 +85,6 @@ void clear_gradients(Memory& memory, Element element, const BackwardArgsOf<void>
   }
 }
 
-Memory& memory_of(const Chapter& chapter, const Step& step) {
-  return &step == chapter.twin ? host_memory() : chapter.memory();
-}
-
 }  // namespace
 
 std::string to_string(const Shape& s) {
@@ -132,6 +128,10 @@ Sizes sizes_of(const Shape& s, const Extras& extras) {
 
 float default_scale(std::int64_t d) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+}
+
+Memory& memory_of(const Chapter& chapter, const Step& step) {
+  return &step == chapter.twin ? host_memory() : chapter.memory();
 }
 
 void forward(const Chapter& chapter, const Step& step, Element element,

@@ -242,7 +242,7 @@ struct Support {
   std::int64_t max_d = 128;
   std::int64_t max_n = std::int64_t{1} << 40;  // Nq and Nk; a grid's y and z end at 65,535 blocks
   Features features = {};                      // beyond one diagonal and [B, H, N, d]
-  std::span<const std::int64_t> only_d = {};   // the d it takes; empty: all up to max_d
+  std::span<const std::int64_t> only_d = {};   // the d it takes, rising; empty: all up to max_d
   std::size_t alignment = 1;  // bytes that the addresses of Q, K, V, O and of their rows divide by
   int min_compute = 0;        // of the GPU: 90 for compute capability 9.0
 };
@@ -259,6 +259,9 @@ struct Chapter {
   std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
   Support support = {};
 };
+
+/// The memory a step computes in: the chapter's, or the host's for the chapter's twin.
+Memory& memory_of(const Chapter& chapter, const Step& step);
 
 /// Throws Error if the arguments break the contract or go beyond `support`; touches no array.
 void validate(Element element, const ForwardArgsOf<void>& args, const Support& support);

@@ -10,6 +10,7 @@
 #include "bench/benchmarks/shapes.hpp"
 #include "bench/benchmarks/timer.hpp"
 #include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "tests/catch.hpp"
 
@@ -20,8 +21,8 @@ constexpr std::uint64_t kSeed = 20260101;
 
 /// A problem too large for the oracle, with what chapter 01 computes for it.
 struct Solved {
-  verify::Problem problem;
-  verify::Outputs forward, backward;
+  attn::Problem problem;
+  Outputs forward, backward;
 };
 
 Solved solve(Mask mask) {
@@ -30,9 +31,9 @@ Solved solve(Mask mask) {
       .shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kSeed};
   const Chapter& chapter = chapters::ch01_naive_cpu();
   Solved solved{verify::make_problem(spec, Pass::kBackward), {}, {}};
-  solved.forward = verify::run_forward(chapter, chapter.steps.back(), solved.problem);
-  solved.backward = verify::run_backward(chapter, chapter.steps.back(), solved.problem,
-                                         solved.forward.o, solved.forward.lse);
+  solved.forward = run_forward(chapter, chapter.steps.back(), solved.problem);
+  solved.backward = run_backward(chapter, chapter.steps.back(), solved.problem, solved.forward.o,
+                                 solved.forward.lse);
   return solved;
 }
 
@@ -75,7 +76,7 @@ TEST_CASE("outputs of zeros, and of the other mask, are refused") {
   Solved solved = solve(Mask::kFull);
   const Solved causal = solve(Mask::kCausal);
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-    verify::Outputs& outputs = pass == Pass::kForward ? solved.forward : solved.backward;
+    Outputs& outputs = pass == Pass::kForward ? solved.forward : solved.backward;
     outputs = pass == Pass::kForward ? causal.forward : causal.backward;
     CHECK(errors_of(solved, pass) != "");
     for (auto* array : {&outputs.o, &outputs.grad_q, &outputs.grad_k, &outputs.grad_v}) {

@@ -6,10 +6,10 @@
 // The tracer's counts exist on the CPU machine, in kernels compiled without sanitizers.
 #if !defined(ATTN_USE_CUDA) && !defined(__SANITIZE_ADDRESS__)
 #define ATTN_TRACED 1
+#include "common/run/run.hpp"
 #include "common/simt/counters.hpp"
 #include "common/simt/options.hpp"
 #include "common/verify/inputs.hpp"
-#include "common/verify/run.hpp"
 #endif
 
 using attn::Pass;
@@ -46,11 +46,10 @@ constexpr std::uint64_t kRequests = 2 * N * N * d / 32;
 /// The launches of one step at N = 512, d = 64, one head, no mask.
 std::vector<attn::simt::LaunchRecord> trace(const char* step) {
   const attn::Chapter& chapter = attn::chapters::ch03_tiled();
-  const attn::verify::Problem problem = attn::verify::make_problem(
+  const attn::Problem problem = attn::verify::make_problem(
       {.shape = attn::make_shape(1, 1, N, N, d), .scale = attn::default_scale(d), .seed = 20260101},
       Pass::kForward);
-  const attn::verify::Run run(chapter, attn::find_step(chapter, step), Pass::kForward, problem, {},
-                              {}, {});
+  const attn::Run run(chapter, attn::find_step(chapter, step), Pass::kForward, problem, {}, {}, {});
   const attn::simt::Options before = attn::simt::options();
   attn::simt::options().tracer = true;
   attn::simt::take_launches();

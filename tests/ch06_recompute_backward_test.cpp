@@ -6,9 +6,9 @@
 #include "chapters/06_recompute_backward/recompute_backward.hpp"
 #include "chapters/chapters.hpp"
 #include "common/reference/finite_difference.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
-#include "common/verify/run.hpp"
 #include "tests/battery.hpp"
 #include "tests/catch.hpp"
 
@@ -86,7 +86,7 @@ class Parts {
     }
   }
 
-  const BackwardArgs& args() const { return run_.backward_args(); }
+  BackwardArgs args() const { return with_element<float>(run_.backward_args()); }
   /// Device memory for delta, and for P or dS.
   float* g_delta() const { return g_matrix() + problem_.shape.rows() * problem_.shape.Nk; }
   float* g_matrix() const { return static_cast<float*>(args().workspace); }
@@ -105,7 +105,7 @@ class Parts {
   /// is right.
   std::string wrong(const std::string& name) const {
     device_memory().synchronize();
-    const verify::Outputs outputs = run_.collect();
+    const Outputs outputs = run_.collect();
     for (const verify::Expected& array : truth_.arrays) {
       if (array.name != name) continue;
       const verify::Comparison result = verify::compare(array, verify::array_of(outputs, name));
@@ -119,10 +119,10 @@ class Parts {
  private:
   static std::size_t index(std::int64_t n) { return static_cast<std::size_t>(n); }
 
-  verify::Problem problem_;
+  Problem problem_;
   verify::Truth truth_;
   const Step& step_;
-  verify::Run run_;
+  Run run_;
 };
 
 /// Elements that are not `expected`; hidden pairs (NaN) are not looked at. The sums have 40 terms
@@ -191,19 +191,22 @@ TEST_CASE("06_recompute_backward: dQ and dK alone, given dS; hidden pairs hold N
 
 TEST_CASE("06_recompute_backward: both steps against finite differences of the forward pass") {
   if (device_is_missing()) return;
-  const verify::Problem problem = verify::make_problem({.shape = make_shape(1, 1, 5, 7, 4),
-                                                        .mask = Mask::kCausal,
-                                                        .scale = default_scale(4),
-                                                        .seed = 20260101},
-                                                       Pass::kBackward);
+  const Problem problem = verify::make_problem({.shape = make_shape(1, 1, 5, 7, 4),
+                                                .mask = Mask::kCausal,
+                                                .scale = default_scale(4),
+                                                .seed = 20260101},
+                                               Pass::kBackward);
   const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);
   const reference::Gradients differences =
       reference::finite_differences(verify::inputs_of(problem));
   for (const Step& step : chapters::ch06_recompute_backward().steps) {
-    const verify::Outputs got = verify::run_backward(chapters::ch06_recompute_backward(), step,
-                                                     problem, truth.o, truth.lse);
-    const reference::Gradients gradients{reference::widen(got.grad_q), reference::widen(got.grad_k),
-                                         reference::widen(got.grad_v)};
+    const Outputs got =
+        run_backward(chapters::ch06_recompute_backward(), step, problem, truth.o, truth.lse);
+    const reference::Gradients gradients{reference::widen(got.grad_q),
+                                         reference::widen(got.grad_k),
+                                         reference::widen(got.grad_v),
+                                         {},
+                                         {}};
     INFO(step.id);
     CHECK(reference::relative_error(gradients, differences) < 1e-5);  // float32
   }
@@ -211,25 +214,25 @@ TEST_CASE("06_recompute_backward: both steps against finite differences of the f
 
 #ifndef ATTN_USE_CUDA  // a GPU does not let itself be told the order
 TEST_CASE("06_recompute_backward: the same bits in every order of blocks, warps and threads") {
-  const verify::Problem problem = verify::make_problem({.shape = make_shape(2, 2, 70, 133, 40),
-                                                        .mask = Mask::kCausal,
-                                                        .scale = default_scale(40),
-                                                        .seed = 20260101},
-                                                       Pass::kBackward);
+  const Problem problem = verify::make_problem({.shape = make_shape(2, 2, 70, 133, 40),
+                                                .mask = Mask::kCausal,
+                                                .scale = default_scale(40),
+                                                .seed = 20260101},
+                                               Pass::kBackward);
   const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);
   const simt::Options before = simt::options();
   for (const Step& step : chapters::ch06_recompute_backward().steps) {
     const auto run = [&](simt::Order order) {
       simt::options().workers = 1;
       simt::options().order = order;
-      const verify::Outputs outputs = verify::run_backward(chapters::ch06_recompute_backward(),
-                                                           step, problem, truth.o, truth.lse);
+      const Outputs outputs =
+          run_backward(chapters::ch06_recompute_backward(), step, problem, truth.o, truth.lse);
       simt::options() = before;
       return outputs;
     };
-    const verify::Outputs first = run(simt::Order::kForward);
+    const Outputs first = run(simt::Order::kForward);
     for (const simt::Order order : {simt::Order::kReversed, simt::Order::kShuffled}) {
-      const verify::Outputs other = run(order);
+      const Outputs other = run(order);
       INFO(step.id);
       CHECK(other.grad_q == first.grad_q);
       CHECK(other.grad_k == first.grad_k);

@@ -2,9 +2,9 @@
 #include "chapters/05_fused_forward/fused_forward.hpp"
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
 #include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
-#include "common/verify/run.hpp"
 #include "tests/battery.hpp"
 #include "tests/catch.hpp"
 
@@ -59,25 +59,24 @@ class Backward {
         truth_(verify::truth_of(problem_, Pass::kBackward)),
         step_(find_step(chapters::ch07_v2_loop_order(), step)) {}
 
-  verify::Outputs run() const {
-    return verify::run_backward(chapters::ch07_v2_loop_order(), step_, problem_, truth_.o,
-                                truth_.lse);
+  Outputs run() const {
+    return run_backward(chapters::ch07_v2_loop_order(), step_, problem_, truth_.o, truth_.lse);
   }
 
  private:
-  verify::Problem problem_;
+  Problem problem_;
   verify::Truth truth_;
   const Step& step_;
 };
 
-bool same_bits(const verify::Outputs& a, const verify::Outputs& b) {
+bool same_bits(const Outputs& a, const Outputs& b) {
   return a.grad_q == b.grad_q && a.grad_k == b.grad_k && a.grad_v == b.grad_v;
 }
 
 TEST_CASE("07_v2_loop_order: the deterministic backward repeats itself in 100 runs") {
   if (device_is_missing()) return;
   const Backward backward("step5_deterministic");
-  const verify::Outputs first = backward.run();
+  const Outputs first = backward.run();
   for (int n = 1; n < 100; ++n) CHECK(same_bits(backward.run(), first));
 }
 
@@ -105,7 +104,7 @@ int different_orders(std::string_view step) {
     const Ordered ordered(order, seed);
     return backward.run();
   };
-  const verify::Outputs first = run(simt::Order::kForward, 1);
+  const Outputs first = run(simt::Order::kForward, 1);
   int different = same_bits(run(simt::Order::kReversed, 1), first) ? 0 : 1;
   for (std::uint64_t seed = 1; seed <= 15; ++seed) {
     different += same_bits(run(simt::Order::kShuffled, seed), first) ? 0 : 1;

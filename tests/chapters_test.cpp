@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
@@ -16,11 +17,11 @@ namespace attn::testing {
 namespace {
 
 constexpr std::uint64_t kSeed = 20260101;
+constexpr Element kFloat32[] = {Element::kFloat32};
 
 /// What another step must compute if this one is right: these outputs, within the tolerance of
 /// both. Where there is no number to compare with (-inf, NaN), what the oracle says.
-std::vector<verify::Expected> as_computed(const verify::Truth& truth,
-                                          const verify::Outputs& outputs) {
+std::vector<verify::Expected> as_computed(const verify::Truth& truth, const Outputs& outputs) {
   std::vector<verify::Expected> arrays = truth.arrays;
   for (verify::Expected& array : arrays) {
     const std::vector<float>& computed = verify::array_of(outputs, array.name);
@@ -32,7 +33,7 @@ std::vector<verify::Expected> as_computed(const verify::Truth& truth,
   return arrays;
 }
 
-void check_agree(const std::vector<verify::Expected>& others, const verify::Outputs& outputs) {
+void check_agree(const std::vector<verify::Expected>& others, const Outputs& outputs) {
   for (const verify::Expected& array : others) {
     const verify::Comparison result = verify::compare(array, verify::array_of(outputs, array.name));
     INFO(result.text);
@@ -42,18 +43,18 @@ void check_agree(const std::vector<verify::Expected>& others, const verify::Outp
 
 TEST_CASE("all chapters and their twins agree, within the tolerance of both") {
   for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) {
-    const verify::Problem problem = verify::make_problem({.shape = make_shape(2, 1, 113, 203, 40),
-                                                          .mask = mask,
-                                                          .scale = default_scale(40),
-                                                          .seed = kSeed},
-                                                         Pass::kForward);
+    const Problem problem = verify::make_problem({.shape = make_shape(2, 1, 113, 203, 40),
+                                                  .mask = mask,
+                                                  .scale = default_scale(40),
+                                                  .seed = kSeed},
+                                                 Pass::kForward);
     const verify::Truth truth = verify::truth_of(problem, Pass::kForward);
     const Chapter& first = *chapters::all().front();
     const std::vector<verify::Expected> others =
-        as_computed(truth, verify::run_forward(first, find_step(first, ""), problem));
+        as_computed(truth, run_forward(first, find_step(first, ""), problem));
     const auto agree = [&](const Chapter& chapter, const Step& step) {
       INFO(fmt::format("{} {} against {}, {}", chapter.id, step.id, first.id, to_string(mask)));
-      check_agree(others, verify::run_forward(chapter, step, problem));
+      check_agree(others, run_forward(chapter, step, problem));
     };
     for (const Chapter* chapter : chapters::all().subspan(1)) {
       for (const Step& step : chapter->steps) {
@@ -86,21 +87,21 @@ TEST_CASE("from chapter 04 on no workspace grows with N^2, but that of the textb
 }
 
 /// One row, one key, one column: O is V and LSE the logit, q times k.
-verify::Outputs one_logit(const Chapter& chapter, const Step& step, float q, float k) {
-  verify::Problem problem;
+Outputs one_logit(const Chapter& chapter, const Step& step, float q, float k) {
+  Problem problem;
   problem.shape = make_shape(1, 1, 1, 1, 1);
   problem.scale = 1.0f;
   problem.q = {q};
   problem.k = {k};
   problem.v = {3.0f};
-  return verify::run_forward(chapter, step, problem);
+  return run_forward(chapter, step, problem);
 }
 
 TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
   for (const Chapter* chapter : chapters::all()) {
     const auto check = [&](const Step& step) {
       INFO(fmt::format("{} {}", chapter->id, step.id));
-      const verify::Outputs largest = one_logit(*chapter, step, 0x1p64f, 0x1.fffffep63f);
+      const Outputs largest = one_logit(*chapter, step, 0x1p64f, 0x1.fffffep63f);
       CHECK(largest.o[0] == 3.0f);
       CHECK(largest.lse[0] == 0x1.fffffep127f);
       CHECK(std::isnan(one_logit(*chapter, step, 0x1p64f, 0x1p64f).o[0]));   // +Inf
@@ -116,7 +117,7 @@ TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
 #if ATTN_HAS_DEVICE
 
 std::vector<verify::Case> table(const Chapter& chapter, Pass pass) {
-  return verify::case_table(chapter.support, chapter.tile_edges, pass,
+  return verify::case_table(chapter.support, kFloat32, chapter.tile_edges, pass,
                             verify::options_from_environment().extent, kSeed);
 }
 
@@ -125,14 +126,14 @@ TEST_CASE("07 equals 05 on every case of its table") {
   const Chapter& after = chapters::ch07_v2_loop_order();
   for (const verify::Case& one : table(after, Pass::kForward)) {
     INFO(verify::to_string(one));
-    const verify::Problem problem = verify::make_problem(one.spec, Pass::kForward);
+    const Problem problem = verify::make_problem(one.spec, Pass::kForward);
     const std::vector<verify::Expected> expected =
         as_computed(verify::truth_of(problem, Pass::kForward),
-                    verify::run_forward(before, find_step(before, ""), problem));
+                    run_forward(before, find_step(before, ""), problem));
     for (const Step& step : after.steps) {
       if (step.forward == nullptr) continue;
       INFO(step.id);
-      check_agree(expected, verify::run_forward(after, step, problem));
+      check_agree(expected, run_forward(after, step, problem));
     }
   }
 }
@@ -142,14 +143,14 @@ TEST_CASE("the backward of 07 equals that of 06 on every case of its table") {
   const Chapter& after = chapters::ch07_v2_loop_order();
   for (const verify::Case& one : table(after, Pass::kBackward)) {
     INFO(verify::to_string(one));
-    const verify::Problem problem = verify::make_problem(one.spec, Pass::kBackward);
+    const Problem problem = verify::make_problem(one.spec, Pass::kBackward);
     const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);
     const std::vector<verify::Expected> expected = as_computed(
-        truth, verify::run_backward(before, find_step(before, ""), problem, truth.o, truth.lse));
+        truth, run_backward(before, find_step(before, ""), problem, truth.o, truth.lse));
     for (const Step& step : after.steps) {
       if (step.backward == nullptr) continue;
       INFO(step.id);
-      check_agree(expected, verify::run_backward(after, step, problem, truth.o, truth.lse));
+      check_agree(expected, run_backward(after, step, problem, truth.o, truth.lse));
     }
   }
 }

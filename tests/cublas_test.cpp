@@ -4,6 +4,7 @@
 // is what surrounds the matrix products right?
 #include "bench/benchmarks/implementations.hpp"
 #include "bench/peers/sgemm.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 #include "tests/catch.hpp"
@@ -24,10 +25,10 @@ TEST_CASE("cuBLAS and a softmax give attention") {
   const float scale =
       verify::has_prescribed_logits(kind) ? verify::kPrescribedScale : default_scale(d);
   INFO(to_string(shape) << ", mask " << to_string(mask) << ", seed " << kSeed);
-  const verify::Problem problem = verify::make_problem(
+  const Problem problem = verify::make_problem(
       {.shape = shape, .mask = mask, .scale = scale, .kind = kind, .seed = kSeed}, Pass::kForward);
-  const verify::Outputs outputs = verify::run_forward(cublas, cublas.steps.back(), problem);
-  CHECK(judge(truth_of(problem, Pass::kForward), outputs).text == "");
+  const Outputs outputs = run_forward(cublas, cublas.steps.back(), problem);
+  CHECK(verify::judge(verify::truth_of(problem, Pass::kForward), outputs).text == "");
 }
 
 TEST_CASE("cuBLAS's matrix product is checked before it is timed") {

@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
 #include "common/simt/counters.hpp"
 #include "common/simt/options.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
-#include "common/verify/run.hpp"
 #include "tests/catch.hpp"
 
 namespace attn::testing {
@@ -31,6 +31,7 @@ std::ostream& operator<<(std::ostream& out, const Io& io) {
 namespace {
 
 constexpr std::uint64_t kSeed = 20260101;
+constexpr Element kFloat32[] = {Element::kFloat32};
 
 std::int64_t floats(std::uint64_t bytes) {
   CHECK(bytes % sizeof(float) == 0);
@@ -40,13 +41,13 @@ std::int64_t floats(std::uint64_t bytes) {
 /// Traffic of one call of a step, summed over its launches.
 simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
                     const verify::InputSpec& spec, int offset) {
-  const verify::Problem problem = verify::make_problem(spec, pass);
-  verify::Outputs forward;
+  const Problem problem = verify::make_problem(spec, pass);
+  Outputs forward;
   if (pass == Pass::kBackward) {
     forward.o.resize(static_cast<std::size_t>(spec.shape.q_elements()));
     forward.lse.resize(static_cast<std::size_t>(spec.shape.rows()));
   }
-  const verify::Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
+  const Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
   const simt::Options before = simt::options();
   simt::options().tracer = true;
   simt::take_launches();
@@ -72,7 +73,8 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   const std::span<const int> edges = chapter.tile_edges;
   const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
   const verify::Extent extent = verify::options_from_environment().extent;
-  for (verify::Case& one : verify::case_table(chapter.support, largest, pass, extent, kSeed)) {
+  for (verify::Case& one :
+       verify::case_table(chapter.support, kFloat32, largest, pass, extent, kSeed)) {
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
     // this test's time, and each head moves the same bytes.
     one.spec.shape.B = std::min<std::int64_t>(one.spec.shape.B, 100);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 
@@ -29,7 +30,7 @@ double largest_difference(const std::vector<double>& a, const std::vector<float>
 }
 
 bool all_right() {
-  verify::Problem problem = verify::make_problem(
+  Problem problem = verify::make_problem(
       {.shape = make_shape(1, 2, 48, 48, 40), .scale = default_scale(40), .seed = 20260101},
       Pass::kBackward);
   for (float& x : problem.q) x *= 1000;
@@ -39,12 +40,11 @@ bool all_right() {
   const reference::Gradients gradients = reference::backward(inputs, truth);
 
   bool good = true;
-  const auto check_backward = [&](const std::string& before, const verify::Outputs& given) {
+  const auto check_backward = [&](const std::string& before, const Outputs& given) {
     for (const Chapter* chapter : chapters::all()) {
       for (const Step& step : chapter->steps) {
         if (step.backward == nullptr) continue;
-        const verify::Outputs outputs =
-            verify::run_backward(*chapter, step, problem, given.o, given.lse);
+        const Outputs outputs = run_backward(*chapter, step, problem, given.o, given.lse);
         const double error = largest_difference(gradients.grad_v, outputs.grad_v);
         if (error <= 1e-5) continue;
         fmt::print("{} {} after {}: dV is off by {:.1e}\n", chapter->id, step.id, before, error);
@@ -55,7 +55,7 @@ bool all_right() {
   for (const Chapter* chapter : chapters::all()) {
     for (const Step& step : chapter->steps) {
       if (step.forward == nullptr) continue;
-      const verify::Outputs given = verify::run_forward(*chapter, step, problem);
+      const Outputs given = run_forward(*chapter, step, problem);
       const double error = largest_difference(truth.o, given.o);
       const std::string name = fmt::format("{} {}", chapter->id, step.id);
       if (!(error <= 1e-6)) {

@@ -16,7 +16,8 @@
 #include <vector>
 
 #include "common/attention.hpp"
-#include "common/verify/buffers.hpp"
+#include "common/run/buffers.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/compare.hpp"
@@ -24,7 +25,6 @@
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 #include "common/verify/pattern.hpp"
-#include "common/verify/run.hpp"
 #include "tests/catch.hpp"
 
 namespace attn::verify {
@@ -32,6 +32,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr Element kFloat32[] = {Element::kFloat32};
 constexpr int kTile = 8;
 constexpr int kTileEdges[] = {kTile};
 
@@ -391,7 +392,7 @@ template <class Fails>
 std::string pattern_of(Fails fails) {
   constexpr int kEdges[] = {16};
   std::vector<Case> failing, passing;
-  for (const Case& one : case_table({}, kEdges, Pass::kForward, Extent::kCovering, 1)) {
+  for (const Case& one : case_table({}, kFloat32, kEdges, Pass::kForward, Extent::kCovering, 1)) {
     (fails(one) ? failing : passing).push_back(one);
   }
   return describe_pattern(failing, passing, kEdges);
@@ -526,7 +527,7 @@ double largest(const std::vector<double>& values) {
 /// case pass although one of them is not zero.
 std::map<std::string, int> refuse_zeros(Pass pass) {
   std::map<std::string, int> refused;
-  for (const Case& one : case_table(Support{}, kTileEdges, pass, Extent::kCovering, 7)) {
+  for (const Case& one : case_table(Support{}, kFloat32, kTileEdges, pass, Extent::kCovering, 7)) {
     const Truth truth = truth_of(make_problem(one.spec, pass), pass);
     bool all_zero = true, all_pass = true;
     for (const Expected& expected : truth.arrays) {
@@ -564,7 +565,8 @@ bool same_number(double a, double b, double rounding) {
 
 TEST_CASE("a result that ignores Q fails every case in which Q matters", "[verify]") {
   int refused = 0;
-  for (const Case& one : case_table(Support{}, kTileEdges, Pass::kForward, Extent::kCovering, 8)) {
+  for (const Case& one :
+       case_table(Support{}, kFloat32, kTileEdges, Pass::kForward, Extent::kCovering, 8)) {
     const Problem problem = make_problem(one.spec, Pass::kForward);
     Problem without = problem;
     std::fill(without.q.begin(), without.q.end(), 0.0f);

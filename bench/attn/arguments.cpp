@@ -14,7 +14,7 @@
 
 #include "common/io/output_file.hpp"
 #include "common/io/suggest.hpp"
-#include "common/verify/run.hpp"
+#include "common/run/run.hpp"
 
 namespace attn::cli {
 namespace {
@@ -214,7 +214,7 @@ void write_json(const JsonOptions& options, const std::string& text) {
 
 bool runs_on_gpu(const Chapter& chapter, const Step& step) {
 #ifdef ATTN_USE_CUDA
-  return &verify::memory_of(chapter, step) != &host_memory();
+  return &memory_of(chapter, step) != &host_memory();
 #else
   static_cast<void>(chapter);
   static_cast<void>(step);

@@ -11,8 +11,8 @@
 #include "bench/attn/commands.hpp"
 #include "bench/attn/progress.hpp"
 #include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/check.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::cli {
 namespace {
@@ -39,7 +39,7 @@ bool check_one(const Chapter& chapter, const Step& step, Pass pass) {
                                   ? fmt::format("worst error / tolerance {:.3g}", report.worst)
                                   : fmt::format("{} failed", report.failed);
   fmt::print("{}  {}  on {}: {} cases, {}\n", report.passed() ? "right" : "WRONG", name,
-             verify::memory_of(chapter, step).name(), report.cases, verdict);
+             memory_of(chapter, step).name(), report.cases, verdict);
   std::fflush(stdout);
   return report.passed();
 }

@@ -19,6 +19,7 @@
 #include "bench/attn/progress.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/table.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 
@@ -161,7 +162,7 @@ Subject subject_of(const Shape& shape, Mask mask, Pass pass) {
   Subject subject{.shape = shape, .problem = {}, .truth = {}};
   subject.problem = verify::make_problem(
       {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kCompareSeed}, pass);
-  subject.truth = truth_of(subject.problem, pass);
+  subject.truth = verify::truth_of(subject.problem, pass);
   return subject;
 }
 
@@ -175,7 +176,7 @@ void repeat_heads(Subject& subject) {
       array.insert(array.end(), array.begin(), array.begin() + static_cast<std::ptrdiff_t>(one));
     }
   };
-  verify::Problem& problem = subject.problem;
+  Problem& problem = subject.problem;
   for (auto* array : {&problem.q, &problem.k, &problem.v, &problem.grad_o, &subject.truth.o,
                       &subject.truth.lse}) {
     repeat(*array);

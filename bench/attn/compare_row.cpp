@@ -11,7 +11,7 @@
 
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/trace_report.hpp"
-#include "common/verify/run.hpp"
+#include "common/run/run.hpp"
 #if ATTN_CAN_TRACE
 #include "common/simt/bound.hpp"
 #include "common/simt/launch.hpp"
@@ -22,16 +22,16 @@ namespace attn::cli {
 namespace {
 
 /// Wall-clock seconds of `launches` runs, one after the other, and the wait for the last.
-double seconds_of(const verify::Run& run, const Row& row, Pass pass, int launches) {
+double seconds_of(const Run& run, const Row& row, Pass pass, int launches) {
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < launches; ++i) {
     if (pass == Pass::kForward) {
-      forward(*row.chapter, *row.step, run.forward_args());
+      forward(*row.chapter, *row.step, Element::kFloat32, run.forward_args());
     } else {
-      backward(*row.chapter, *row.step, run.backward_args());
+      backward(*row.chapter, *row.step, Element::kFloat32, run.backward_args());
     }
   }
-  verify::memory_of(*row.chapter, *row.step).synchronize();
+  memory_of(*row.chapter, *row.step).synchronize();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -60,8 +60,8 @@ double median_time(const std::function<double(int)>& seconds) {
 void measure(Row& row, Pass pass, const Subject& subject) {
   const bool on_gpu = runs_on_gpu(*row.chapter, *row.step);
   if (!on_host(row) && !on_gpu) return;
-  const verify::Run run(*row.chapter, *row.step, pass, subject.problem, subject.truth.o,
-                        subject.truth.lse, {});
+  const Run run(*row.chapter, *row.step, pass, subject.problem, subject.truth.o, subject.truth.lse,
+                {});
   const auto seconds = [&](int launches) { return seconds_of(run, row, pass, launches); };
   (on_gpu ? row.gpu_seconds : row.cpu_seconds) = on_gpu ? median_time(seconds) : best_time(seconds);
 }
@@ -71,8 +71,8 @@ void measure(Row& row, Pass pass, const Subject& subject) {
 constexpr std::int64_t kCountedWork = 100'000'000;
 
 /// The first head of all its arrays.
-verify::Problem first_head(const verify::Problem& problem) {
-  verify::Problem one = problem;
+Problem first_head(const Problem& problem) {
+  Problem one = problem;
   one.shape.B = one.shape.H = one.shape.Hkv = 1;
   one.q.resize(static_cast<std::size_t>(one.shape.q_elements()));
   one.k.resize(static_cast<std::size_t>(one.shape.kv_elements()));
@@ -85,14 +85,14 @@ verify::Problem first_head(const verify::Problem& problem) {
 void count(Row& row, Pass pass, const Subject& subject) {
   const Shape& whole = subject.problem.shape;
   if (on_host(row) || whole.heads() == 0 || whole.Nq * whole.Nk * whole.d > kCountedWork) return;
-  const verify::Problem head = first_head(subject.problem);
+  const Problem head = first_head(subject.problem);
   const auto first = [](std::vector<float> array, std::int64_t elements) {
     if (!array.empty()) array.resize(static_cast<std::size_t>(elements));
     return array;
   };
   const std::vector<float> o = first(subject.truth.o, head.shape.q_elements());
   const std::vector<float> lse = first(subject.truth.lse, head.shape.rows());
-  const verify::Run run(*row.chapter, *row.step, pass, head, o, lse, {});
+  const Run run(*row.chapter, *row.step, pass, head, o, lse, {});
   simt::take_launches();
   simt::options().tracer = true;
   seconds_of(run, row, pass, 1);
@@ -113,7 +113,7 @@ void count(Row&, Pass, const Subject&) {}
 
 /// The largest difference from the oracle and the largest one measured in its tolerance, over all
 /// elements; NaN if any element is not a number.
-void measure_errors(Row& row, const verify::Truth& truth, const verify::Outputs& outputs) {
+void measure_errors(Row& row, const verify::Truth& truth, const Outputs& outputs) {
   const auto raise = [](double& largest, double value) {
     if (!(value <= largest) && !std::isnan(largest)) largest = value;
   };
@@ -131,13 +131,13 @@ void measure_errors(Row& row, const verify::Truth& truth, const verify::Outputs&
 }  // namespace
 
 bool on_host(const Chapter& chapter, const Step& step) {
-  return &verify::memory_of(chapter, step) == &host_memory();
+  return &memory_of(chapter, step) == &host_memory();
 }
 
 bool on_host(const Row& row) { return on_host(*row.chapter, *row.step); }
 
 Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const Subject& subject) {
-  const verify::Problem& problem = subject.problem;
+  const Problem& problem = subject.problem;
   const verify::Truth& truth = subject.truth;
   Row row;
   row.chapter = &chapter;
@@ -145,17 +145,16 @@ Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const Subje
   row.where = runs_on_gpu(chapter, step) ? "GPU" : "CPU";
   row.shape = subject.shape;
   try {
-    row.workspace_bytes = verify::workspace_bytes(step, pass, row.shape);
-    row.where = verify::memory_of(chapter, step).name();
-    if (!runs_on_gpu(chapter, step) && static_cast<double>(verify::workspace_bytes(
-                                           step, pass, problem.shape)) > physical_memory()) {
+    row.workspace_bytes = workspace_bytes(step, pass, row.shape);
+    row.where = memory_of(chapter, step).name();
+    if (!runs_on_gpu(chapter, step) &&
+        static_cast<double>(workspace_bytes(step, pass, problem.shape)) > physical_memory()) {
       row.supported = false;
       row.problem = "workspace larger than this computer's memory";
       return row;
     }
-    const verify::Outputs outputs =
-        verify::run(chapter, step, pass, problem, truth.o, truth.lse, {});
-    const verify::Verdict verdict = judge(truth, outputs);
+    const Outputs outputs = run_step(chapter, step, pass, problem, truth.o, truth.lse, {});
+    const verify::Verdict verdict = verify::judge(truth, outputs);
     row.right = verdict.passed;
     measure_errors(row, truth, outputs);
     if (!row.right) {

@@ -20,7 +20,7 @@ inline constexpr std::uint64_t kCompareSeed = 20260101;
 /// and multiplied.
 struct Subject {
   Shape shape;
-  verify::Problem problem;
+  Problem problem;
   verify::Truth truth;
 };
 

@@ -12,7 +12,7 @@
 #include "bench/attn/commands.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/table.hpp"
-#include "common/verify/run.hpp"
+#include "common/run/run.hpp"
 
 namespace attn::cli {
 namespace {
@@ -26,7 +26,7 @@ std::string passes(const Step& step) {
 /// Where a step runs; attn-cuda lists its chapters on a computer without a GPU, too.
 std::string where(const Chapter& chapter, const Step& step) {
   try {
-    return verify::memory_of(chapter, step).name();
+    return memory_of(chapter, step).name();
   } catch (const Error&) {
     return "no CUDA device";
   }

@@ -19,8 +19,8 @@
 #include "chapters/chapters.hpp"
 #include "common/io/npy.hpp"
 #include "common/io/output_file.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/check.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::cli {
 namespace {
@@ -155,7 +155,7 @@ Choice choose_backward(const Chapter& chapter, const Step* named, bool determini
 }
 
 /// Throws what the run noticed: a kernel that wrote outside its arrays, say.
-void expect_clean(const verify::Outputs& outputs) {
+void expect_clean(const Outputs& outputs) {
   for (const std::string& damage : outputs.damage) throw Error(ErrorKind::kDeviceFailure, damage);
   for (const Detection& detection : outputs.detections) {
     if (!detection.warning) throw Error(ErrorKind::kDeviceFailure, to_string(detection));
@@ -165,7 +165,7 @@ void expect_clean(const verify::Outputs& outputs) {
 /// "forward by 05_fused_forward forward on the CPU machine".
 std::string describe(const Choice& choice, Pass pass) {
   return fmt::format("{} by {} {} on {}", to_string(pass), choice.chapter->id, choice.step->id,
-                     verify::memory_of(*choice.chapter, *choice.step).name());
+                     memory_of(*choice.chapter, *choice.step).name());
 }
 
 ExitStatus run(const RunArguments& arguments) {
@@ -185,7 +185,7 @@ ExitStatus run(const RunArguments& arguments) {
   io::NpyArray v = read("--v", arguments.v);
   io::NpyArray grad_o;
   const Heads q_heads("--q", arguments.q, q);
-  verify::Problem problem;
+  Problem problem;
   problem.shape = shape_of(q_heads, Heads("--k", arguments.k, k), Heads("--v", arguments.v, v));
   problem.mask = mask;
   problem.scale = arguments.scale.empty() ? default_scale(problem.shape.d) : scale;
@@ -199,13 +199,13 @@ ExitStatus run(const RunArguments& arguments) {
   problem.grad_o = std::move(grad_o.values);
 
   std::vector<std::string> done{describe(forward, Pass::kForward)};
-  verify::Outputs result;
+  Outputs result;
   {
     const ShowRun show(done.back());
     result = run_forward(*forward.chapter, *forward.step, problem);
   }
   expect_clean(result);
-  verify::Outputs gradients;
+  Outputs gradients;
   if (arguments.backward()) {
     done.push_back(describe(backward, Pass::kBackward));
     const ShowRun show(done.back());

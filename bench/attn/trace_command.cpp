@@ -13,9 +13,9 @@
 #include "bench/attn/progress.hpp"
 #include "bench/attn/trace_report.hpp"
 #include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
-#include "common/verify/run.hpp"
 
 #if ATTN_CAN_TRACE
 #include "common/simt/launch.hpp"
@@ -63,14 +63,15 @@ void check_size(const Shape& shape, Mask mask, Pass pass) {
 
 /// Runs the pass with tracer and detectors on.
 void run_traced(Trace& trace) {
-  const verify::Problem problem = verify::make_problem({.shape = trace.shape,
-                                                        .mask = trace.mask,
-                                                        .scale = default_scale(trace.shape.d),
-                                                        .seed = kSeed},
-                                                       trace.pass);
+  const Problem problem = verify::make_problem({.shape = trace.shape,
+                                                .mask = trace.mask,
+                                                .scale = default_scale(trace.shape.d),
+                                                .seed = kSeed},
+                                               trace.pass);
   verify::Truth truth;
-  if (trace.pass == Pass::kBackward) truth = truth_of(problem, trace.pass);  // for O and LSE
-  const verify::Run run(*trace.chapter, *trace.step, trace.pass, problem, truth.o, truth.lse, {});
+  if (trace.pass == Pass::kBackward)
+    truth = verify::truth_of(problem, trace.pass);  // for O and LSE
+  const Run run(*trace.chapter, *trace.step, trace.pass, problem, truth.o, truth.lse, {});
   simt::options().detectors = true;
   simt::options().tracer = true;
   simt::take_launches();
@@ -85,7 +86,7 @@ void run_traced(Trace& trace) {
     trace.stopped = true;
   }
   trace.launches = simt::take_launches();
-  verify::Outputs outputs = run.collect();
+  Outputs outputs = run.collect();
   trace.damage = std::move(outputs.damage);
   trace.detections.insert(trace.detections.end(), outputs.detections.begin(),
                           outputs.detections.end());
@@ -123,7 +124,7 @@ ExitStatus trace(TraceArguments arguments) {
   trace.step = &step;
   trace.times_heads = arguments.times_heads;
   trace.mask = mask_of(arguments.problem);
-  if (&verify::memory_of(chapter, step) == &host_memory()) {
+  if (&memory_of(chapter, step) == &host_memory()) {
     throw Error(ErrorKind::kUnsupported,
                 fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
                             chapter.id, step.id));

@@ -16,8 +16,8 @@
 #include "bench/benchmarks/sample.hpp"
 #include "bench/benchmarks/timer.hpp"
 #include "common/memory.hpp"
+#include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::bench {
 namespace {
@@ -48,8 +48,8 @@ std::string name_of(const Case& one) {
 
 /// The inputs of one problem, for both passes; those of the last one asked for are kept, because
 /// the cases of a problem follow each other.
-const verify::Problem& inputs(const Problem& problem) {
-  static verify::Problem kept;
+const attn::Problem& inputs(const Problem& problem) {
+  static attn::Problem kept;
   if (kept.q.empty() || kept.shape != problem.shape) {
     kept = {};  // first free, then allocate
     kept = verify::make_problem(
@@ -62,9 +62,8 @@ const verify::Problem& inputs(const Problem& problem) {
 
 /// Throws Error(kUnsupported) where a host workspace would push this computer into swapping.
 void check_memory(const Case& one) {
-  if (&verify::memory_of(*one.chapter, *one.step) != &host_memory()) return;
-  const auto bytes =
-      static_cast<double>(verify::workspace_bytes(*one.step, one.pass, one.problem.shape));
+  if (&memory_of(*one.chapter, *one.step) != &host_memory()) return;
+  const auto bytes = static_cast<double>(workspace_bytes(*one.step, one.pass, one.problem.shape));
   const double all = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
                      static_cast<double>(::sysconf(_SC_PAGE_SIZE));
   if (bytes <= all / 2) return;
@@ -93,7 +92,7 @@ void require_right(const std::string& errors, const std::string& what) {
 }
 
 /// O and LSE for a backward pass: by the chapter's own forward pass or the one it borrows, checked.
-verify::Outputs forward_for(const Case& one) {
+Outputs forward_for(const Case& one) {
   const Chapter* chapter = one.chapter;
   for (const Chapter* other : implementations()) {
     if (other->id == one.chapter->forward_of) chapter = other;
@@ -102,8 +101,8 @@ verify::Outputs forward_for(const Case& one) {
   if (step == nullptr) {
     throw Error(ErrorKind::kUnsupported, fmt::format("{} has no forward pass", chapter->id));
   }
-  const verify::Problem& problem = inputs(one.problem);
-  verify::Outputs outputs = verify::run_forward(*chapter, *step, problem);
+  const attn::Problem& problem = inputs(one.problem);
+  Outputs outputs = run_forward(*chapter, *step, problem);
   require_right(find_errors(problem, Pass::kForward, outputs, {}, {}),
                 fmt::format("{}: the forward pass of {} {}", name_of(one), chapter->id, step->id));
   return outputs;
@@ -114,7 +113,7 @@ class Prepared {
  public:
   explicit Prepared(const Case& one)
       : case_(one),
-        forward_(one.pass == Pass::kBackward ? forward_for(one) : verify::Outputs{}),
+        forward_(one.pass == Pass::kBackward ? forward_for(one) : Outputs{}),
         run_(*one.chapter, *one.step, one.pass, inputs(one.problem), forward_.o, forward_.lse, {}) {
     const Clock::time_point begin = Clock::now();
     run_.call();
@@ -131,17 +130,17 @@ class Prepared {
   double seconds() {
     return timer_.seconds([this] {
       if (case_.pass == Pass::kForward) {
-        forward(*case_.chapter, *case_.step, run_.forward_args());
+        forward(*case_.chapter, *case_.step, Element::kFloat32, run_.forward_args());
       } else {
-        backward(*case_.chapter, *case_.step, run_.backward_args());
+        backward(*case_.chapter, *case_.step, Element::kFloat32, run_.backward_args());
       }
     });
   }
 
  private:
   Case case_;
-  verify::Outputs forward_;
-  verify::Run run_;
+  Outputs forward_;
+  Run run_;
   Timer timer_;
 };
 
@@ -165,7 +164,7 @@ class Subject {
     state.counters["FLOP/s"] = benchmark::Counter(flops(case_.problem, case_.pass),
                                                   benchmark::Counter::kIsIterationInvariantRate);
     state.counters["workspace_bytes"] =
-        static_cast<double>(verify::workspace_bytes(*case_.step, case_.pass, case_.problem.shape));
+        static_cast<double>(workspace_bytes(*case_.step, case_.pass, case_.problem.shape));
   }
 
  private:
@@ -193,7 +192,7 @@ class Subject {
 void add(const Case& one, bool is_default) {
   const bool has_pass =
       one.pass == Pass::kForward ? one.step->forward != nullptr : one.step->backward != nullptr;
-  const bool on_host = &verify::memory_of(*one.chapter, *one.step) == &host_memory();
+  const bool on_host = &memory_of(*one.chapter, *one.step) == &host_memory();
   if (!has_pass || on_host == on_gpu()) return;
   const double work = flops(one.problem, one.pass);
   const bool too_long = one.pass == Pass::kBackward && work > kMostBackwardFlops;

@@ -15,8 +15,8 @@
 namespace attn::bench {
 namespace {
 
+using attn::Problem;
 using verify::Expected;
-using verify::Problem;
 
 constexpr std::int64_t kRows = 4;  // neighbouring rows of a sample
 
@@ -41,12 +41,13 @@ Problem rows_of(const Problem& problem, std::int64_t head, std::int64_t row, std
 }
 
 /// O and LSE, or dQ, of some rows: "" if they are right.
-std::string check_rows(const Problem& problem, Pass pass, const verify::Outputs& outputs,
-                       std::int64_t head, std::int64_t row) {
+std::string check_rows(const Problem& problem, Pass pass, const Outputs& outputs, std::int64_t head,
+                       std::int64_t row) {
   const auto [B, H, Hkv, Nq, Nk, d] = problem.shape;
   const std::int64_t count = std::min(kRows, Nq - row);
   std::string text;
-  for (const Expected& expected : truth_of(rows_of(problem, head, row, count), pass).arrays) {
+  for (const Expected& expected :
+       verify::truth_of(rows_of(problem, head, row, count), pass).arrays) {
     if (expected.name == "dk" || expected.name == "dv") continue;  // these need all rows
     const std::int64_t width = expected.name == "lse" ? 1 : d;
     text += verify::compare(expected, slice(verify::array_of(outputs, expected.name),
@@ -106,7 +107,7 @@ std::vector<Expected> key_gradients(const Problem& problem, std::int64_t head, s
 }
 
 /// dK and dV of one key: "" if they are right.
-std::string check_key(const Problem& problem, const verify::Outputs& outputs, std::int64_t head,
+std::string check_key(const Problem& problem, const Outputs& outputs, std::int64_t head,
                       std::int64_t j, const std::vector<float>& o, const std::vector<float>& lse) {
   const auto [B, H, Hkv, Nq, Nk, d] = problem.shape;
   std::string text;
@@ -131,10 +132,10 @@ bool is_small(const Shape& shape) {
   return shape.rows() * shape.Nk * shape.d <= std::int64_t{1} << 25;  // about a second of oracle
 }
 
-std::string find_errors(const Problem& problem, Pass pass, const verify::Outputs& outputs,
+std::string find_errors(const Problem& problem, Pass pass, const Outputs& outputs,
                         const std::vector<float>& o, const std::vector<float>& lse) {
-  if (is_small(problem.shape)) return judge(truth_of(problem, pass), outputs).text;
-  std::string text = misconduct(outputs);
+  if (is_small(problem.shape)) return verify::judge(verify::truth_of(problem, pass), outputs).text;
+  std::string text = verify::misconduct(outputs);
   for (const char* name : {"o", "lse", "dq", "dk", "dv"}) {
     text += check_written(name, verify::array_of(outputs, name));
   }

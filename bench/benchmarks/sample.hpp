@@ -16,7 +16,7 @@ namespace attn::bench {
 /// dK and dV of some keys with their formulas in float64; and nothing may be NaN, which every
 /// element is before the pass. `o` and `lse` are what a backward pass was given. Needs Hkv = H and
 /// Nq = Nk.
-std::string find_errors(const verify::Problem& problem, Pass pass, const verify::Outputs& outputs,
+std::string find_errors(const attn::Problem& problem, Pass pass, const Outputs& outputs,
                         const std::vector<float>& o, const std::vector<float>& lse);
 
 /// Whether find_errors compares every element.

@@ -12,16 +12,16 @@
 
 #include "common/attention.hpp"
 #include "common/io/workloads.hpp"
+#include "common/run/run.hpp"
 #include "common/simt/counters.hpp"
 #include "common/simt/options.hpp"
 #include "common/verify/inputs.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn {
 namespace {
 
 /// Accesses of one call, each of one thread: chapter 02's are 4 bytes wide.
-std::int64_t count_accesses(const verify::Run& run) {
+std::int64_t count_accesses(const Run& run) {
   simt::options().tracer = true;
   simt::take_launches();
   run.call();
@@ -35,9 +35,9 @@ std::int64_t count_accesses(const verify::Run& run) {
 void accesses(benchmark::State& state, bool tracer, bool detectors) {
   const Chapter& chapter = chapters::ch02_naive_gpu();
   const Shape shape = make_shape(1, 1, 256, 256, 64);
-  const verify::Problem problem = verify::make_problem(
+  const attn::Problem problem = verify::make_problem(
       {.shape = shape, .scale = default_scale(shape.d), .seed = 20260101}, Pass::kForward);
-  const verify::Run run(chapter, chapter.steps.back(), Pass::kForward, problem, {}, {}, {});
+  const Run run(chapter, chapter.steps.back(), Pass::kForward, problem, {}, {}, {});
 
   const simt::Options before = simt::options();
   simt::options() = {.workers = 1};
@@ -53,9 +53,9 @@ void accesses(benchmark::State& state, bool tracer, bool detectors) {
 void workload(benchmark::State& state) {
   const Chapter& chapter = chapters::ch02_naive_gpu();
   const Shape shape = io::find_workload("vit_b16_224").shape;
-  const verify::Problem problem = verify::make_problem(
+  const attn::Problem problem = verify::make_problem(
       {.shape = shape, .scale = default_scale(shape.d), .seed = 20260101}, Pass::kForward);
-  const verify::Run run(chapter, chapter.steps.back(), Pass::kForward, problem, {}, {}, {});
+  const Run run(chapter, chapter.steps.back(), Pass::kForward, problem, {}, {}, {});
   const simt::Options before = simt::options();
   simt::options().workers = 1;
   for (auto _ : state) run.call();

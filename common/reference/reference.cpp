@@ -229,7 +229,7 @@ Gradients backward(const Inputs& inputs, const Forward& result) {
   return grad;
 }
 
-Magnitudes magnitudes(const Inputs& inputs, const Forward& result) {
+Magnitudes magnitudes(const Inputs& inputs, const Forward& result, bool of_storage) {
   const Shape& shape = inputs.shape;
   const std::int64_t d = shape.d;
   const Extras host = inputs.extras.on_host();
@@ -241,7 +241,7 @@ Magnitudes magnitudes(const Inputs& inputs, const Forward& result) {
   Magnitudes m;
   for (auto* array : {&m.logit, &m.v, &m.grad_q, &m.ds_k}) *array = per_head(shape.B * shape.H);
   for (auto* array : {&m.grad_k, &m.grad_v, &m.ds_q}) *array = per_head(shape.B * shape.Hkv);
-  m.weighted_v = per_head(sizes.o);
+  if (of_storage) m.weighted_v = per_head(sizes.o);
   const bool gradients = !inputs.grad_o.empty();
   const double scale = std::abs(inputs.scale);
   // Sums of every element of dK, dV, the bias and the sinks, before the maximum is taken.
@@ -276,16 +276,19 @@ Magnitudes magnitudes(const Inputs& inputs, const Forward& result) {
         for (std::int64_t c = 0; c < d_v; ++c) {
           const double kept = keep * magnitude(v[c]);
           m.v[head] = std::max(m.v[head], kept);
-          m.weighted_v[size(row * d_v + c)] += p * kept;
+          if (of_storage) m.weighted_v[size(row * d_v + c)] += p * kept;
         }
         if (!gradients) continue;
         const double terms =
             p * (keep * dot_of_magnitudes(grad_o, v, d_v) + delta_magnitude + std::abs(dlse));
-        const double ds = scale * magnitude(p * (keep * dot(grad_o, v, d_v) - delta + dlse));
         for (std::int64_t c = 0; c < d; ++c) {
           row_q[size(c)] += scale * terms * magnitude(k[c]);
-          row_ds_k[size(c)] += ds * magnitude(k[c]);
           all_k[size(key * d + c)] += scale * terms * magnitude(q[c]);
+        }
+        const double ds =
+            of_storage ? scale * magnitude(p * (keep * dot(grad_o, v, d_v) - delta + dlse)) : 0.0;
+        for (std::int64_t c = 0; c < d && of_storage; ++c) {
+          row_ds_k[size(c)] += ds * magnitude(k[c]);
           all_ds_q[size(key * d + c)] += ds * magnitude(q[c]);
         }
         for (std::int64_t c = 0; c < d_v; ++c) {

@@ -80,7 +80,8 @@ Forward forward_in_float32(const Inputs& inputs);
 /// and LSE rounded.
 Gradients backward(const Inputs& inputs, const Forward& result);
 
-/// See Magnitudes. The gradients' are zero where inputs.grad_o is empty.
-Magnitudes magnitudes(const Inputs& inputs, const Forward& result);
+/// See Magnitudes. The gradients' are zero where inputs.grad_o is empty, and what 16-bit kernels
+/// round is left out unless `of_storage`.
+Magnitudes magnitudes(const Inputs& inputs, const Forward& result, bool of_storage = false);
 
 }  // namespace attn::reference

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
+#include "common/run/run.hpp"
+#include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 #include "common/verify/properties.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::verify {
 namespace {
@@ -22,33 +24,46 @@ struct Bad {
   Args args;
 };
 
+/// One of the array arguments, whatever its type.
 template <typename Args>
-struct Pointers {
-  std::vector<std::pair<const char*, const float * Args::*>> inputs;
-  std::vector<std::pair<const char*, float * Args::*>> outputs;
+struct Pointer {
+  const char* name;
+  std::function<const void*(const Args&)> get;
+  std::function<void(Args&, const void*)> set;
 };
 
-Pointers<ForwardArgs> pointers_of(const ForwardArgs&) {
-  return {{{"q", &ForwardArgs::q}, {"k", &ForwardArgs::k}, {"v", &ForwardArgs::v}},
-          {{"o", &ForwardArgs::o}, {"lse", &ForwardArgs::lse}}};
+template <typename Args, typename T>
+Pointer<Args> pointer(const char* name, T* Args::*member) {
+  return {name, [member](const Args& args) -> const void* { return args.*member; },
+          [member](Args& args, const void* value) {
+            args.*member = static_cast<T*>(const_cast<void*>(value));
+          }};
 }
 
-Pointers<BackwardArgs> pointers_of(const BackwardArgs&) {
-  return {{{"q", &BackwardArgs::q},
-           {"k", &BackwardArgs::k},
-           {"v", &BackwardArgs::v},
-           {"o", &BackwardArgs::o},
-           {"lse", &BackwardArgs::lse},
-           {"grad_o", &BackwardArgs::grad_o}},
-          {{"grad_q", &BackwardArgs::grad_q},
-           {"grad_k", &BackwardArgs::grad_k},
-           {"grad_v", &BackwardArgs::grad_v}}};
+template <typename Args>
+struct Pointers {
+  std::vector<Pointer<Args>> inputs, outputs;
+};
+
+using Forward = ForwardArgsOf<void>;
+using Backward = BackwardArgsOf<void>;
+
+Pointers<Forward> pointers_of(const Forward&) {
+  return {{pointer("q", &Forward::q), pointer("k", &Forward::k), pointer("v", &Forward::v)},
+          {pointer("o", &Forward::o), pointer("lse", &Forward::lse)}};
 }
 
-/// The same address one byte further: no float32 may lie there.
-template <typename T>
-T* misaligned(T* pointer) {
-  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(pointer) + 1);
+Pointers<Backward> pointers_of(const Backward&) {
+  return {{pointer("q", &Backward::q), pointer("k", &Backward::k), pointer("v", &Backward::v),
+           pointer("o", &Backward::o), pointer("lse", &Backward::lse),
+           pointer("grad_o", &Backward::grad_o)},
+          {pointer("grad_q", &Backward::grad_q), pointer("grad_k", &Backward::grad_k),
+           pointer("grad_v", &Backward::grad_v)}};
+}
+
+/// The same address one byte further: no element may lie there.
+const void* misaligned(const void* pointer) {
+  return static_cast<const unsigned char*>(pointer) + 1;
 }
 
 template <typename Args>
@@ -92,9 +107,22 @@ void add_bad_numbers(BadList<Args>& list, const Support& support) {
   list.add_size("Hkv", &Shape::Hkv, 0);
   list.add_size("Hkv", &Shape::Hkv, 3);  // the good problem has four heads
   list.add_size("Hkv", &Shape::Hkv, 8);
-  if (!support.features.has(Feature::kGroupedHeads)) list.add_size("Hkv", &Shape::Hkv, 2, ErrorKind::kUnsupported);
+  if (!support.features.has(Feature::kGroupedHeads))
+    list.add_size("Hkv", &Shape::Hkv, 2, ErrorKind::kUnsupported);
   list.add_size("q", &Shape::Nq, std::int64_t{1} << 61);  // its product with the rest overflows
   list.add("mask.after = -1", "mask", [](Args& a) { a.mask.after = -1; });
+  list.add("softcap = -1", "softcap", [](Args& a) { a.extras.softcap = -1; });
+  list.add("dropout = 1", "dropout", [](Args& a) { a.extras.dropout = 1; });
+  list.add("d_v = -1", "d_v", [](Args& a) { a.extras.d_v = -1; });
+  list.add("sink_keys = -1", "sink_keys", [](Args& a) { a.extras.sink_keys = -1; });
+  const auto add_extra = [&](Feature feature, const char* name, auto change) {
+    if (!support.features.has(feature)) list.add(name, name, change, ErrorKind::kUnsupported);
+  };
+  add_extra(Feature::kWindows, "mask", [](Args& a) { a.mask.before = 2; });
+  add_extra(Feature::kSoftcap, "softcap", [](Args& a) { a.extras.softcap = 2; });
+  add_extra(Feature::kDropout, "dropout", [](Args& a) { a.extras.dropout = 0.5f; });
+  add_extra(Feature::kSinkKeys, "sink_keys", [](Args& a) { a.extras.sink_keys = 1; });
+  add_extra(Feature::kValueWidth, "d_v", [](Args& a) { a.extras.d_v = a.shape.d + 1; });
   for (const float scale :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
         -std::numeric_limits<float>::infinity()}) {
@@ -105,35 +133,33 @@ void add_bad_numbers(BadList<Args>& list, const Support& support) {
 template <typename Args>
 void add_bad_pointers(BadList<Args>& list, const Args& good, std::size_t workspace) {
   const Pointers<Args> pointers = pointers_of(good);
-  const auto add_both = [&](const auto& named) {
-    for (const auto& [name, member] : named) {
-      list.add(fmt::format("{} = null", name), name, [m = member](Args& a) { a.*m = nullptr; });
-      list.add(fmt::format("{} not aligned", name), name,
-               [m = member](Args& a) { a.*m = misaligned(a.*m); });
-    }
-  };
-  add_both(pointers.inputs);
-  add_both(pointers.outputs);
-  for (const auto& [output, member] : pointers.outputs) {
-    for (const auto& [input, source] : pointers.inputs) {
-      list.add(fmt::format("{} = {}", output, input), output,
-               [m = member, s = source](Args& a) { a.*m = const_cast<float*>(a.*s); });
+  for (const auto& named : {pointers.inputs, pointers.outputs}) {
+    for (const Pointer<Args>& p : named) {
+      list.add(fmt::format("{} = null", p.name), p.name, [&](Args& a) { p.set(a, nullptr); });
+      list.add(fmt::format("{} not aligned", p.name), p.name,
+               [&](Args& a) { p.set(a, misaligned(p.get(a))); });
     }
   }
-  const auto first = pointers.outputs[0].second;
-  const auto [second_name, second] = pointers.outputs[1];
-  list.add(fmt::format("{} = {}", second_name, pointers.outputs[0].first),
-           pointers.outputs[0].first, [&, s = second](Args& a) { a.*s = a.*first; });
+  for (const Pointer<Args>& output : pointers.outputs) {
+    for (const Pointer<Args>& input : pointers.inputs) {
+      list.add(fmt::format("{} = {}", output.name, input.name), output.name,
+               [&](Args& a) { output.set(a, input.get(a)); });
+    }
+  }
+  const Pointer<Args>& first = pointers.outputs[0];
+  const Pointer<Args>& second = pointers.outputs[1];
+  list.add(fmt::format("{} = {}", second.name, first.name), first.name,
+           [&](Args& a) { second.set(a, first.get(a)); });
   if (workspace > 0) {
     list.add("workspace = null", "workspace", [](Args& a) { a.workspace = nullptr; });
-    list.add("workspace = q", "workspace", [](Args& a) { a.workspace = const_cast<float*>(a.q); });
+    list.add("workspace = q", "workspace", [](Args& a) { a.workspace = const_cast<void*>(a.q); });
     list.add("workspace_bytes too small", "workspace_bytes",
              [&](Args& a) { a.workspace_bytes = workspace - 1; });
   }
 }
 
-void call(const Subject& s, const ForwardArgs& args) { forward(s.chapter, s.step, args); }
-void call(const Subject& s, const BackwardArgs& args) { backward(s.chapter, s.step, args); }
+void call(const Subject& s, const Forward& args) { forward(s.chapter, s.step, s.element, args); }
+void call(const Subject& s, const Backward& args) { backward(s.chapter, s.step, s.element, args); }
 
 template <typename Args>
 std::string check_list(const Subject& subject, const Run& run, const Args& good,
@@ -165,11 +191,13 @@ std::string check_list(const Subject& subject, const Run& run, const Args& good,
 }  // namespace
 
 std::string check_bad_arguments(const Subject& subject) {
-  const Shape shape = make_shape(1, 4, 9, 12, 8);
+  const Support& support = subject.chapter.support;
+  const Shape shape = make_shape(1, 4, 9, 12, supported_d(support, subject.element, 8));
   const Problem problem = make_problem({.shape = shape,
                                         .mask = Mask::kCausal,
                                         .scale = default_scale(shape.d),
-                                        .seed = subject.seed},
+                                        .seed = subject.seed,
+                                        .element = subject.element},
                                        subject.pass);
   const Truth truth = truth_of(problem, subject.pass);
   const Run run(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, {});

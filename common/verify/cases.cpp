@@ -11,6 +11,13 @@ namespace attn::verify {
 namespace {
 
 constexpr Mask kMasks[] = {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft};
+/// With bounds that end inside tiles, at their edges, and beyond both ends.
+constexpr Mask kWindows[] = {{.before = 3, .after = 0},
+                             {.before = 0, .after = 0, .top_left = true},
+                             {.before = 16, .after = 5},
+                             {.before = 31, .after = kUnbounded},
+                             {.before = 7, .after = 40, .top_left = true},
+                             {.before = kUnbounded, .after = 2}};
 constexpr std::int64_t kHeadDimensions[] = {16, 1, 64, 8, 40, 32, 80, 128};
 constexpr std::pair<std::int64_t, std::int64_t> kBatchAndHeads[] = {{1, 1}, {1, 3}, {1, 1},
                                                                     {3, 1}, {1, 1}, {3, 3}};
@@ -51,8 +58,16 @@ std::vector<int> edges_or_default(std::span<const int> tile_edges) {
 /// Cycles through inputs, scales, offsets and repeats with periods that share no factor.
 class Builder {
  public:
-  Builder(const Support& support, std::span<const int> tile_edges, Pass pass, std::uint64_t seed)
-      : support_(support), edges_(edges_or_default(tile_edges)), seed_(seed) {
+  Builder(const Support& support, std::span<const Element> elements,
+          std::span<const int> tile_edges, Pass pass, std::uint64_t seed)
+      : support_(support),
+        elements_(elements.begin(), elements.end()),
+        edges_(edges_or_default(tile_edges)),
+        seed_(seed),
+        masks_(std::begin(kMasks), std::end(kMasks)) {
+    if (support.features.has(Feature::kWindows)) {
+      masks_.insert(masks_.end(), std::begin(kWindows), std::end(kWindows));
+    }
     for (const InputKind kind : kAllInputKinds) {
       if (kind == InputKind::kHuge) continue;  // has cases of its own, at the table's end
       if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
@@ -60,11 +75,20 @@ class Builder {
   }
 
   const std::vector<int>& edges() const { return edges_; }
+  const Support& support() const { return support_; }
+  /// Those that the chapter takes.
+  std::span<const Mask> masks() const { return masks_; }
+  /// All of them, or in a thin table the one whose turn it is.
+  std::span<const Mask> masks(std::size_t turn, bool thin) const {
+    return thin ? masks().subspan(turn % masks_.size(), 1) : masks();
+  }
   const std::vector<InputKind>& kinds() const { return kinds_; }
   InputKind next_kind() { return kinds_[kind_++ % kinds_.size()]; }
 
   /// `scale_turn`: 0 default, 1 negative, 2 zero; ignored where the inputs prescribe their scale.
-  void add(const Shape& shape, Mask mask, InputKind kind, std::size_t scale_turn) {
+  void add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
+           const Features& features = {}) {
+    shape.d = supported_d(support_, elements_.front(), shape.d);
     const std::uint64_t number = cases_.size();
     const float standard = default_scale(shape.d);
     float scale = scale_turn == 0 ? standard : scale_turn == 1 ? -standard : 0.0f;
@@ -74,24 +98,18 @@ class Builder {
                                .scale = scale,
                                .kind = kind,
                                .tile_edge = edges_[number % edges_.size()],
-                               .seed = seed_ + number},
-                      .offset = number % 5 == 4 ? 1 : 0,
+                               .seed = seed_ + number,
+                               .element = elements_[number / 3 % elements_.size()],
+                               .features = features},
+                      .offset = number % 5 == 4 ? offset() : 0,
                       .repeat = number % 8 == 3,
                       .watched = shape.heads() < kManyHeads});
   }
 
   /// Default scale mostly, negative often, zero now and then.
-  void add(const Shape& shape, Mask mask, InputKind kind) {
+  void add(const Shape& shape, const Mask& mask, InputKind kind) {
     static constexpr std::size_t kTurns[] = {0, 0, 1, 0, 1, 0, 2};
     add(shape, mask, kind, kTurns[scale_++ % std::size(kTurns)]);
-  }
-
-  /// Grouped heads where the chapter takes them: pairs of query heads share keys.
-  void add_grouped() {
-    if (!support_.features.has(Feature::kGroupedHeads)) return;
-    for (const Mask mask : kMasks) {
-      add({.B = 2, .H = 4, .Hkv = 2, .Nq = 19, .Nk = 35, .d = 16}, mask, InputKind::kNormal);
-    }
   }
 
   /// The plainest inputs first, and among them the smallest problem.
@@ -105,20 +123,21 @@ class Builder {
   }
 
  private:
+  /// The least misalignment that the chapter must bear, in elements.
+  int offset() const {
+    const std::size_t each = bytes_of(elements_.front());
+    return static_cast<int>(std::max<std::size_t>(support_.alignment / each, 1));
+  }
   Support support_;
+  std::vector<Element> elements_;
   std::vector<int> edges_;
   std::uint64_t seed_;
+  std::vector<Mask> masks_;
   std::vector<InputKind> kinds_;
   std::vector<Case> cases_;
   std::size_t kind_ = 0;
   std::size_t scale_ = 0;
 };
-
-/// All masks, or in a thin table the one whose turn it is.
-std::span<const Mask> masks_of(std::size_t turn, bool thin) {
-  const std::span<const Mask> all(kMasks);
-  return thin ? all.subspan(turn % all.size(), 1) : all;
-}
 
 /// Every (Nq, Nk) once per mask, or once with the masks taken in turn; d, B and H cycle, as large
 /// as kWork allows.
@@ -126,7 +145,7 @@ void add_covering_array(Builder& builder, const std::vector<std::int64_t>& sizes
                         const std::vector<std::int64_t>& dims, bool thin) {
   std::size_t turn = 0, pair = 0;
   const auto add = [&](std::int64_t Nq, std::int64_t Nk) {
-    for (const Mask mask : masks_of(pair++, thin)) {
+    for (const Mask& mask : builder.masks(pair++, thin)) {
       const auto [B, H] = kBatchAndHeads[turn % std::size(kBatchAndHeads)];
       Shape shape = make_shape(B, H, Nq, Nk, dims[turn % dims.size()]);
       if (work(shape) > kWork) shape = make_shape(1, 1, Nq, Nk, shape.d);
@@ -148,7 +167,7 @@ void add_covering_array(Builder& builder, const std::vector<std::int64_t>& sizes
 void add_large_d(Builder& builder, const std::vector<std::int64_t>& dims) {
   for (const std::int64_t d : dims) {
     if (d <= 64) continue;
-    for (const Mask mask : kMasks) {
+    for (const Mask& mask : builder.masks()) {
       builder.add(make_shape(1, 1, 21, 38, d), mask, InputKind::kNormal, 0);
     }
   }
@@ -156,7 +175,7 @@ void add_large_d(Builder& builder, const std::vector<std::int64_t>& dims) {
 
 /// Rows of many tiles, of which the covering array has few.
 void add_long_rows(Builder& builder) {
-  for (const Mask mask : kMasks) {
+  for (const Mask& mask : builder.masks()) {
     builder.add(make_shape(1, 1, 5, 1100, 8), mask, InputKind::kNormal, 0);
   }
 }
@@ -164,7 +183,7 @@ void add_long_rows(Builder& builder) {
 void add_full_product(Builder& builder, const std::vector<std::int64_t>& sizes,
                       const std::vector<std::int64_t>& dims) {
   const auto add = [&](std::int64_t Nq, std::int64_t Nk) {
-    for (const Mask mask : kMasks) {
+    for (const Mask& mask : builder.masks()) {
       for (const std::int64_t d : dims) {
         for (const std::int64_t B : {1, 3}) {
           for (const std::int64_t H : {1, 3}) {
@@ -184,7 +203,7 @@ void add_full_product(Builder& builder, const std::vector<std::int64_t>& sizes,
 
 /// Small enough to follow by hand: what a wrong kernel fails first.
 void add_starters(Builder& builder) {
-  for (const Mask mask : kMasks) {
+  for (const Mask& mask : builder.masks()) {
     builder.add(make_shape(1, 1, 2, 3, 4), mask, InputKind::kNormal, 0);
   }
 }
@@ -198,9 +217,44 @@ void add_distributions(Builder& builder, std::span<const InputKind> kinds, bool 
   std::size_t turn = 0;
   for (const InputKind kind : kinds) {
     for (const Shape& shape : shapes) {
-      for (const Mask mask : masks_of(turn++, thin)) builder.add(shape, mask, kind, 0);
+      for (const Mask& mask : builder.masks(turn++, thin)) builder.add(shape, mask, kind, 0);
     }
     ++turn;  // so that a shape does not always meet the same mask
+  }
+}
+
+/// Each extra that the chapter takes by itself, and all of them at once, with every mask, NaN and
+/// Inf in the keys that are hidden, and with grouped heads where it takes them: six heads on two,
+/// which h % Hkv and h / group tell apart.
+void add_features(Builder& builder) {
+  const Features& taken = builder.support().features;
+  std::vector<Features> sets;
+  for (int number = 0; number < kFeatures; ++number) {
+    const auto feature = static_cast<Feature>(number);
+    const bool in_shape_or_mask = feature == Feature::kGroupedHeads || feature == Feature::kWindows;
+    if (taken.has(feature) && !in_shape_or_mask) sets.push_back({feature});
+  }
+  const bool grouped = taken.has(Feature::kGroupedHeads);
+  if (sets.size() > 1) {
+    // Packed sequences exclude arrays over all pairs, and another layout.
+    Features pairs = taken, packed = taken;
+    pairs.remove(Feature::kPacked);
+    for (const Feature feature :
+         {Feature::kStrides, Feature::kRanges, Feature::kMaskArray, Feature::kBias}) {
+      packed.remove(feature);
+    }
+    sets.push_back(pairs);
+    if (taken.has(Feature::kPacked)) sets.push_back(packed);
+  }
+  if (sets.empty() && grouped) sets.push_back({});
+  for (const Features& set : sets) {
+    for (const Mask& mask : builder.masks()) {
+      for (const InputKind kind : {InputKind::kNormal, InputKind::kHiddenPoison}) {
+        Shape shape = make_shape(3, grouped ? 6 : 2, 19, 35, 16);
+        if (grouped) shape.Hkv = 2;
+        builder.add(shape, mask, kind, 0, set);
+      }
+    }
   }
 }
 
@@ -213,22 +267,39 @@ void add_extremes(Builder& builder) {
 
 }  // namespace
 
-std::string to_string(const Case& one) {
-  const InputSpec& spec = one.spec;
-  return fmt::format("{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape),
-                     to_string(spec.mask), spec.scale, to_string(spec.kind), spec.seed,
-                     one.offset == 0 ? "" : ", unaligned");
+std::int64_t supported_d(const Support& support, Element element, std::int64_t d) {
+  for (const std::int64_t other : support.only_d) {  // rising
+    if (other >= d) return other;
+  }
+  if (!support.only_d.empty()) return support.only_d.back();
+  const std::size_t elements = support.alignment / bytes_of(element);
+  const auto multiple = static_cast<std::int64_t>(std::max<std::size_t>(elements, 1));
+  return (d + multiple - 1) / multiple * multiple;
 }
 
-std::vector<Case> case_table(const Support& support, std::span<const int> tile_edges, Pass pass,
-                             Extent extent, std::uint64_t seed) {
-  Builder builder(support, tile_edges, pass, seed);
+std::string to_string(const Case& one) {
+  const InputSpec& spec = one.spec;
+  std::string text = fmt::format(
+      "{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape), to_string(spec.mask),
+      spec.scale, to_string(spec.kind), spec.seed, one.offset == 0 ? "" : ", unaligned");
+  if (spec.element != Element::kFloat32) text += fmt::format(", {}", to_string(spec.element));
+  for (int number = 0; number < kFeatures; ++number) {
+    const auto feature = static_cast<Feature>(number);
+    if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
+  }
+  return text;
+}
+
+std::vector<Case> case_table(const Support& support, std::span<const Element> elements,
+                             std::span<const int> tile_edges, Pass pass, Extent extent,
+                             std::uint64_t seed) {
+  Builder builder(support, elements, tile_edges, pass, seed);
   const std::vector<std::int64_t> sizes = sizes_around(builder.edges());
   const std::vector<std::int64_t> dims = head_dimensions(support);
   add_starters(builder);
   const bool thin = extent == Extent::kThin;
   add_distributions(builder, builder.kinds(), thin);
-  builder.add_grouped();
+  add_features(builder);
   add_extremes(builder);
   if (extent == Extent::kFull) {
     add_full_product(builder, sizes, dims);

@@ -16,8 +16,8 @@ namespace attn::verify {
 
 struct Case {
   InputSpec spec;
-  /// Floats between a 256-byte boundary and the start of every array: 0, or 1 for the alignment
-  /// that the contract promises and no more.
+  /// Elements between a 256-byte boundary and the start of every array: 0, or as many as the
+  /// alignment takes that contract and chapter promise, and no more.
   int offset = 0;
   /// Run it twice, with different rubbish in the workspace, and compare bit by bit.
   bool repeat = false;
@@ -29,14 +29,18 @@ struct Case {
 /// "B=1 H=1 Nq=17 Nk=33 d=40, causal, scale=-0.158, normal inputs, seed=..., unaligned"
 std::string to_string(const Case& one);
 
-/// The table for a chapter whose tiles end at multiples of `tile_edges` (none: 16 is used), plain
+/// d, or the next larger one that a chapter takes, with rows of this element.
+std::int64_t supported_d(const Support& support, Element element, std::int64_t d);
+
+/// The table for a step that takes these elements (in turn), of a chapter whose tiles end at multiples of `tile_edges` (none: 16 is used), plain
 /// inputs and small problems first, so that the first failure is the easiest to look into. Nq, Nk
 /// from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5} for every edge T, and awkward pairs; d from {1, 8,
 /// 16, 32, 40, 64, 80, 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every
 /// input distribution.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large.
-std::vector<Case> case_table(const Support& support, std::span<const int> tile_edges, Pass pass,
-                             Extent extent, std::uint64_t seed);
+std::vector<Case> case_table(const Support& support, std::span<const Element> elements,
+                             std::span<const int> tile_edges, Pass pass, Extent extent,
+                             std::uint64_t seed);
 
 }  // namespace attn::verify

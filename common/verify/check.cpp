@@ -11,11 +11,11 @@
 #include <span>
 #include <utility>
 
+#include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/oracle.hpp"
 #include "common/verify/pattern.hpp"
 #include "common/verify/properties.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::verify {
 namespace {
@@ -64,14 +64,14 @@ std::vector<std::size_t> visiting_order(std::size_t n, bool scattered) {
 
 class Checker {
  public:
-  Checker(const Subject& subject, const CheckOptions& options)
-      : subject_(subject), options_(options) {}
+  Checker(const Subject& subject, std::vector<Element> elements, const CheckOptions& options)
+      : subject_(subject), elements_(std::move(elements)), options_(options) {}
 
   CheckReport run() {
     const Watch watch(memory(), options_.detectors);
     const Chapter& chapter = subject_.chapter;
-    const std::vector<Case> cases = case_table(chapter.support, chapter.tile_edges, subject_.pass,
-                                               options_.extent, options_.seed);
+    const std::vector<Case> cases = case_table(chapter.support, elements_, chapter.tile_edges,
+                                               subject_.pass, options_.extent, options_.seed);
     const std::vector<Property> properties = all_properties();
     total_ = static_cast<int>(cases.size() + properties.size());
     std::vector<std::size_t> order = visiting_order(cases.size(), options_.scattered);
@@ -171,8 +171,8 @@ class Checker {
     const Problem problem = make_problem(one.spec, subject_.pass);
     const Truth truth = truth_of(problem, subject_.pass);
     const auto call = [&](unsigned char dirt) {
-      return verify::run(subject_.chapter, subject_.step, subject_.pass, problem, truth.o,
-                         truth.lse, {.offset = one.offset, .dirt = dirt});
+      return run_step(subject_.chapter, subject_.step, subject_.pass, problem, truth.o, truth.lse,
+                      {.offset = one.offset, .dirt = dirt});
     };
     const Outputs outputs = call(0xFF);  // NaNs
     for (const Detection& detection : outputs.detections) {
@@ -195,6 +195,7 @@ class Checker {
   }
 
   Subject subject_;
+  std::vector<Element> elements_;
   CheckOptions options_;
   CheckReport report_;
   int total_ = 0;
@@ -234,13 +235,32 @@ std::string describe(const CheckReport& report) {
   return text;
 }
 
+std::vector<Element> elements_of(const Step& step, Pass pass) {
+  std::vector<Element> elements;
+  for (const Element element : kAllElements) {
+    const bool taken =
+        pass == Pass::kForward ? step.forward.takes(element) : step.backward.takes(element);
+    if (taken) elements.push_back(element);
+  }
+  return elements;
+}
+
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
                   const CheckOptions& options) {
-  if (pass == Pass::kForward ? step.forward == nullptr : step.backward == nullptr) {
+  std::vector<Element> elements = elements_of(step, pass);
+  if (elements.empty()) {
     throw Error(ErrorKind::kUnsupported,
                 fmt::format("pass = {}: {} {} has none", to_string(pass), chapter.id, step.id));
   }
-  return Checker({chapter, step, pass, options.seed}, options).run();
+  if (options.element) {
+    if (std::find(elements.begin(), elements.end(), *options.element) == elements.end()) {
+      throw Error(ErrorKind::kUnsupported,
+                  fmt::format("element = {}: {} {} does not take it", to_string(*options.element),
+                              chapter.id, step.id));
+    }
+    elements = {*options.element};
+  }
+  return Checker({chapter, step, pass, options.seed, elements.front()}, elements, options).run();
 }
 
 }  // namespace attn::verify

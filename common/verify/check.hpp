@@ -6,39 +6,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/attention.hpp"
+#include "common/run/problem.hpp"
 #include "common/verify/goals.hpp"
 
 namespace attn::verify {
-
-/// One attention problem with its inputs in host memory.
-struct Problem {
-  Shape shape;
-  Mask mask = Mask::kFull;
-  float scale = 0.0f;
-  std::vector<float> q, k, v;  // [B,H,Nq,d], [B,Hkv,Nk,d], [B,Hkv,Nk,d]
-  std::vector<float> grad_o;   // [B,H,Nq,d]; empty for a forward pass
-  bool exact_logits = false;   // scale * (q . k) is exact in float32, in any order of summation
-};
-
-/// What a step computed, copied back to host memory; the arrays of the pass that did not run are
-/// empty.
-struct Outputs {
-  std::vector<float> o, lse;
-  std::vector<float> grad_q, grad_k, grad_v;
-  std::vector<std::string> damage;    // guard bands that were overwritten, inputs that changed, ...
-  std::vector<Detection> detections;  // what the detectors saw
-};
-
-/// Runs a step once in the memory it computes in: outputs poisoned, buffers between guard bands,
-/// workspace dirty. Throws Error as attn::forward and attn::backward do. A backward pass takes O
-/// and LSE from `o` and `lse` (host).
-Outputs run_forward(const Chapter& chapter, const Step& step, const Problem& problem);
-Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& problem,
-                     const std::vector<float>& o, const std::vector<float>& lse);
 
 /// How much of the case table to run. All three hold every size, mask, scale and input
 /// distribution.
@@ -57,6 +33,7 @@ struct CheckOptions {
   int survey = 60;
   bool scattered = false;  // cases from all over the table first, not the plainest
   std::uint64_t seed = 20260101;
+  std::optional<Element> element = {};  // none: all that the step takes, in turn
   std::function<void(int done, int total)> progress;
 };
 
@@ -89,10 +66,13 @@ struct CheckReport {
 /// failure, what the failures have in common, which goals are not met. Empty if there is nothing.
 std::string describe(const CheckReport& report);
 
+/// The elements that a step's pass takes.
+std::vector<Element> elements_of(const Step& step, Pass pass);
+
 /// The whole battery on one step and one pass: case table, input distributions, bad arguments,
 /// properties, reproducibility. Whatever a run throws is a failure of its case. A twin
 /// (`&step == chapter.twin`) computes in host memory. Throws Error(kUnsupported) if the step does
-/// not have this pass.
+/// not have this pass, or not for options.element.
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
                   const CheckOptions& options = {});
 

@@ -17,7 +17,10 @@ bool matches(double expected, float got, double tolerance) {
 
 std::string element_text(const Expected& array, std::size_t element) {
   const bool of_keys = array.name == "dk" || array.name == "dv";
-  const char* const names[] = {"b", "h", of_keys ? "j" : "i", "c"};
+  const bool of_pairs = array.name == "dbias";
+  const bool of_heads = array.sizes.size() == 1;
+  const char* const names[] = {of_heads ? "h" : "b", "h", of_keys ? "j" : "i",
+                               of_pairs ? "j" : "c"};
   std::string text;
   auto rest = static_cast<std::int64_t>(element);
   for (std::size_t n = std::min(array.sizes.size(), std::size(names)); n-- > 0;) {

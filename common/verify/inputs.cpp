@@ -8,6 +8,9 @@
 #include <numbers>
 #include <random>
 
+#include "common/reference/extra_values.hpp"
+#include "common/run/run.hpp"
+
 namespace attn::verify {
 namespace {
 
@@ -42,8 +45,9 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-/// The logit of key j, the same for every row.
+/// The logit of key j, the same for every row. float16 ends at 65,504, so its are smaller.
 float prescribed_logit(const InputSpec& spec, std::int64_t j, Random& random) {
+  const bool narrow = spec.element == Element::kFloat16;
   const auto small = static_cast<float>(random.integer(-4, 4)) * 0.5f;
   const std::int64_t Nk = spec.shape.Nk;
   std::int64_t peak = 0;
@@ -53,12 +57,13 @@ float prescribed_logit(const InputSpec& spec, std::int64_t j, Random& random) {
     case InputKind::kFalling:
       return static_cast<float>(j) * -0.25f;
     case InputKind::kVeryNegative:
-      return -100016.0f + 4.0f * small;  // even, so that sums of its 128ths are exact in 24 bits
+      return (narrow ? -3136.0f : -100016.0f) +
+             4.0f * small;  // even, so that sums of its 128ths are exact in 24 bits
     case InputKind::kSaw:
-      return (j % 2 == 0 ? 1e4f : -1e4f) + small;
+      return (j % 2 == 0 ? 1.0f : -1.0f) * (narrow ? 624.0f : 1e4f) + small;
     case InputKind::kHuge:
-      if (spec.seed % 2 == 0) return 0x1p23f + 4.0f + 2.0f * small;
-      return j % 2 == 0 ? 0x1p100f : -0x1p100f;
+      if (spec.seed % 2 == 0) return (narrow ? 0x1p11f : 0x1p23f) + 4.0f + 2.0f * small;
+      return (j % 2 == 0 ? 1.0f : -1.0f) * (narrow ? 0x1p13f : 0x1p100f);
     case InputKind::kPeakLast:
       peak = Nk - 1;
       break;
@@ -110,17 +115,42 @@ void repeat_first_row(std::vector<float>& array, std::int64_t d) {
   for (std::size_t e = size(d); e < array.size(); ++e) array[e] = array[e - size(d)];
 }
 
-/// Puts NaN and Inf into the keys that the last query, and so every query, does not see.
-void poison_hidden_keys(Problem& problem) {
-  const auto [B, H, Hkv, Nq, Nk, d] = problem.shape;
-  const std::int64_t seen = Nq == 0 ? 0 : visible_keys(Nq - 1, diagonal(problem.mask, Nq, Nk), Nk);
-  for (std::int64_t head = 0; head < B * Hkv; ++head) {
-    for (std::int64_t e = (head * Nk + seen) * d; e < (head + 1) * Nk * d; ++e) {
-      const std::int64_t turn = e % 3;
-      problem.k[size(e)] = turn == 0 ? kNan : turn == 1 ? kInf : -kInf;
-      problem.v[size(e)] = turn == 0 ? kInf : turn == 1 ? -kInf : kNan;
+/// Calls f(head rows) for every head of every batch.
+template <typename F>
+void for_each_head(const Problem& problem, F f) {
+  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
+    for (std::int64_t h = 0; h < problem.shape.H; ++h) {
+      f(reference::rows_of_head(problem.shape, problem.extras, b, h));
     }
   }
+}
+
+/// Which rows of K and V some query sees.
+std::vector<bool> seen_keys(const Problem& problem) {
+  std::vector<bool> seen(problem.k.size() / size(problem.shape.d), false);
+  const reference::ExtraValues<double> extras = problem.extras.as<double>();
+  const reference::Visibility visibility(problem.mask, extras);
+  std::vector<std::int64_t> keys;
+  for_each_head(problem, [&](const reference::HeadRows& at) {
+    for (std::int64_t i = 0; i < at.Nq; ++i) {
+      visibility.keys_of(at, i, keys);
+      for (const std::int64_t j : keys) seen[size(at.k_row + j)] = true;
+    }
+  });
+  return seen;
+}
+
+/// Puts NaN and Inf into the keys that no query sees.
+void poison_hidden_keys(Problem& problem) {
+  const std::vector<bool> seen = seen_keys(problem);
+  const auto poison = [&seen](std::vector<float>& array, const float(&values)[3]) {
+    const std::size_t width = seen.empty() ? 0 : array.size() / seen.size();
+    for (std::size_t e = 0; e < array.size(); ++e) {
+      if (!seen[e / width]) array[e] = values[e % 3];
+    }
+  };
+  poison(problem.k, {kNan, kInf, -kInf});
+  poison(problem.v, {kInf, -kInf, kNan});
 }
 
 /// Puts `value` into one element of row `row` of every head.
@@ -139,6 +169,97 @@ void poison_middle_row(std::vector<float>& array, std::int64_t heads, std::int64
 bool is_power_of_two_or_zero(float scale) {
   int exponent = 0;
   return scale == 0.0f || std::abs(std::frexp(scale, &exponent)) == 0.5f;
+}
+
+/// Sizes of an array to be broadcast: one of the forms that people use.
+PairShape some_broadcast(const Shape& shape, std::uint64_t seed) {
+  const auto& [B, H, Hkv, Nq, Nk, d] = shape;
+  const PairShape forms[] = {
+      {B, H, Nq, Nk}, {1, H, Nq, Nk}, {B, 1, 1, Nk}, {1, 1, Nq, Nk}, {B, 1, Nq, 1}};
+  return forms[seed % std::size(forms)];
+}
+
+/// Lengths from 0 to N, one of them N, one behind the other.
+std::vector<std::int64_t> some_offsets(std::int64_t B, std::int64_t N, Random& random) {
+  std::vector<std::int64_t> offsets{0};
+  const std::int64_t longest = random.integer(0, std::max<std::int64_t>(B - 1, 0));
+  for (std::int64_t b = 0; b < B; ++b) {
+    const std::int64_t length = b == longest ? N : b % 3 == 2 ? 0 : random.integer(0, N);
+    offsets.push_back(offsets.back() + length);
+  }
+  return offsets;
+}
+
+/// The first extras: those that decide how many elements the arrays have.
+void add_sizes(const InputSpec& spec, Random& random, Problem& problem) {
+  const Shape& shape = spec.shape;
+  if (spec.features.has(Feature::kValueWidth)) {
+    problem.extras.d_v = shape.d > 8 ? shape.d / 2 + 3 : shape.d + 3;
+  }
+  problem.rows_first = spec.features.has(Feature::kStrides);
+  if (!spec.features.has(Feature::kPacked)) return;
+  problem.extras.q_offsets = some_offsets(shape.B, shape.Nq, random);
+  problem.extras.k_offsets = some_offsets(shape.B, shape.Nk, random);
+}
+
+void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
+  const Shape& shape = spec.shape;
+  auto& extras = problem.extras;
+  if (spec.features.has(Feature::kSinkKeys)) extras.sink_keys = random.integer(1, 3);
+  if (spec.features.has(Feature::kKeyCounts)) {
+    for (std::int64_t b = 0; b < shape.B; ++b) {
+      const std::int64_t keys = reference::rows_of_head(shape, extras, b, 0).Nk;
+      extras.key_begin.push_back(random.integer(0, keys / 3));
+      const std::int64_t most = keys - extras.key_begin.back();
+      extras.key_count.push_back(b % 4 == 3 ? 0 : random.integer(most / 2, most));
+    }
+  }
+  if (spec.features.has(Feature::kRanges)) {
+    extras.ranges_per_row = spec.seed % 2 == 0 ? 1 : 2;
+    const std::int64_t ranges = shape.B * shape.Nq * extras.ranges_per_row;
+    for (std::int64_t n = 0; n < ranges; ++n) {
+      const std::int64_t begin = random.integer(0, shape.Nk);
+      extras.ranges.push_back(begin);
+      extras.ranges.push_back(random.integer(begin, shape.Nk));
+    }
+  }
+  if (spec.features.has(Feature::kMaskArray)) {
+    extras.mask_shape = some_broadcast(shape, spec.seed);
+    extras.mask.resize(size(extras.mask_shape.elements()));
+    for (std::uint8_t& sees : extras.mask) sees = random.uniform() < 0.7 ? 1 : 0;
+  }
+}
+
+void add_score_extras(const InputSpec& spec, Random& random, Problem& problem) {
+  const Shape& shape = spec.shape;
+  auto& extras = problem.extras;
+  if (spec.features.has(Feature::kSoftcap)) extras.softcap = 1.5f;
+  if (spec.features.has(Feature::kBias)) {
+    extras.bias_shape = some_broadcast(shape, spec.seed / 2);
+    extras.bias = random.normals(extras.bias_shape.elements());
+    for (float& x : extras.bias) {
+      if (random.uniform() < 0.1) x = -kInf;
+    }
+  }
+  if (spec.features.has(Feature::kAlibi)) {
+    for (std::int64_t h = 0; h < shape.H; ++h) {
+      extras.alibi.push_back(std::exp2(-static_cast<float>(h % 8 + 1)));
+    }
+  }
+  if (spec.features.has(Feature::kSinkLogits)) extras.sink_logits = random.normals(shape.H);
+  if (spec.features.has(Feature::kDropout)) {
+    extras.dropout = 0.3f;
+    extras.dropout_seed = 0x9E3779B97F4A7C15u * (spec.seed + 1);
+  }
+  if (spec.features.has(Feature::kGradLse) && !problem.grad_o.empty()) {
+    extras.grad_lse = random.normals(sizes_of(shape, extras.on_host()).rows);
+  }
+}
+
+/// Whether something rounds between scale * q . k and the weights.
+bool has_score_extras(const reference::ExtraValues<float>& extras) {
+  return extras.softcap > 0 || !extras.bias.empty() || !extras.alibi.empty() ||
+         !extras.sink_logits.empty() || extras.dropout > 0;
 }
 
 }  // namespace
@@ -171,16 +292,22 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
   problem.shape = spec.shape;
   problem.mask = spec.mask;
   problem.scale = spec.scale;
+  problem.element = spec.element;
+  add_sizes(spec, random, problem);
+  const Sizes sizes = sizes_of(spec.shape, problem.extras.on_host());
   const double deviation = spec.kind == InputKind::kLarge ? 10.0 : 1.0;
-  problem.q = random.normals(spec.shape.q_elements(), deviation);
-  problem.k = random.normals(spec.shape.kv_elements(), deviation);
-  problem.v = random.normals(spec.shape.kv_elements());
-  if (pass == Pass::kBackward) problem.grad_o = random.normals(spec.shape.q_elements());
+  problem.q = random.normals(sizes.q, deviation);
+  problem.k = random.normals(sizes.k, deviation);
+  problem.v = random.normals(sizes.v);
+  if (pass == Pass::kBackward) problem.grad_o = random.normals(sizes.o);
 
   if (has_prescribed_logits(spec.kind)) {
     prescribe_logits(spec, random, problem);
     problem.exact_logits = is_power_of_two_or_zero(spec.scale);
   }
+  const std::int64_t d_v = value_width(spec.shape, problem.extras.on_host());
+  add_visibility(spec, random, problem);
+  add_score_extras(spec, random, problem);
   switch (spec.kind) {
     case InputKind::kIntegers:
       for (float& x : problem.q) x = static_cast<float>(random.integer(-2, 2));
@@ -188,7 +315,7 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
       problem.exact_logits = is_power_of_two_or_zero(spec.scale);
       break;
     case InputKind::kConstantV:
-      repeat_first_row(problem.v, d);
+      repeat_first_row(problem.v, d_v);
       break;
     case InputKind::kEqualRows:
       repeat_first_row(problem.q, d);
@@ -205,14 +332,14 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
       poison_middle_row(problem.k, B * Hkv, Nk, d, kNan);
       break;
     case InputKind::kNanInSharedV:
-      poison_middle_row(problem.v, B * Hkv, Nk, d, kNan);
+      poison_middle_row(problem.v, B * Hkv, Nk, d_v, kNan);
       break;
     case InputKind::kInfInSharedK:
       // In the first key too: a row may begin with a logit of -Inf and go on with finite ones.
       poison_row(problem.k, B * Hkv, Nk, d, spec.seed % 2 == 0 ? Nk / 2 : 0, kInf);
       break;
     case InputKind::kInfInSharedV:
-      poison_middle_row(problem.v, B * Hkv, Nk, d, kInf);
+      poison_middle_row(problem.v, B * Hkv, Nk, d_v, kInf);
       break;
     case InputKind::kNanInQuery:
       poison_middle_row(problem.q, B * H, Nq, d, kNan);
@@ -220,6 +347,8 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
     default:
       break;
   }
+  if (has_score_extras(problem.extras)) problem.exact_logits = false;
+  round_to_element(problem);
   return problem;
 }
 

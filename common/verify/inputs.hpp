@@ -66,9 +66,11 @@ struct InputSpec {
   InputKind kind = InputKind::kNormal;
   int tile_edge = 16;      // where kPeakAtEdge puts its peak
   std::uint64_t seed = 0;  // the same seed gives the same numbers on every machine
+  Element element = Element::kFloat32;
+  Features features = {};  // extras to make up; those that shape and mask have are not of interest
 };
 
-/// Makes the inputs; grad_o (standard normal) for a backward pass only.
+/// Makes the inputs, rounded to the element; grad_o (standard normal) for a backward pass only.
 Problem make_problem(const InputSpec& spec, Pass pass);
 
 }  // namespace attn::verify

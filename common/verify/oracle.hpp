@@ -15,11 +15,12 @@ namespace attn::verify {
 /// The problem's inputs in float64.
 reference::Inputs inputs_of(const Problem& problem);
 
-/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk and dv
-/// of a backward pass.
+/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk, dv of a
+/// backward pass, and dbias and dsink where the problem has a bias or sink logits.
 struct Truth {
   std::vector<Expected> arrays;
-  std::vector<float> o, lse;  // the forward pass rounded to float32: what a backward pass is given
+  // The forward pass rounded to the element and to float32: what a backward pass is given.
+  std::vector<float> o, lse;
 };
 
 /// Runs the oracle. Rows that see no key and keys that no row sees get tolerance 0.
@@ -39,7 +40,7 @@ Verdict judge(const Truth& truth, const Outputs& outputs);
 /// and what the detectors saw, but for warnings. Empty if there is nothing.
 std::string misconduct(const Outputs& outputs);
 
-/// The array of `outputs` called "o", "lse", "dq", "dk" or "dv".
+/// The array of `outputs` called "o", "lse", "dq", "dk", "dv", "dbias" or "dsink".
 const std::vector<float>& array_of(const Outputs& outputs, const std::string& name);
 
 }  // namespace attn::verify

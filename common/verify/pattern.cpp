@@ -17,10 +17,11 @@ struct Trait {
   std::function<bool(const Case&)> holds;
 };
 
-/// The first row of a head sees the fewest keys.
+/// The first or the last row of a head sees the fewest keys.
 bool has_blind_row(const Case& one) {
-  const auto& [shape, mask, scale, kind, edge, seed] = one.spec;
-  return visible_keys(0, diagonal(mask, shape.Nq, shape.Nk), shape.Nk) == 0;
+  const Shape& shape = one.spec.shape;
+  return keys_of_row(one.spec.mask, 0, shape.Nq, shape.Nk).empty() ||
+         keys_of_row(one.spec.mask, shape.Nq - 1, shape.Nq, shape.Nk).empty();
 }
 
 /// The plainest first: of two that tell as much, the first is named.
@@ -29,7 +30,9 @@ std::vector<Trait> all_traits(std::span<const int> tile_edges) {
       {"not an empty problem",
        [](const Case& c) { return c.spec.shape.rows() > 0 && c.spec.shape.Nk > 0; }},
       {"no mask", [](const Case& c) { return c.spec.mask == Mask::kFull; }},
-      {"a causal mask", [](const Case& c) { return c.spec.mask != Mask::kFull; }},
+      {"a causal mask",
+       [](const Case& c) { return c.spec.mask.is_prefix() && c.spec.mask != Mask::kFull; }},
+      {"a window", [](const Case& c) { return !c.spec.mask.is_prefix(); }},
       {"mask causal", [](const Case& c) { return c.spec.mask == Mask::kCausal; }},
       {"mask causal, top left", [](const Case& c) { return c.spec.mask == Mask::kCausalTopLeft; }},
       {"B*H > 1", [](const Case& c) { return c.spec.shape.heads() > 1; }},
@@ -44,6 +47,15 @@ std::vector<Trait> all_traits(std::span<const int> tile_edges) {
       {"a scale of 0", [](const Case& c) { return c.spec.scale == 0; }},
       {"arrays aligned to 4 bytes only", [](const Case& c) { return c.offset != 0; }},
   };
+  for (const Element element : kAllElements) {
+    traits.push_back({fmt::format("element {}", to_string(element)),
+                      [element](const Case& c) { return c.spec.element == element; }});
+  }
+  for (int number = 0; number < kFeatures; ++number) {
+    const auto feature = static_cast<Feature>(number);
+    traits.push_back({fmt::format("with {}", to_string(feature)),
+                      [feature](const Case& c) { return c.spec.features.has(feature); }});
+  }
   for (const std::int64_t d : {32, 64}) {
     traits.push_back({fmt::format("d > {}", d), [d](const Case& c) { return c.spec.shape.d > d; }});
   }

@@ -7,9 +7,10 @@
 #include <cmath>
 #include <limits>
 
+#include "common/run/run.hpp"
+#include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
-#include "common/verify/run.hpp"
 
 namespace attn::verify {
 namespace {
@@ -23,17 +24,26 @@ struct Solved {
   Outputs outputs;
 };
 
+/// A shape with the nearest d that the chapter takes.
+Shape shape_for(const Subject& subject, std::int64_t H, std::int64_t Nq, std::int64_t Nk,
+                std::int64_t d) {
+  return make_shape(1, H, Nq, Nk, supported_d(subject.chapter.support, subject.element, d));
+}
+
 Problem normal_problem(const Subject& subject, const Shape& shape, Mask mask,
                        std::uint64_t salt = 0) {
-  return make_problem(
-      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = subject.seed + salt},
-      subject.pass);
+  return make_problem({.shape = shape,
+                       .mask = mask,
+                       .scale = default_scale(shape.d),
+                       .seed = subject.seed + salt,
+                       .element = subject.element},
+                      subject.pass);
 }
 
 Solved solve(const Subject& subject, const Problem& problem) {
   Truth truth = truth_of(problem, subject.pass);
   Outputs outputs =
-      run(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, RunOptions{});
+      run_step(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, {});
   if (const std::string text = misconduct(outputs); !text.empty()) {
     throw Error(ErrorKind::kDeviceFailure, text);
   }
@@ -49,7 +59,7 @@ std::string differences(const Expected& like, std::vector<double> expected,
   return compare(array, got).text;
 }
 
-/// Rounds to multiples of 1/8, so that sums of a few values are exact.
+/// Rounds to multiples of 1/8, so that sums of a few values are exact, in 16 bits too.
 void round_to_eighths(std::vector<float>& values) {
   for (float& x : values) x = std::round(x * 8.0f) / 8.0f;
 }
@@ -75,7 +85,7 @@ std::vector<float> reverse_rows(const std::vector<float>& array, std::int64_t ro
 
 /// Every output is a weighted mean of the visible rows of V, so it lies between their extremes.
 std::string check_hull(const Subject& subject) {
-  const Shape shape = make_shape(1, 2, 21, 37, 8);
+  const Shape shape = shape_for(subject, 2, 21, 37, 8);
   for (const Mask mask : kMasks) {
     const Solved run = solve(subject, normal_problem(subject, shape, mask));
     const Expected& o = run.truth.arrays[0];
@@ -104,7 +114,7 @@ std::string check_hull(const Subject& subject) {
 }
 
 std::string check_key_permutation(const Subject& subject) {
-  const Shape shape = make_shape(1, 1, 19, 45, 40);
+  const Shape shape = shape_for(subject, 1, 19, 45, 40);
   const Solved base = solve(subject, normal_problem(subject, shape, Mask::kFull));
   Problem reversed = base.problem;
   reversed.k = reverse_rows(reversed.k, shape.Nk, shape.d);
@@ -122,7 +132,7 @@ std::string check_key_permutation(const Subject& subject) {
 /// O is linear in V; dQ, dK and dV are linear in dO, of which they are sums with fixed weights.
 std::string check_linear(const Subject& subject) {
   const auto array = subject.pass == Pass::kForward ? &Problem::v : &Problem::grad_o;
-  const Shape shape = make_shape(1, 1, 23, 31, 16);
+  const Shape shape = shape_for(subject, 1, 23, 31, 16);
   Problem problem = normal_problem(subject, shape, Mask::kCausal);
   const std::vector<float> second = normal_problem(subject, shape, Mask::kCausal, 1).*array;
   round_to_eighths(problem.*array);
@@ -144,13 +154,15 @@ std::string check_linear(const Subject& subject) {
 }
 
 std::string check_logit_shift(const Subject& subject) {
-  const Shape shape = make_shape(1, 1, 18, 35, 16);  // scale 1/4: the shift is exact
+  const Shape shape = shape_for(subject, 1, 18, 35, 16);
+  const auto d = static_cast<std::size_t>(shape.d);
   constexpr float kShift = 12.0f;
   Problem problem = normal_problem(subject, shape, Mask::kCausal);
-  for (std::size_t e = 0; e < problem.q.size(); e += 16) problem.q[e] = 1.0f;
-  for (std::size_t e = 0; e < problem.k.size(); e += 16) problem.k[e] = std::round(problem.k[e]);
+  problem.scale = 0.25f;  // a power of two: the shift is exact
+  for (std::size_t e = 0; e < problem.q.size(); e += d) problem.q[e] = 1.0f;
+  for (std::size_t e = 0; e < problem.k.size(); e += d) problem.k[e] = std::round(problem.k[e]);
   const Solved base = solve(subject, problem);
-  for (std::size_t e = 0; e < problem.k.size(); e += 16) problem.k[e] += kShift;
+  for (std::size_t e = 0; e < problem.k.size(); e += d) problem.k[e] += kShift;
   const Solved shifted = solve(subject, problem);
   std::vector<double> lse = reference::widen(base.outputs.lse);
   for (double& x : lse) x += static_cast<double>(kShift * problem.scale);
@@ -160,7 +172,7 @@ std::string check_logit_shift(const Subject& subject) {
 }
 
 std::string check_causal_prefix(const Subject& subject) {
-  const Shape shape = make_shape(1, 1, 41, 41, 16);
+  const Shape shape = shape_for(subject, 1, 41, 41, 16);
   constexpr std::int64_t kPrefix = 18;
   const Solved whole = solve(subject, normal_problem(subject, shape, Mask::kCausal));
   Problem first = whole.problem;
@@ -181,7 +193,8 @@ std::string check_causal_prefix(const Subject& subject) {
 /// Other inputs, NaN among them, in one head: all other heads' results stay the same, bit by bit
 /// where the step is reproducible.
 std::string check_independence(const Subject& subject) {
-  const Shape shape = make_shape(2, 3, 10, 21, 8);
+  Shape shape = shape_for(subject, 3, 10, 21, 8);
+  shape.B = 2;
   constexpr std::int64_t kChanged = 3;  // the first head of the second batch
   const bool bitwise = subject.pass == Pass::kForward || subject.step.deterministic_backward;
   for (const Mask mask : kMasks) {
@@ -215,7 +228,7 @@ std::string check_independence(const Subject& subject) {
 }
 
 std::string check_allocations(const Subject& subject) {
-  const Problem problem = normal_problem(subject, make_shape(1, 2, 20, 30, 16), Mask::kCausal);
+  const Problem problem = normal_problem(subject, shape_for(subject, 2, 20, 30, 16), Mask::kCausal);
   const Truth truth = truth_of(problem, subject.pass);
   const Run prepared(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, {});
   prepared.call();  // a first launch may make the device allocate for itself

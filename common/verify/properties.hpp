@@ -19,6 +19,7 @@ struct Subject {
   const Step& step;
   Pass pass;
   std::uint64_t seed;
+  Element element = Element::kFloat32;
 };
 
 /// One property: returns why it does not hold, or an empty text.

@@ -9,6 +9,13 @@ namespace {
 
 double real(std::int64_t n) { return static_cast<double>(n); }
 
+/// Of 16-bit storage: `factors` was rounded on the way, `result` at the end.
+double stored(Element element, double factors, double result) {
+  if (element == Element::kFloat32 || !std::isfinite(result)) return 0;
+  const double step = element == Element::kFloat16 ? 0x1p-25 : 0;
+  return 1.5 * (unit_roundoff(element) * (factors + std::abs(result)) + step);
+}
+
 }  // namespace
 
 double exact_o_tolerance(std::int64_t Nk, double max_v) {
@@ -31,5 +38,13 @@ double lse_tolerance(double float32_error, std::int64_t Nk, double L, double lse
 double exact_gradient_tolerance(double G) { return 64 * kEps * G; }
 
 double gradient_tolerance(double L, double G) { return (64 + 4 * L) * kEps * G; }
+
+double stored_o_tolerance(Element element, double weighted_v, double o) {
+  return stored(element, weighted_v, o);
+}
+
+double stored_gradient_tolerance(Element element, double rounded, double gradient) {
+  return stored(element, rounded, gradient);
+}
 
 }  // namespace attn::verify

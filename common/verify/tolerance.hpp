@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "common/element.hpp"
+
 namespace attn::verify {
 
 inline constexpr double kEps = 0x1p-23;
@@ -42,5 +44,14 @@ double exact_gradient_tolerance(double G);
 /// From L = 2e6 on this sees nothing, and it need not: what large logits break, the inputs with
 /// exact ones show (kVeryNegative, kSaw, kHuge).
 double gradient_tolerance(double L, double G);
+
+/// What storing in 16 bits adds to |dO|: P is rounded before P V, O after it, each by at most u of
+/// its size (unit_roundoff), and half as much again for room: 1.5 u (sum_j p |v| + |o|), and half
+/// of float16's smallest step. 0 for float32, whose roundings the bounds above count.
+double stored_o_tolerance(Element element, double weighted_v, double o);
+
+/// The same for |dQ|, |dK| and |dV|, with the sum of the magnitudes of the rounded factors: of dS
+/// before dS K and dS^T Q, of P before P^T dO (reference::Magnitudes).
+double stored_gradient_tolerance(Element element, double rounded, double gradient);
 
 }  // namespace attn::verify

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "common/attention.hpp"
-#include "common/verify/buffers.hpp"
+#include "common/run/buffers.hpp"
 #include "tests/simt/kernels.hpp"
 #include "tests/simt/support.hpp"
 
@@ -209,7 +209,7 @@ TEST_CASE_METHOD(EveryOrder, "a kernel that touches a guard band is stopped, the
                  "[simt][detectors]") {
   constexpr std::size_t kElements = kDetectorBlocks * kDetectorThreads - 1;
   Setup setup(true);
-  verify::GuardedBuffer guarded(device_memory(), "o", kElements * sizeof(float), 4);
+  GuardedBuffer guarded(device_memory(), "o", kElements * sizeof(float), 4);
   Arrays arrays = setup.arrays();
   arrays.out = guarded.floats();
   CHECK(message_of([&] { run_bug("write_past_end", false, arrays); }).find("o[191]") !=

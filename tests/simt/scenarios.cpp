@@ -11,18 +11,18 @@
 #include <utility>
 
 #include "chapters/chapters.hpp"
+#include "common/run/buffers.hpp"
+#include "common/run/run.hpp"
 #include "common/simt/options.hpp"
-#include "common/verify/buffers.hpp"
 #include "common/verify/inputs.hpp"
-#include "common/verify/run.hpp"
 #include "tests/simt/tracer_kernels.hpp"
 
 namespace attn::simt_test {
 namespace {
 
 /// n ones in the machine's global memory.
-verify::GuardedBuffer ones(std::size_t n) {
-  verify::GuardedBuffer buffer(device_memory(), "test", n * sizeof(float), 0);
+GuardedBuffer ones(std::size_t n) {
+  GuardedBuffer buffer(device_memory(), "test", n * sizeof(float), 0);
   buffer.write(std::vector<float>(n, 1.0f).data());
   return buffer;
 }
@@ -49,9 +49,9 @@ class Runner {
 };
 
 void add_test_kernels(Runner& runner) {
-  const verify::GuardedBuffer x = ones(64 * 64);
-  const verify::GuardedBuffer y = ones(64 * 64);
-  const verify::GuardedBuffer z = ones(64 * 64);
+  const GuardedBuffer x = ones(64 * 64);
+  const GuardedBuffer y = ones(64 * 64);
+  const GuardedBuffer z = ones(64 * 64);
   const auto add = [&](const char* name, const std::function<void()>& call) {
     runner.add(name, "", call);
   };
@@ -63,7 +63,7 @@ void add_test_kernels(Runner& runner) {
     for (const Move move : {Move::kGlobalLoad, Move::kGlobalStore, Move::kGlobalAtomic,
                             Move::kSharedLoad, Move::kSharedStore, Move::kSharedAtomic}) {
       pattern.move = move;
-      verify::GuardedBuffer array(device_memory(), "test", kPatternBytes, 0);
+      GuardedBuffer array(device_memory(), "test", kPatternBytes, 0);
       array.write(std::vector<std::byte>(kPatternBytes).data());
       add("pattern", [&] { run_pattern(pattern, static_cast<unsigned char*>(array.data())); });
     }
@@ -102,11 +102,11 @@ void add_test_kernels(Runner& runner) {
 
 void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pass,
               const Shape& shape, Mask mask, int offset) {
-  const verify::Problem problem = verify::make_problem(
+  const Problem problem = verify::make_problem(
       {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = 20260101}, pass);
   const std::vector<float> o(static_cast<std::size_t>(shape.q_elements()), 1.0f);
   const std::vector<float> lse(static_cast<std::size_t>(shape.rows()), 1.0f);
-  const verify::Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
+  const Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
   runner.add(fmt::format("{} {} {}, {}, {}, offset {}", chapter.id, step.id, to_string(pass),
                          to_string(shape), to_string(mask), offset),
              std::string(chapter.id), [&] { run.call(); });

@@ -9,15 +9,17 @@
 
 #include "common/memory.hpp"
 
-namespace attn::verify {
+namespace attn {
 
 /// An array in some memory between two guard bands of 1 KiB, each filled with its own byte. Where a
 /// detector watches, a kernel that touches them is stopped; elsewhere check() finds writes. The
-/// last band starts right after the array's last byte. Reports count elements of float.
+/// last band starts right after the array's last byte. Reports count elements of `each` bytes.
 class GuardedBuffer {
  public:
-  /// `bytes` of contents, starting `offset` bytes behind a 256-byte boundary. Contents undefined.
-  GuardedBuffer(Memory& memory, std::string label, std::size_t bytes, std::size_t offset);
+  /// `bytes` of contents, elements of `each` bytes, starting `offset` bytes behind a 256-byte
+  /// boundary. Contents undefined.
+  GuardedBuffer(Memory& memory, std::string label, std::size_t bytes, std::size_t offset,
+                std::size_t each = sizeof(float));
   GuardedBuffer(GuardedBuffer&& other) noexcept;
   GuardedBuffer& operator=(GuardedBuffer&&) = delete;
   ~GuardedBuffer();
@@ -43,7 +45,8 @@ class GuardedBuffer {
   std::string label_;
   std::size_t bytes_;
   std::size_t offset_;
+  std::size_t each_;
   unsigned char* base_;
 };
 
-}  // namespace attn::verify
+}  // namespace attn

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#include "common/verify/buffers.hpp"
+#include "common/run/buffers.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
-namespace attn::verify {
+namespace attn {
 namespace {
 
 /// A band's byte differs from buffer to buffer, so that guard bytes copied from one array's band
@@ -20,17 +20,18 @@ unsigned char band_byte(const std::string& label, bool back) {
 }  // namespace
 
 GuardedBuffer::GuardedBuffer(Memory& memory, std::string label, std::size_t bytes,
-                             std::size_t offset)
+                             std::size_t offset, std::size_t each)
     : memory_(memory),
       label_(std::move(label)),
       bytes_(bytes),
       offset_(offset),
+      each_(each),
       base_(
           static_cast<unsigned char*>(memory.allocate(bytes + offset + 2 * kGuardBytes, label_))) {
   memory_.fill_undefined(base_, band_byte(label_, false), kGuardBytes + offset_);
   memory_.fill_undefined(base_ + kGuardBytes + offset_ + bytes_, band_byte(label_, true),
                          kGuardBytes);
-  memory_.set_contents(base_, kGuardBytes + offset_, bytes_, sizeof(float));
+  memory_.set_contents(base_, kGuardBytes + offset_, bytes_, each_);
 }
 
 GuardedBuffer::GuardedBuffer(GuardedBuffer&& other) noexcept
@@ -38,6 +39,7 @@ GuardedBuffer::GuardedBuffer(GuardedBuffer&& other) noexcept
       label_(std::move(other.label_)),
       bytes_(other.bytes_),
       offset_(other.offset_),
+      each_(other.each_),
       base_(std::exchange(other.base_, nullptr)) {}
 
 GuardedBuffer::~GuardedBuffer() {
@@ -62,7 +64,7 @@ std::vector<std::string> GuardedBuffer::check() const {
   if (front != band.rend()) {
     const auto byte = static_cast<std::size_t>(front - band.rbegin());
     damage.push_back(fmt::format("{0}: {0}[-{1}] was written, {1} before the first element", label_,
-                                 byte / sizeof(float) + 1));
+                                 byte / each_ + 1));
   }
   band.resize(kGuardBytes);
   memory_.read(band.data(), base_ + kGuardBytes + offset_ + bytes_, band.size());
@@ -72,9 +74,9 @@ std::vector<std::string> GuardedBuffer::check() const {
   if (back != band.end()) {
     const std::size_t byte = bytes_ + static_cast<std::size_t>(back - band.begin());
     damage.push_back(fmt::format("{0}: {0}[{1}] was written; it has {2} elements", label_,
-                                 byte / sizeof(float), bytes_ / sizeof(float)));
+                                 byte / each_, bytes_ / each_));
   }
   return damage;
 }
 
-}  // namespace attn::verify
+}  // namespace attn

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+#include "common/run/run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <utility>
+
+namespace attn {
+namespace {
+
+constexpr unsigned char kPoison = 0xFF;  // two of them are a 16-bit NaN, four a float32 one
+
+/// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one
+/// thread takes some 6 d for each score and twenty more, backward 2.5 times that. Four times as
+/// many.
+double plenty_of_steps(const Shape& shape, Pass pass) {
+  const double scores = static_cast<double>(shape.rows()) * static_cast<double>(shape.Nk);
+  const double steps = scores * (6 * static_cast<double>(shape.d) + 20);
+  return 4 * (pass == Pass::kForward ? steps : 2.5 * steps);
+}
+
+template <class T>
+std::vector<unsigned char> bytes_of_array(const std::vector<T>& values) {
+  const auto* first = reinterpret_cast<const unsigned char*>(values.data());
+  return {first, first + values.size() * sizeof(T)};
+}
+
+std::vector<unsigned char> encoded(Element element, const std::vector<float>& values) {
+  std::vector<unsigned char> bytes(values.size() * bytes_of(element));
+  encode(element, values, bytes.data());
+  return bytes;
+}
+
+/// Strides of [B, N, heads, width].
+Strides rows_first(std::int64_t heads, std::int64_t N, std::int64_t width) {
+  return {.batch = N * heads * width, .head = width, .row = heads * width};
+}
+
+}  // namespace
+
+void round_to_element(Problem& problem) {
+  for (std::vector<float>* array : {&problem.q, &problem.k, &problem.v, &problem.grad_o}) {
+    for (float& x : *array) x = rounded_to(problem.element, x);
+  }
+}
+
+std::size_t workspace_bytes(const Step& step, Pass pass, const Shape& shape) {
+  return pass == Pass::kForward ? step.forward_workspace_bytes(shape)
+                                : step.backward_workspace_bytes(shape);
+}
+
+Run::Run(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
+         const std::vector<float>& o, const std::vector<float>& lse, const RunOptions& options)
+    : chapter_(chapter),
+      step_(step),
+      pass_(pass),
+      problem_(problem),
+      options_(options),
+      memory_(memory_of(chapter, step)),
+      workspace_(memory_, "workspace", workspace_bytes(step, pass, problem.shape), 0) {
+  memory_.take_detections();  // what an earlier run left behind is not ours
+  workspace_.fill_undefined(options.dirt);
+  const Shape& shape = problem.shape;
+  const Element element = problem.element;
+  const Extras host = problem.extras.on_host();
+  const Sizes sizes = sizes_of(shape, host);
+  const std::int64_t d_v = value_width(shape, host);
+  const Rows q_rows{shape.H, shape.Nq, shape.d}, o_rows{shape.H, shape.Nq, d_v};
+  const Rows k_rows{shape.Hkv, shape.Nk, shape.d}, v_rows{shape.Hkv, shape.Nk, d_v};
+  const void* q = add_rows("q", problem.q, q_rows);
+  const void* k = add_rows("k", problem.k, k_rows);
+  const void* v = add_rows("v", problem.v, v_rows);
+  Extras extras = upload(problem.extras);
+  if (pass == Pass::kForward) {
+    forward_ = {.shape = shape,
+                .mask = problem.mask,
+                .scale = problem.scale,
+                .q = q,
+                .k = k,
+                .v = v,
+                .o = add_output("o", element, sizes.o, o_rows, &Outputs::o),
+                .lse = static_cast<float*>(
+                    add_output("lse", Element::kFloat32, sizes.rows, {}, &Outputs::lse)),
+                .workspace = workspace_.data(),
+                .workspace_bytes = workspace_.bytes(),
+                .extras = extras};
+  } else {
+    want_gradients(extras);
+    backward_ = {.shape = shape,
+                 .mask = problem.mask,
+                 .scale = problem.scale,
+                 .q = q,
+                 .k = k,
+                 .v = v,
+                 .o = add_rows("o", o, o_rows),
+                 .lse = add_floats("lse", lse),
+                 .grad_o = add_rows("dO", problem.grad_o, o_rows),
+                 .grad_q = add_output("dq", element, sizes.q, q_rows, &Outputs::grad_q),
+                 .grad_k = add_output("dk", element, sizes.k, k_rows, &Outputs::grad_k),
+                 .grad_v = add_output("dv", element, sizes.v, v_rows, &Outputs::grad_v),
+                 .workspace = workspace_.data(),
+                 .workspace_bytes = workspace_.bytes(),
+                 .extras = extras};
+  }
+}
+
+Extras Run::upload(const reference::ExtraValues<float>& values) {
+  const Shape& shape = problem_.shape;
+  Extras extras = values.on_host();
+  extras.q_offsets = add_integers("q_offsets", values.q_offsets);
+  extras.k_offsets = add_integers("k_offsets", values.k_offsets);
+  extras.key_begin = add_integers("key_begin", values.key_begin);
+  extras.key_count = add_integers("key_count", values.key_count);
+  extras.ranges = add_integers("ranges", values.ranges);
+  if (!values.mask.empty()) {
+    extras.mask = static_cast<const std::uint8_t*>(add_input("mask", values.mask, 1));
+  }
+  const auto floats = [this](const char* name, const std::vector<float>& array) {
+    return array.empty() ? nullptr : add_floats(name, array);
+  };
+  extras.bias = floats("bias", values.bias);
+  extras.alibi = floats("alibi", values.alibi);
+  extras.sink_logits = floats("sink_logits", values.sink_logits);
+  if (pass_ == Pass::kBackward) extras.grad_lse = floats("dLSE", values.grad_lse);
+  if (problem_.rows_first) {
+    const std::int64_t d_v = value_width(shape, extras);
+    extras.q = rows_first(shape.H, shape.Nq, shape.d);
+    extras.k = rows_first(shape.Hkv, shape.Nk, shape.d);
+    extras.v = rows_first(shape.Hkv, shape.Nk, d_v);
+    extras.o = rows_first(shape.H, shape.Nq, d_v);
+  }
+  return extras;
+}
+
+void Run::want_gradients(Extras& extras) {
+  const auto add = [this](const char* name, const std::vector<float>& of,
+                          std::vector<float> Outputs::*result) -> float* {
+    if (of.empty()) return nullptr;
+    const auto elements = static_cast<std::int64_t>(of.size());
+    return static_cast<float*>(add_output(name, Element::kFloat32, elements, {}, result));
+  };
+  extras.grad_bias = add("dbias", problem_.extras.bias, &Outputs::grad_bias);
+  extras.grad_sink_logits = add("dsink", problem_.extras.sink_logits, &Outputs::grad_sink_logits);
+}
+
+const void* Run::add_input(const char* name, std::vector<unsigned char> bytes, std::size_t each) {
+  const std::size_t offset = static_cast<std::size_t>(options_.offset) * each;
+  inputs_.push_back({{memory_, name, bytes.size(), offset, each}, std::move(bytes)});
+  inputs_.back().buffer.write(inputs_.back().bytes.data());
+  return inputs_.back().buffer.data();
+}
+
+const void* Run::add_rows(const char* name, const std::vector<float>& values, const Rows& rows) {
+  const Element element = problem_.element;
+  return add_input(name, encoded(element, laid_out(values, rows, /*back=*/false)),
+                   bytes_of(element));
+}
+
+const float* Run::add_floats(const char* name, const std::vector<float>& values) {
+  return static_cast<const float*>(add_input(name, bytes_of_array(values), sizeof(float)));
+}
+
+Integers Run::add_integers(const char* name, const std::vector<std::int64_t>& values) {
+  if (values.empty()) return {};
+  const void* device = add_input(name, bytes_of_array(values), sizeof(std::int64_t));
+  return {values, static_cast<const std::int64_t*>(device)};
+}
+
+void* Run::add_output(const char* name, Element element, std::int64_t elements, const Rows& rows,
+                      std::vector<float> Outputs::*result) {
+  const std::size_t each = bytes_of(element);
+  const std::size_t offset = static_cast<std::size_t>(options_.offset) * each;
+  const std::size_t bytes = static_cast<std::size_t>(elements) * each;
+  outputs_.push_back({{memory_, name, bytes, offset, each}, element, rows, result});
+  outputs_.back().buffer.fill_undefined(kPoison);
+  return outputs_.back().buffer.data();
+}
+
+std::vector<float> Run::laid_out(std::vector<float> values, const Rows& rows, bool back) const {
+  if (!problem_.rows_first || rows.width == 0 || values.empty()) return values;
+  std::vector<float> result(values.size());
+  const std::int64_t outer = back ? rows.N : rows.heads;
+  const std::int64_t inner = back ? rows.heads : rows.N;
+  for (std::int64_t b = 0; b < problem_.shape.B; ++b) {
+    for (std::int64_t x = 0; x < outer; ++x) {
+      for (std::int64_t y = 0; y < inner; ++y) {
+        const auto from = values.begin() + ((b * outer + x) * inner + y) * rows.width;
+        std::copy_n(from, rows.width, result.begin() + ((b * inner + y) * outer + x) * rows.width);
+      }
+    }
+  }
+  return result;
+}
+
+void Run::call() const {
+  memory_.expect_steps(plenty_of_steps(problem_.shape, pass_));
+  if (pass_ == Pass::kForward) {
+    forward(chapter_, step_, problem_.element, forward_);
+  } else {
+    backward(chapter_, step_, problem_.element, backward_);
+  }
+  memory_.synchronize();
+}
+
+Outputs Run::collect() const {
+  Outputs result;
+  const auto add_damage = [&result](const GuardedBuffer& buffer) {
+    for (std::string& line : buffer.check()) result.damage.push_back(std::move(line));
+  };
+  std::vector<unsigned char> bytes;
+  for (const Output& output : outputs_) {
+    bytes.resize(output.buffer.bytes());
+    output.buffer.read(bytes.data());
+    std::vector<float> values(bytes.size() / bytes_of(output.element));
+    decode(output.element, bytes.data(), values);
+    result.*output.result = laid_out(std::move(values), output.rows, /*back=*/true);
+    add_damage(output.buffer);
+  }
+  for (const Input& input : inputs_) {
+    bytes.resize(input.bytes.size());
+    input.buffer.read(bytes.data());
+    if (bytes != input.bytes) {
+      result.damage.push_back(
+          fmt::format("{}: an input, and yet it was changed", input.buffer.label()));
+    }
+    add_damage(input.buffer);
+  }
+  add_damage(workspace_);
+  result.detections = memory_.take_detections();
+  return result;
+}
+
+std::vector<std::string> Run::touched_outputs() const {
+  std::vector<std::string> touched;
+  for (const Output& output : outputs_) {
+    std::vector<unsigned char> bytes(output.buffer.bytes());
+    output.buffer.read(bytes.data());
+    if (std::any_of(bytes.begin(), bytes.end(), [](unsigned char b) { return b != kPoison; })) {
+      touched.push_back(output.buffer.label());
+    }
+  }
+  return touched;
+}
+
+Outputs run_step(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
+                 const std::vector<float>& o, const std::vector<float>& lse,
+                 const RunOptions& options) {
+  const Run prepared(chapter, step, pass, problem, o, lse, options);
+  prepared.call();
+  return prepared.collect();
+}
+
+Outputs run_forward(const Chapter& chapter, const Step& step, const Problem& problem) {
+  return run_step(chapter, step, Pass::kForward, problem, {}, {}, {});
+}
+
+Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& problem,
+                     const std::vector<float>& o, const std::vector<float>& lse) {
+  return run_step(chapter, step, Pass::kBackward, problem, o, lse, {});
+}
+
+}  // namespace attn

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+//
+// One call of a step on a Problem: arrays in the step's memory, in the element and the layout that
+// the problem asks for, each between guard bands; the call; the outputs back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/run/buffers.hpp"
+#include "common/run/problem.hpp"
+
+namespace attn {
+
+/// How the arrays of a run lie and what stands in them before.
+struct RunOptions {
+  int offset = 0;  // elements behind a 256-byte boundary, for every array but the workspace
+  unsigned char dirt = 0xFF;  // the workspace's bytes before the run; 0xFF makes NaNs
+};
+
+/// Bytes of workspace that a step asks for.
+std::size_t workspace_bytes(const Step& step, Pass pass, const Shape& shape);
+
+/// Arrays in the step's memory, ready for calls. Outputs are NaN and the workspace is dirty, both
+/// counting as uninitialised. The problem must outlive the run.
+class Run {
+ public:
+  Run(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
+      const std::vector<float>& o, const std::vector<float>& lse, const RunOptions& options);
+
+  const ForwardArgsOf<void>& forward_args() const { return forward_; }
+  const BackwardArgsOf<void>& backward_args() const { return backward_; }
+
+  /// Calls the step through attn::forward or attn::backward and waits. Throws what they throw.
+  void call() const;
+  /// Outputs, damage and detections so far.
+  Outputs collect() const;
+  /// Names of the outputs of which a byte was written since the arrays were made.
+  std::vector<std::string> touched_outputs() const;
+
+ private:
+  /// How an array of [B, H, N, width] rows is laid out; other arrays have no rows to lay out.
+  struct Rows {
+    std::int64_t heads = 0, N = 0, width = 0;
+  };
+  struct Input {
+    GuardedBuffer buffer;
+    std::vector<unsigned char> bytes;  // what stands in it
+  };
+  struct Output {
+    GuardedBuffer buffer;
+    Element element;
+    Rows rows;
+    std::vector<float> Outputs::*result;
+  };
+
+  Extras upload(const reference::ExtraValues<float>& extras);
+  void want_gradients(Extras& extras);
+  const void* add_input(const char* name, std::vector<unsigned char> bytes, std::size_t each);
+  const void* add_rows(const char* name, const std::vector<float>& values, const Rows& rows);
+  const float* add_floats(const char* name, const std::vector<float>& values);
+  Integers add_integers(const char* name, const std::vector<std::int64_t>& values);
+  void* add_output(const char* name, Element element, std::int64_t elements, const Rows& rows,
+                   std::vector<float> Outputs::*result);
+  /// Exchanges heads and rows where the problem's steps get rows first.
+  std::vector<float> laid_out(std::vector<float> values, const Rows& rows, bool back) const;
+
+  const Chapter& chapter_;
+  const Step& step_;
+  Pass pass_;
+  const Problem& problem_;
+  RunOptions options_;
+  Memory& memory_;
+  std::vector<Input> inputs_;
+  std::vector<Output> outputs_;
+  GuardedBuffer workspace_;
+  ForwardArgsOf<void> forward_;
+  BackwardArgsOf<void> backward_;
+};
+
+/// Runs a step once in the memory it computes in: outputs poisoned, buffers between guard bands,
+/// workspace dirty. Throws Error as attn::forward and attn::backward do. A backward pass takes O
+/// and LSE from `o` and `lse` (host); a forward pass ignores them.
+Outputs run_step(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
+                 const std::vector<float>& o, const std::vector<float>& lse,
+                 const RunOptions& options);
+
+Outputs run_forward(const Chapter& chapter, const Step& step, const Problem& problem);
+Outputs run_backward(const Chapter& chapter, const Step& step, const Problem& problem,
+                     const std::vector<float>& o, const std::vector<float>& lse);
+
+}  // namespace attn
