@@ -78,9 +78,10 @@ class Builder {
   const Support& support() const { return support_; }
   /// Those that the chapter takes.
   std::span<const Mask> masks() const { return masks_; }
-  /// All of them, or in a thin table the one whose turn it is.
+  /// Three of them in turn, or in a thin table the one whose turn it is.
   std::span<const Mask> masks(std::size_t turn, bool thin) const {
-    return thin ? masks().subspan(turn % masks_.size(), 1) : masks();
+    const std::size_t count = thin ? 1 : std::size(kMasks);
+    return masks().subspan(turn % (masks_.size() / count) * count, count);
   }
   const std::vector<InputKind>& kinds() const { return kinds_; }
   InputKind next_kind() { return kinds_[kind_++ % kinds_.size()]; }

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+//
+// The checker on 16-bit elements and on every extra: it finds the probe right, each of its bugs
+// wrong, and refuses outputs that a wide tolerance would let pass.
+#include "tests/probe/probe.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/verify/cases.hpp"
+#include "common/verify/check.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/oracle.hpp"
+#include "tests/catch.hpp"
+
+namespace attn::probe {
+namespace {
+
+constexpr std::uint64_t kSeed = 20260102;
+
+verify::CheckReport check(Bug bug, Pass pass, Element element) {
+  verify::CheckOptions options = verify::options_from_environment();
+  options.extent = verify::Extent::kThin;  // every kind of case, in three elements and two passes
+  options.element = element;
+  if (bug != Bug::kNone) {
+    options.scattered = true;
+    options.max_failures = 1;
+    options.survey = 0;
+    options.detectors = false;
+  }
+  const Chapter& probe = chapter(bug);
+  return verify::check(probe, probe.steps.back(), pass, options);
+}
+
+TEST_CASE("probe: right in every element, with every extra") {
+  const Element element = GENERATE(Element::kFloat32, Element::kBfloat16, Element::kFloat16);
+  const Pass pass = GENERATE(Pass::kForward, Pass::kBackward);
+  const verify::CheckReport report = check(Bug::kNone, pass, element);
+  INFO(to_string(element) << ", " << to_string(pass) << ", worst " << report.worst << "\n"
+                          << verify::describe(report));
+  CHECK(report.passed());
+  CHECK(report.cases > 400);
+}
+
+/// Which pass shows it, and in which elements: a float32 kernel has no narrower type to use.
+struct Planted {
+  Bug bug;
+  Pass pass;
+  bool in_float32 = true;
+};
+
+TEST_CASE("probe: every planted bug is found") {
+  constexpr Planted kPlanted[] = {{Bug::kLostFirstKey, Pass::kForward},
+                                  {Bug::kNoLowerBound, Pass::kForward},
+                                  {Bug::kIgnoresQ, Pass::kForward},
+                                  {Bug::kNoRescale, Pass::kForward},
+                                  {Bug::kNarrowSum, Pass::kForward, false},
+                                  {Bug::kNarrowOutput, Pass::kForward, false},
+                                  {Bug::kNarrowLse, Pass::kForward, false},
+                                  {Bug::kHeadModulo, Pass::kForward},
+                                  {Bug::kPackedNeighbour, Pass::kForward},
+                                  {Bug::kCountFromZero, Pass::kForward},
+                                  {Bug::kSinkEscapesCausal, Pass::kForward},
+                                  {Bug::kCapAfterBias, Pass::kForward},
+                                  {Bug::kBiasTransposed, Pass::kForward},
+                                  {Bug::kSinkNotInLse, Pass::kForward},
+                                  {Bug::kDropoutUnscaled, Pass::kForward},
+                                  {Bug::kDropoutInLse, Pass::kForward},
+                                  {Bug::kIgnoresQ, Pass::kBackward},
+                                  {Bug::kDeltaForgotten, Pass::kBackward},
+                                  {Bug::kCapNotDerived, Pass::kBackward},
+                                  {Bug::kGradLseForgotten, Pass::kBackward},
+                                  {Bug::kDropoutOnlyForward, Pass::kBackward},
+                                  {Bug::kGroupOverwritten, Pass::kBackward}};
+  const Element element = GENERATE(Element::kFloat32, Element::kBfloat16, Element::kFloat16);
+  for (const Planted& planted : kPlanted) {
+    if (element == Element::kFloat32 && !planted.in_float32) continue;
+    INFO("bug " << static_cast<int>(planted.bug) << ", " << to_string(planted.pass) << ", "
+                << to_string(element));
+    CHECK_FALSE(check(planted.bug, planted.pass, element).right());
+  }
+}
+
+/// The outputs of one case: zeros, or what the formulas give.
+Outputs outputs_of(const verify::Truth& truth, Pass pass, bool zeros) {
+  Outputs outputs;
+  const auto values = [&](std::size_t number) {
+    std::vector<float> array = reference::narrow(truth.arrays[number].values);
+    if (zeros) std::fill(array.begin(), array.end(), 0.0f);
+    return array;
+  };
+  if (pass == Pass::kForward) {
+    outputs.o = values(0);
+    outputs.lse = reference::narrow(truth.arrays[1].values);  // right: O alone must be refused
+  } else {
+    outputs.grad_q = values(0);
+    outputs.grad_k = values(1);
+    outputs.grad_v = values(2);
+  }
+  return outputs;
+}
+
+bool finite_and_not_all_zero(const std::vector<double>& values, double least) {
+  bool any = false;
+  for (const double x : values) {
+    if (!std::isfinite(x)) return false;
+    any = any || std::abs(x) > least;
+  }
+  return any;
+}
+
+struct Difference {
+  bool finite = true;
+  bool beyond_tolerance = false;
+  double largest = 0;
+  double magnitude = 0;  // of the largest right element
+};
+
+Difference compare(const verify::Expected& right, const std::vector<double>& wrong) {
+  Difference result;
+  for (std::size_t e = 0; e < wrong.size(); ++e) {
+    const double difference = std::abs(right.values[e] - wrong[e]);
+    result.finite = result.finite && std::isfinite(difference);
+    result.beyond_tolerance = result.beyond_tolerance || difference > right.tolerance[e];
+    result.largest = std::max(result.largest, difference);
+    result.magnitude = std::max(result.magnitude, std::abs(right.values[e]));
+  }
+  return result;
+}
+
+/// dQ is a sum of dS K. Where all keys have a large part in common, the sum of dS over a row, zero
+/// but for its rounding to 16 bits, times that part is more than what tells right from wrong.
+bool ill_conditioned(verify::InputKind kind, Pass pass) {
+  return pass == Pass::kBackward &&
+         (kind == verify::InputKind::kVeryNegative || kind == verify::InputKind::kHuge);
+}
+
+TEST_CASE("probe: zeros, and outputs that ignore Q, are refused in 16 bits") {
+  const Element element = GENERATE(Element::kBfloat16, Element::kFloat16);
+  const Pass pass = GENERATE(Pass::kForward, Pass::kBackward);
+  const Support support{.features = {Feature::kWindows}};
+  int refused = 0, told_apart = 0;
+  for (const verify::Case& one : verify::case_table(support, std::span(&element, 1), {}, pass,
+                                                    verify::Extent::kThin, kSeed)) {
+    if (one.spec.shape.heads() > 100) continue;
+    const Problem problem = verify::make_problem(one.spec, pass);
+    const verify::Truth truth = verify::truth_of(problem, pass);
+    INFO(verify::to_string(one));
+    if (finite_and_not_all_zero(truth.arrays[0].values, 0x1p-24)) {
+      CHECK_FALSE(verify::judge(truth, outputs_of(truth, pass, /*zeros=*/true)).passed);
+      ++refused;
+    }
+    Problem ignoring = problem;
+    std::fill(ignoring.q.begin(), ignoring.q.end(), 0.0f);
+    const verify::Truth other = verify::truth_of(ignoring, pass);
+    const Difference difference = compare(truth.arrays[0], other.arrays[0].values);
+    if (!difference.finite || ill_conditioned(one.spec.kind, pass)) continue;
+    // By more than a few roundings of the largest element, that is.
+    if (difference.largest <= 8 * unit_roundoff(element) * difference.magnitude) continue;
+    INFO("difference " << difference.largest);
+    CHECK(difference.beyond_tolerance);
+    ++told_apart;
+  }
+  CHECK(refused > 80);
+  CHECK(told_apart > 60);
+}
+
+}  // namespace
+}  // namespace attn::probe
