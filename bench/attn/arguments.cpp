@@ -55,6 +55,13 @@ void add_mask_options(CLI::App& command, ProblemOptions& options) {
   command.add_option("--causal-align", options.causal_align,
                      "the corner of S whose row and column are the same token:\n"
                      "bottom-right (default) or top-left");
+  command.add_option("--window", options.window,
+                     "LEFT,RIGHT: a query sees so many keys before its own and behind it;\n"
+                     "-1: all of them");
+}
+
+void add_dtype_option(CLI::App& command, ProblemOptions& options) {
+  command.add_option("--dtype", options.dtype, "what the arrays are stored in: fp32, bf16, fp16");
 }
 
 Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback) {
@@ -67,12 +74,41 @@ Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback
   return on_gpu ? workload.shape : workload.on_cpu;
 }
 
+std::int64_t parse_bound(const std::string& window, std::string_view text) {
+  std::int64_t bound = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bound);
+  if (error != std::errc{} || end != text.data() + text.size() || bound < -1) {
+    bad(fmt::format("--window {}: allowed: LEFT,RIGHT, integers of -1 (no limit) or more", window));
+  }
+  return bound == -1 ? kUnbounded : bound;
+}
+
 Mask mask_of(const ProblemOptions& options) {
-  if (options.causal_align.empty()) return options.causal ? Mask::kCausal : Mask::kFull;
-  if (!options.causal) bad("--causal-align: given without --causal; allowed: both together");
-  if (options.causal_align == "bottom-right") return Mask::kCausal;
-  if (options.causal_align == "top-left") return Mask::kCausalTopLeft;
-  bad(fmt::format("--causal-align {}: allowed: bottom-right, top-left", options.causal_align));
+  Mask mask;
+  if (!options.window.empty()) {
+    const std::string_view text = options.window;
+    const std::size_t comma = std::min(text.find(','), text.size());
+    mask.before = parse_bound(options.window, text.substr(0, comma));
+    mask.after = parse_bound(options.window, text.substr(std::min(comma + 1, text.size())));
+  }
+  if (options.causal) mask.after = 0;
+  if (options.causal_align.empty()) return mask;
+  if (!options.causal && options.window.empty()) {
+    bad("--causal-align: given without --causal; allowed: both together");
+  }
+  if (options.causal_align != "bottom-right" && options.causal_align != "top-left") {
+    bad(fmt::format("--causal-align {}: allowed: bottom-right, top-left", options.causal_align));
+  }
+  mask.top_left = options.causal_align == "top-left";
+  return mask;
+}
+
+std::optional<Element> element_of(const ProblemOptions& options) {
+  if (options.dtype.empty()) return std::nullopt;
+  if (options.dtype == "fp32") return Element::kFloat32;
+  if (options.dtype == "bf16") return Element::kBfloat16;
+  if (options.dtype == "fp16") return Element::kFloat16;
+  bad(fmt::format("--dtype {}: allowed: fp32, bf16, fp16", options.dtype));
 }
 
 Shape parse_shape(std::string_view text) {

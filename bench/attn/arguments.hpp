@@ -17,12 +17,14 @@
 
 namespace attn::cli {
 
-/// --shape or --workload, and --causal with --causal-align.
+/// --shape or --workload, --causal with --causal-align, --window, and --dtype.
 struct ProblemOptions {
   std::string shape;
   std::string workload;
   bool causal = false;
   std::string causal_align;
+  std::string window;  // "LEFT,RIGHT"
+  std::string dtype;
 };
 void add_shape_options(CLI::App& command, ProblemOptions& options);
 void add_mask_options(CLI::App& command, ProblemOptions& options);
@@ -30,7 +32,10 @@ void add_mask_options(CLI::App& command, ProblemOptions& options);
 /// The problem's sizes: those of --shape, of --workload (its scaled twin unless `on_gpu`), or
 /// `fallback`.
 Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
+void add_dtype_option(CLI::App& command, ProblemOptions& options);
 Mask mask_of(const ProblemOptions& options);
+/// --dtype: fp32, bf16 or fp16; nothing if it was not given.
+std::optional<Element> element_of(const ProblemOptions& options);
 
 /// "B=1,H=2,Nq=128,Nk=128,d=64". B and H default to 1, Hkv to H; N=128 stands for Nq=128,Nk=128.
 Shape parse_shape(std::string_view text);

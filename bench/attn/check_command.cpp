@@ -21,14 +21,17 @@ struct CheckArguments {
   std::string chapter;
   std::string step;
   std::string pass;
+  ProblemOptions problem;  // --dtype
 };
 
 /// Checks one step and one pass, prints the verdict, and returns whether it is right.
-bool check_one(const Chapter& chapter, const Step& step, Pass pass) {
+bool check_one(const Chapter& chapter, const Step& step, Pass pass,
+               const std::optional<Element>& element) {
   const std::string name = fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
   Progress progress;
   verify::CheckOptions options;
   options.extent = verify::options_from_environment().extent;
+  options.element = element;
   options.progress = [&](int done, int total) {
     progress.show(fmt::format("{}: case {} of {}", name, done, total));
   };
@@ -47,16 +50,25 @@ bool check_one(const Chapter& chapter, const Step& step, Pass pass) {
 ExitStatus check(const CheckArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
   const std::optional<Pass> only = parse_pass(arguments.pass);
+  const std::optional<Element> element = element_of(arguments.problem);
   bool ran = false;
   bool right = true;
   for (const Step* step : select_steps(chapter, arguments.step)) {
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-      const bool has =
-          pass == Pass::kForward ? step->forward != nullptr : step->backward != nullptr;
+      const std::vector<Element> elements = verify::elements_of(*step, pass);
+      const bool has = element
+                           ? std::find(elements.begin(), elements.end(), *element) != elements.end()
+                           : !elements.empty();
       if (!has || (only && *only != pass)) continue;
-      right = check_one(chapter, *step, pass) && right;
+      right = check_one(chapter, *step, pass, element) && right;
       ran = true;
     }
+  }
+  if (!ran && element) {
+    throw Error(
+        ErrorKind::kUnsupported,
+        fmt::format("--dtype {}: no pass of {}{} takes it", arguments.problem.dtype, chapter.id,
+                    arguments.step.empty() ? "" : " in step " + arguments.step));
   }
   if (!ran) {
     throw Error(ErrorKind::kUnsupported,
@@ -76,6 +88,7 @@ void add_check_command(CLI::App& app, Action& chosen) {
   command->add_option("--step", arguments->step,
                       "this step only: its id, its number, or a part of the id");
   command->add_option("--pass", arguments->pass, "forward or backward only");
+  add_dtype_option(*command, arguments->problem);
   command->footer("ATTN_FULL=1 in the environment runs every combination of the case table.");
   command->callback([arguments, &chosen] { chosen = [arguments] { return check(*arguments); }; });
 }

@@ -33,17 +33,23 @@ struct CompareArguments {
   std::string with;
 };
 
-/// Refuses sizes that no chapter computes, before any work.
-void check_support(const Shape& shape) {
-  const auto supports = [&shape](const Chapter* chapter) {
-    return shape.d <= chapter->support.max_d &&
-           (shape.Hkv == shape.H || chapter->support.features.has(Feature::kGroupedHeads));
+/// Refuses a request that no chapter takes, before any work.
+void check_support(const Shape& shape, const Mask& mask, Element element, Pass pass) {
+  const auto takes_element = [&](const Step& step) {
+    return pass == Pass::kForward ? step.forward.takes(element) : step.backward.takes(element);
+  };
+  const auto takes = [&](const Chapter* chapter) {
+    const Support& support = chapter->support;
+    return shape.d <= support.max_d &&
+           (shape.Hkv == shape.H || support.features.has(Feature::kGroupedHeads)) &&
+           (mask.is_prefix() || support.features.has(Feature::kWindows)) &&
+           std::any_of(chapter->steps.begin(), chapter->steps.end(), takes_element);
   };
   const auto all = chapters::all();
-  if (std::none_of(all.begin(), all.end(), supports)) {
-    throw Error(ErrorKind::kUnsupported,
-                fmt::format("--shape {}: no chapter computes it", to_string(shape)));
-  }
+  if (std::any_of(all.begin(), all.end(), takes)) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("--shape {}, mask {}, {}: no chapter computes it", to_string(shape),
+                          to_string(mask), to_string(element)));
 }
 
 std::string time_text(const std::optional<double>& seconds) {
@@ -158,10 +164,14 @@ constexpr std::int64_t kTokens = 512;
 constexpr std::int64_t kTokensOfPlain = 4096;
 constexpr std::int64_t kHeadSize = 64;
 
-Subject subject_of(const Shape& shape, Mask mask, Pass pass) {
+Subject subject_of(const Shape& shape, const Mask& mask, Element element, Pass pass) {
   Subject subject{.shape = shape, .problem = {}, .truth = {}};
-  subject.problem = verify::make_problem(
-      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = kCompareSeed}, pass);
+  subject.problem = verify::make_problem({.shape = shape,
+                                          .mask = mask,
+                                          .scale = default_scale(shape.d),
+                                          .seed = kCompareSeed,
+                                          .element = element},
+                                         pass);
   subject.truth = verify::truth_of(subject.problem, pass);
   return subject;
 }
@@ -200,22 +210,25 @@ struct Subjects {
 Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Progress& progress) {
   constexpr const char* kStage = "the oracle, in float64";
   const Mask mask = mask_of(options);
+  const Element element = element_of(options).value_or(Element::kFloat32);
   Subjects subjects;
   if (options.shape.empty() && options.workload.empty()) {
+    check_support(make_shape(1, 1, kTokens, kTokens, kHeadSize), mask, element, pass);
     progress.stage(kStage);
-    subjects.kernels = subject_of(make_shape(1, 1, kTokens, kTokens, kHeadSize), mask, pass);
+    subjects.kernels =
+        subject_of(make_shape(1, 1, kTokens, kTokens, kHeadSize), mask, element, pass);
     subjects.kernels.shape = make_shape(kBatch, kHeads, kTokens, kTokens, kHeadSize);
     if (on_gpu) repeat_heads(subjects.kernels);
     // Backward, plain C++ is the textbook only, and slow: it has nothing to be compared with.
     const std::int64_t N = pass == Pass::kForward ? kTokensOfPlain : kTokens;
-    subjects.plain = subject_of(make_shape(1, 1, N, N, kHeadSize), mask, pass);
+    subjects.plain = subject_of(make_shape(1, 1, N, N, kHeadSize), mask, element, pass);
     return subjects;
   }
   const Shape shape = shape_of(options, on_gpu, {});
   check_memory(shape);
-  check_support(shape);
+  check_support(shape, mask, element, pass);
   progress.stage(kStage);
-  subjects.kernels = subject_of(shape, mask, pass);
+  subjects.kernels = subject_of(shape, mask, element, pass);
   if (!options.workload.empty()) {
     const io::Workload& known = io::find_workload(options.workload);
     subjects.name = options.workload;
@@ -308,6 +321,7 @@ void add_compare_command(CLI::App& app, Action& chosen) {
   const auto arguments = std::make_shared<CompareArguments>();
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
+  add_dtype_option(*command, arguments->problem);
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
   command->add_option("--with", arguments->with,
                       "mine: your own kernel too, chapters/00_playground/my_attention.cu");

@@ -26,9 +26,9 @@ double seconds_of(const Run& run, const Row& row, Pass pass, int launches) {
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < launches; ++i) {
     if (pass == Pass::kForward) {
-      forward(*row.chapter, *row.step, Element::kFloat32, run.forward_args());
+      forward(*row.chapter, *row.step, run.element(), run.forward_args());
     } else {
-      backward(*row.chapter, *row.step, Element::kFloat32, run.backward_args());
+      backward(*row.chapter, *row.step, run.element(), run.backward_args());
     }
   }
   memory_of(*row.chapter, *row.step).synchronize();

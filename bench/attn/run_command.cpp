@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -16,25 +17,16 @@
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/commands.hpp"
 #include "bench/attn/progress.hpp"
+#include "bench/attn/run_problem.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/npy.hpp"
 #include "common/io/output_file.hpp"
+#include "common/philox.hpp"
+#include "common/reference/reference.hpp"
 #include "common/run/run.hpp"
-#include "common/verify/check.hpp"
 
 namespace attn::cli {
 namespace {
-
-struct RunArguments {
-  std::string chapter, step;
-  std::string q, k, v, grad_o;                 // files to read; grad_o is optional
-  std::string o, lse, grad_q, grad_k, grad_v;  // files to write; all but o are optional
-  std::string scale;
-  ProblemOptions problem;
-  bool deterministic = false;
-
-  bool backward() const { return !grad_o.empty(); }
-};
 
 [[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
 
@@ -42,11 +34,27 @@ using NamedPath = std::pair<const char*, const std::string*>;  // option, file
 
 /// Every output can be written, and no file is named twice.
 void check_files(const RunArguments& arguments) {
-  constexpr int kInputs = 4;
-  const NamedPath files[] = {
-      {"--q", &arguments.q},       {"--k", &arguments.k},       {"--v", &arguments.v},
-      {"--do", &arguments.grad_o}, {"--o", &arguments.o},       {"--lse", &arguments.lse},
-      {"--dq", &arguments.grad_q}, {"--dk", &arguments.grad_k}, {"--dv", &arguments.grad_v}};
+  const NamedPath files[] = {{"--q", &arguments.q},
+                             {"--k", &arguments.k},
+                             {"--v", &arguments.v},
+                             {"--do", &arguments.grad_o},
+                             {"--dlse", &arguments.grad_lse},
+                             {"--mask", &arguments.mask},
+                             {"--bias", &arguments.bias},
+                             {"--alibi", &arguments.alibi},
+                             {"--sink-logits", &arguments.sink_logits},
+                             {"--key-begin", &arguments.key_begin},
+                             {"--key-count", &arguments.key_count},
+                             {"--ranges", &arguments.ranges},
+                             {"--o", &arguments.o},
+                             {"--lse", &arguments.lse},
+                             {"--dq", &arguments.grad_q},
+                             {"--dk", &arguments.grad_k},
+                             {"--dv", &arguments.grad_v},
+                             {"--dbias", &arguments.grad_bias},
+                             {"--dsink", &arguments.grad_sinks},
+                             {"--dropout-mask", &arguments.dropout_mask}};
+  constexpr int kInputs = 12;
   const auto canonical = [](const std::string& path) {
     std::error_code error;
     const std::filesystem::path target = io::resolve_output(path);
@@ -65,65 +73,30 @@ void check_files(const RunArguments& arguments) {
   }
 }
 
-/// --do comes with at least one of --dq, --dk and --dv, and they with it.
+/// --do comes with at least one gradient to write, and they with it.
 void check_gradients(const RunArguments& arguments) {
-  const NamedPath gradients[] = {
-      {"--dq", &arguments.grad_q}, {"--dk", &arguments.grad_k}, {"--dv", &arguments.grad_v}};
+  const NamedPath gradients[] = {{"--dq", &arguments.grad_q},
+                                 {"--dk", &arguments.grad_k},
+                                 {"--dv", &arguments.grad_v},
+                                 {"--dbias", &arguments.grad_bias},
+                                 {"--dsink", &arguments.grad_sinks}};
+  const auto needs = [](const NamedPath& option, const char* other, const std::string& path) {
+    if (option.second->empty() || !path.empty()) return;
+    bad(fmt::format("{} {}: given without {}; allowed: both together", option.first, *option.second,
+                    other));
+  };
   bool any = false;
-  for (const auto& [option, path] : gradients) {
-    if (path->empty()) continue;
-    any = true;
-    if (!arguments.backward()) {
-      bad(fmt::format("{} {}: given without --do; allowed: both together", option, *path));
-    }
+  for (const NamedPath& gradient : gradients) {
+    any = any || !gradient.second->empty();
+    needs(gradient, "--do", arguments.grad_o);
   }
+  needs({"--dlse", &arguments.grad_lse}, "--do", arguments.grad_o);
+  needs({"--dbias", &arguments.grad_bias}, "--bias", arguments.bias);
+  needs({"--dsink", &arguments.grad_sinks}, "--sink-logits", arguments.sink_logits);
   if (arguments.backward() && !any) {
     bad(fmt::format("--do {}: given alone; allowed: with at least one of --dq, --dk, --dv",
                     arguments.grad_o));
   }
-}
-
-io::NpyArray read(const char* option, const std::string& path) {
-  return naming(option, [&] { return io::read_heads(path); });
-}
-
-/// One of the arrays of a problem: where it came from and its shape as [B, heads, N, d].
-struct Heads {
-  Heads(const char* option, const std::string& path, const io::NpyArray& array)
-      : name(fmt::format("{} {}", option, path)), rank(array.shape.size()), sizes(array.shape) {
-    if (rank == 2) sizes.insert(sizes.begin(), 2, 1);
-  }
-
-  /// Throws unless this array has the rank of `other` and the same size in `axes`.
-  void expect_same(const Heads& other, std::initializer_list<std::size_t> axes) const {
-    static constexpr const char* kAxes[] = {"B", "H", "N", "d"};
-    if (rank != other.rank) {
-      bad(fmt::format("{}: rank {}; allowed: {}, the rank of {}", name, rank, other.rank,
-                      other.name));
-    }
-    for (const std::size_t axis : axes) {
-      if (sizes[axis] == other.sizes[axis]) continue;
-      bad(fmt::format("{}: {} = {}; allowed: {}, as in {}", name, kAxes[axis], sizes[axis],
-                      other.sizes[axis], other.name));
-    }
-  }
-
-  std::string name;
-  std::size_t rank;
-  std::vector<std::int64_t> sizes;
-};
-
-Shape shape_of(const Heads& q, const Heads& k, const Heads& v) {
-  if (q.sizes[3] == 0) bad(fmt::format("{}: d = 0; allowed: 1 or more", q.name));
-  k.expect_same(q, {0, 3});
-  v.expect_same(k, {0, 1, 2, 3});
-  Shape shape = make_shape(q.sizes[0], q.sizes[1], q.sizes[2], k.sizes[2], q.sizes[3]);
-  shape.Hkv = k.sizes[1];
-  if (shape.Hkv == 0 ? shape.H != 0 : shape.H % shape.Hkv != 0) {
-    bad(fmt::format("{}: {} heads; allowed: a divisor of {}, the heads of {}", k.name, shape.Hkv,
-                    shape.H, q.name));
-  }
-  return shape;
 }
 
 /// The chapter and step that compute one pass.
@@ -168,69 +141,204 @@ std::string describe(const Choice& choice, Pass pass) {
                      memory_of(*choice.chapter, *choice.step).name());
 }
 
-ExitStatus run(const RunArguments& arguments) {
+/// Which pairs dropout keeps, hidden ones too: [B,H,Nq,Nk].
+std::vector<std::uint8_t> kept_pairs(const Shape& shape, float dropout, std::uint64_t seed) {
+  const std::uint32_t dropped_below = dropout_threshold(dropout);
+  std::vector<std::uint8_t> kept;
+  kept.reserve(static_cast<std::size_t>(shape.rows() * shape.Nk));
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    for (std::int64_t h = 0; h < shape.H; ++h) {
+      for (std::int64_t i = 0; i < shape.Nq; ++i) {
+        for (std::int64_t j = 0; j < shape.Nk; ++j) {
+          kept.push_back(dropout_bits(seed, b, h, i, j) >= dropped_below ? 1 : 0);
+        }
+      }
+    }
+  }
+  return kept;
+}
+
+/// The arrays that are written, in Real.
+template <class Real>
+struct RunResult {
+  std::vector<Real> o, lse, grad_q, grad_k, grad_v, grad_bias, grad_sinks;
+};
+
+/// Writes all files or none, and says in one line what was run.
+template <class Real>
+void write(const RunArguments& arguments, const RunInputs<Real>& in, const RunResult<Real>& result,
+           const std::vector<std::string>& done, const Mask& mask, double scale) {
+  std::vector<io::OutputFile> files;
+  std::vector<std::string_view> names;
+  const auto stage = [&](const char* option, const std::string& path,
+                         const std::vector<std::int64_t>& sizes, const auto& values) {
+    if (path.empty()) return;
+    naming(option, [&] { files.push_back(io::stage_npy(path, sizes, std::span(values))); });
+    names.push_back(path);
+  };
+  // Rows are computed in the order [B,H,N,d].
+  const auto stage_rows = [&](const char* option, const std::string& path,
+                              const std::vector<std::int64_t>& sizes,
+                              const std::vector<Real>& values) {
+    if (path.empty() || !in.rows_first) return stage(option, path, sizes, values);
+    stage(option, path, sizes, swap_axes(values, {sizes[0], sizes[2], sizes[1], sizes[3]}));
+  };
+  stage_rows("--o", arguments.o, in.o_sizes, result.o);
+  stage("--lse", arguments.lse, in.lse_sizes, result.lse);
+  stage_rows("--dq", arguments.grad_q, in.q_sizes, result.grad_q);
+  stage_rows("--dk", arguments.grad_k, in.k_sizes, result.grad_k);
+  stage_rows("--dv", arguments.grad_v, in.v_sizes, result.grad_v);
+  stage("--dbias", arguments.grad_bias, in.bias_sizes, result.grad_bias);
+  stage("--dsink", arguments.grad_sinks, {in.shape.H}, result.grad_sinks);
+  if (!arguments.dropout_mask.empty()) {
+    const Shape& s = in.shape;
+    stage("--dropout-mask", arguments.dropout_mask, {s.B, s.H, s.Nq, s.Nk},
+          kept_pairs(s, in.extras.dropout, in.extras.dropout_seed));
+  }
+  for (io::OutputFile& file : files) file.commit();
+  fmt::print(stderr, "attn: {}; {}, mask {}, scale {}; wrote {}\n", fmt::join(done, ", "),
+             to_string(in.shape), to_string(mask), scale, fmt::join(names, ", "));
+}
+
+/// The problem that a chapter gets: inputs in float32 or rounded to the element.
+Problem problem_of(RunInputs<float> in, const Mask& mask, float scale, Element element) {
+  Problem problem;
+  problem.shape = in.shape;
+  problem.mask = mask;
+  problem.scale = scale;
+  problem.q = std::move(in.q);
+  problem.k = std::move(in.k);
+  problem.v = std::move(in.v);
+  problem.grad_o = std::move(in.grad_o);
+  problem.element = element;
+  problem.rows_first = in.rows_first;
+  problem.extras = std::move(in.extras);
+  round_to_element(problem);
+  return problem;
+}
+
+float scale_of(const RunArguments& arguments, const Shape& shape) {
+  return arguments.scale.empty() ? default_scale(shape.d) : parse_float("--scale", arguments.scale);
+}
+
+ExitStatus run_chapter(const RunArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
   const Step* named =
       arguments.step.empty() ? nullptr : select_steps(chapter, arguments.step).front();
-  check_gradients(arguments);
-  const Mask mask = mask_of(arguments.problem);
-  const float scale = arguments.scale.empty() ? 0.0f : parse_float("--scale", arguments.scale);
   const Choice forward = choose_forward(chapter, named);
   const Choice backward =
       arguments.backward() ? choose_backward(chapter, named, arguments.deterministic) : forward;
   check_files(arguments);
-
-  io::NpyArray q = read("--q", arguments.q);
-  io::NpyArray k = read("--k", arguments.k);
-  io::NpyArray v = read("--v", arguments.v);
-  io::NpyArray grad_o;
-  const Heads q_heads("--q", arguments.q, q);
-  Problem problem;
-  problem.shape = shape_of(q_heads, Heads("--k", arguments.k, k), Heads("--v", arguments.v, v));
-  problem.mask = mask;
-  problem.scale = arguments.scale.empty() ? default_scale(problem.shape.d) : scale;
-  if (arguments.backward()) {
-    grad_o = read("--do", arguments.grad_o);
-    Heads("--do", arguments.grad_o, grad_o).expect_same(q_heads, {0, 1, 2, 3});
-  }
-  problem.q = std::move(q.values);
-  problem.k = std::move(k.values);
-  problem.v = std::move(v.values);
-  problem.grad_o = std::move(grad_o.values);
+  const Mask mask = mask_of(arguments.problem);
+  const std::optional<Element> element = element_of(arguments.problem);
+  RunInputs<float> in = read_inputs<float>(arguments, element);
+  const float scale = scale_of(arguments, in.shape);
+  const Problem problem = problem_of(in, mask, scale, element.value_or(Element::kFloat32));
 
   std::vector<std::string> done{describe(forward, Pass::kForward)};
   Outputs result;
-  {
+  name_extras(arguments, [&] {
     const ShowRun show(done.back());
     result = run_forward(*forward.chapter, *forward.step, problem);
-  }
+  });
   expect_clean(result);
   Outputs gradients;
   if (arguments.backward()) {
     done.push_back(describe(backward, Pass::kBackward));
-    const ShowRun show(done.back());
-    gradients = run_backward(*backward.chapter, *backward.step, problem, result.o, result.lse);
+    name_extras(arguments, [&] {
+      const ShowRun show(done.back());
+      gradients = run_backward(*backward.chapter, *backward.step, problem, result.o, result.lse);
+    });
     expect_clean(gradients);
   }
-
-  std::vector<io::OutputFile> files;
-  std::vector<std::string_view> names;
-  const auto stage = [&](const char* option, const std::string& path,
-                         std::span<const std::int64_t> shape, std::span<const float> values) {
-    if (path.empty()) return;
-    naming(option, [&] { files.push_back(io::stage_npy(path, shape, values)); });
-    names.push_back(path);
-  };
-  stage("--o", arguments.o, q.shape, result.o);
-  stage("--lse", arguments.lse, std::span(q.shape).first(q.shape.size() - 1), result.lse);
-  stage("--dq", arguments.grad_q, q.shape, gradients.grad_q);
-  stage("--dk", arguments.grad_k, k.shape, gradients.grad_k);
-  stage("--dv", arguments.grad_v, k.shape, gradients.grad_v);
-  for (io::OutputFile& file : files) file.commit();
-  fmt::print(stderr, "attn: {}; {}, mask {}, scale {}; wrote {}\n", fmt::join(done, ", "),
-             to_string(problem.shape), to_string(problem.mask), problem.scale,
-             fmt::join(names, ", "));
+  write<float>(arguments, in,
+               {result.o, result.lse, gradients.grad_q, gradients.grad_k, gradients.grad_v,
+                gradients.grad_bias, gradients.grad_sink_logits},
+               done, mask, static_cast<double>(scale));
   return kSuccess;
+}
+
+/// What the oracle accepts: everything that the contract knows.
+const Chapter& oracle_record() {
+  static constexpr WorkspaceBytes kNone = [](const Shape&) { return std::size_t{0}; };
+  static constexpr Step kSteps[] = {{.id = "oracle",
+                                     .idea = "float64",
+                                     .forward_workspace_bytes = kNone,
+                                     .backward_workspace_bytes = kNone}};
+  static constexpr Chapter kChapter{
+      .id = "oracle",
+      .title = "Oracle",
+      .idea = "float64",
+      .memory = host_memory,
+      .steps = kSteps,
+      .support = {.max_d = std::int64_t{1} << 40, .features = Features::all()}};
+  return kChapter;
+}
+
+/// The formulas in float64, on float64 files too, which then give float64 files.
+ExitStatus run_oracle(const RunArguments& arguments) {
+  if (!arguments.step.empty()) {
+    bad(fmt::format("--step {}: the oracle has none; allowed: nothing", arguments.step));
+  }
+  check_files(arguments);
+  const Mask mask = mask_of(arguments.problem);
+  const std::optional<Element> wanted = element_of(arguments.problem);
+  const Element element = wanted.value_or(Element::kFloat32);
+  RunInputs<double> in = read_inputs<double>(arguments, wanted);
+  const float scale = scale_of(arguments, in.shape);
+  const bool doubles = in.doubles && !wanted;
+  for (std::vector<double>* array : {&in.q, &in.k, &in.v, &in.grad_o}) {
+    if (doubles) break;
+    for (double& x : *array) {
+      x = static_cast<double>(rounded_to(element, static_cast<float>(x)));
+    }
+  }
+  name_extras(arguments, [&] {  // what a chapter would be refused for
+    const Problem problem = problem_of(in.as<float>(), mask, scale, element);
+    const Chapter& oracle = oracle_record();
+    const Run run(oracle, oracle.steps.front(), Pass::kForward, problem, {}, {}, {});
+    validate(element, run.forward_args(), oracle.support);
+  });
+  const double exact_scale = doubles && arguments.scale.empty()
+                                 ? 1 / std::sqrt(static_cast<double>(in.shape.d))
+                                 : static_cast<double>(scale);
+  const reference::Inputs inputs{in.shape, mask, exact_scale, in.q,
+                                 in.k,     in.v, in.grad_o,   in.extras};
+  reference::Forward forward = reference::forward(inputs);
+  const auto store = [&](std::vector<double>& values, Element as) {
+    for (double& x : values) {
+      if (!doubles) x = static_cast<double>(rounded_to(as, static_cast<float>(x)));
+    }
+  };
+  store(forward.o, element);
+  store(forward.lse, Element::kFloat32);
+  reference::Gradients grad;
+  if (arguments.backward()) {
+    grad = reference::backward(inputs, forward);
+    for (auto* array : {&grad.grad_q, &grad.grad_k, &grad.grad_v}) store(*array, element);
+  }
+  const std::vector<std::string> done{
+      fmt::format("forward{} by the oracle in float64", arguments.backward() ? ", backward" : "")};
+  if (doubles) {
+    write<double>(arguments, in,
+                  {forward.o, forward.lse, grad.grad_q, grad.grad_k, grad.grad_v, grad.grad_bias,
+                   grad.grad_sink_logits},
+                  done, mask, exact_scale);
+    return kSuccess;
+  }
+  const auto narrow = reference::narrow;
+  write<float>(arguments, in.as<float>(),
+               {narrow(forward.o), narrow(forward.lse), narrow(grad.grad_q), narrow(grad.grad_k),
+                narrow(grad.grad_v), narrow(grad.grad_bias), narrow(grad.grad_sink_logits)},
+               done, mask, exact_scale);
+  return kSuccess;
+}
+
+ExitStatus run(const RunArguments& arguments) {
+  check_gradients(arguments);
+  if (!arguments.scale.empty()) parse_float("--scale", arguments.scale);
+  mask_of(arguments.problem);
+  return arguments.chapter == "oracle" ? run_oracle(arguments) : run_chapter(arguments);
 }
 
 }  // namespace
@@ -238,28 +346,53 @@ ExitStatus run(const RunArguments& arguments) {
 void add_run_command(CLI::App& app, Action& chosen) {
   CLI::App* command = app.add_subcommand("run", "One chapter on arrays from .npy files");
   const auto arguments = std::make_shared<RunArguments>();
-  command->add_option("CHAPTER", arguments->chapter, "id or number")->required();
+  command->add_option("CHAPTER", arguments->chapter, "id or number; oracle: float64, every option")
+      ->required();
   command->add_option("--step", arguments->step,
                       "a step other than the last: its id, its number, or a part of the id");
   command->add_option("--q", arguments->q, "Q, [B,H,Nq,d] or [Nq,d], float32 or float64")
       ->required();
-  command->add_option("--k", arguments->k, "K, [B,H,Nk,d] or [Nk,d]")->required();
-  command->add_option("--v", arguments->v, "V, like K")->required();
-  command->add_option("--o", arguments->o, "writes O, like Q")->required();
+  command->add_option("--k", arguments->k, "K, [B,Hkv,Nk,d] or [Nk,d]")->required();
+  command->add_option("--v", arguments->v, "V, like K, or of another d")->required();
+  command->add_option("--o", arguments->o, "writes O, [B,H,Nq,d of V]")->required();
   command->add_option("--lse", arguments->lse, "writes LSE, [B,H,Nq] or [Nq]");
-  command->add_option("--do", arguments->grad_o, "dO, like Q: runs the backward pass too");
+  command->add_option("--do", arguments->grad_o, "dO, like O: runs the backward pass too");
   command->add_option("--dq", arguments->grad_q, "writes dQ");
   command->add_option("--dk", arguments->grad_k, "writes dK");
   command->add_option("--dv", arguments->grad_v, "writes dV");
   command->add_option("--scale", arguments->scale, "of the scores (default 1/sqrt(d))");
   add_mask_options(*command, arguments->problem);
+  add_dtype_option(*command, arguments->problem);
+  const auto add = [&](const char* option, std::string& value, const char* what) {
+    command->add_option(option, value, what);
+  };
+  add("--layout", arguments->layout, "BHNd (default) or BNHd: the order of axes in files of rows");
+  add("--cu-seqlens", arguments->cu_seqlens,
+      "Q.npy or Q.npy,K.npy: B + 1 offsets of packed sequences;\nQ, K, V are then [H,total,d]");
+  add("--sinks", arguments->sinks, "so many first keys stay visible in a window");
+  add("--key-begin", arguments->key_begin, "[B] first valid key");
+  add("--key-count", arguments->key_count, "[B] number of valid keys");
+  add("--ranges", arguments->ranges, "[B,Nq,2] or [B,Nq,4]: keys of a row, begin and end");
+  add("--mask", arguments->mask, "bool, broadcast to [B,H,Nq,Nk]: true where the row sees the key");
+  add("--bias", arguments->bias, "float32, broadcast to [B,H,Nq,Nk]: added to the scores");
+  add("--alibi", arguments->alibi, "[H] slopes");
+  add("--softcap", arguments->softcap, "C: a score s becomes C tanh(s / C)");
+  add("--sink-logits", arguments->sink_logits, "[H] one more score for every row, without a value");
+  add("--dropout", arguments->dropout, "probability that a weight becomes 0; with --seed");
+  add("--seed", arguments->seed, "of dropout");
+  add("--dropout-mask", arguments->dropout_mask, "writes which pairs were kept, bool [B,H,Nq,Nk]");
+  add("--dlse", arguments->grad_lse, "dLSE, like LSE");
+  add("--dbias", arguments->grad_bias, "writes dbias, like the bias");
+  add("--dsink", arguments->grad_sinks, "writes the gradient of the sink logits, [H]");
   command->add_flag("--deterministic", arguments->deterministic,
                     "a backward pass that gives the same bits every time");
   command->footer(
       "Arrays are [B,H,N,d], heads before rows. Files in the order [B,N,H,d], which several "
       "libraries\nkeep, cannot be told from them where Nq = Nk: they run without a word, rows "
       "taken "
-      "for heads.\nSwap their axes 1 and 2 first.\n"
+      "for heads.\nSay --layout BNHd where the chapter takes it, or swap their axes 1 and 2 "
+      "first.\n"
+      "A chapter that does not take what an option asks for says so, with exit status 3.\n"
       "What was run, and which files were written, is said in one line on standard error.");
   command->callback([arguments, &chosen] { chosen = [arguments] { return run(*arguments); }; });
 }

@@ -66,7 +66,8 @@ void run_traced(Trace& trace) {
   const Problem problem = verify::make_problem({.shape = trace.shape,
                                                 .mask = trace.mask,
                                                 .scale = default_scale(trace.shape.d),
-                                                .seed = kSeed},
+                                                .seed = kSeed,
+                                                .element = trace.element},
                                                trace.pass);
   verify::Truth truth;
   if (trace.pass == Pass::kBackward)
@@ -124,6 +125,7 @@ ExitStatus trace(TraceArguments arguments) {
   trace.step = &step;
   trace.times_heads = arguments.times_heads;
   trace.mask = mask_of(arguments.problem);
+  trace.element = element_of(arguments.problem).value_or(Element::kFloat32);
   if (&memory_of(chapter, step) == &host_memory()) {
     throw Error(ErrorKind::kUnsupported,
                 fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
@@ -147,8 +149,8 @@ ExitStatus trace(TraceArguments arguments) {
       const auto launches = simt::times_heads(trace.launches, arguments.times_heads);
       Shape many = trace.shape;
       many.B *= arguments.times_heads;
-      trace.bound =
-          bound_of(launches, simt::work_of(many, trace.mask, trace.pass), simt::current_device());
+      trace.bound = bound_of(launches, simt::work_of(many, trace.mask, trace.pass, trace.element),
+                             simt::current_device());
     });
   }
   write_json(arguments.json, to_json(trace, arguments.lines).dump(2));
@@ -192,6 +194,7 @@ void add_trace_command(CLI::App& app, Action& chosen) {
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
+  add_dtype_option(*command, arguments->problem);
   command->add_flag("--lines", arguments->lines, "traffic by source line, too");
   command->add_option("--device", arguments->device,
                       "limits and lower bound of H200 (default), H100, A100, RTX4090, RTX3090, T4");

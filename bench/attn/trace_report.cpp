@@ -137,6 +137,15 @@ Json to_json(const Detection& d) {
           {"file", d.file}, {"line", d.line},     {"what", d.what},   {"advice", d.advice}};
 }
 
+/// The bounds as --window takes them: -1 for none.
+Json to_json(const Mask& mask) {
+  const auto bound = [](std::int64_t keys) { return keys == kUnbounded ? -1 : keys; };
+  return {{"name", to_string(mask)},
+          {"before", bound(mask.before)},
+          {"after", bound(mask.after)},
+          {"top_left", mask.top_left}};
+}
+
 }  // namespace
 
 void print_trace(const Trace& trace, bool styled) {
@@ -180,7 +189,8 @@ Json to_json(const Trace& trace, bool lines) {
       {"detections", detections},
       {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
       {"times_heads", trace.times_heads},
-      {"mask", to_string(trace.mask)},
+      {"mask", to_json(trace.mask)},
+      {"element", to_string(trace.element)},
       {"damage", trace.damage}};
 }
 

@@ -29,6 +29,7 @@ struct Trace {
   Pass pass = Pass::kForward;
   Shape shape;
   Mask mask = Mask::kFull;
+  Element element = Element::kFloat32;
   std::string scaled;  // how the shape falls short of the workload asked for; empty if it does not
   std::vector<simt::LaunchRecord> launches;
   std::vector<Detection> detections;

@@ -130,9 +130,9 @@ class Prepared {
   double seconds() {
     return timer_.seconds([this] {
       if (case_.pass == Pass::kForward) {
-        forward(*case_.chapter, *case_.step, Element::kFloat32, run_.forward_args());
+        forward(*case_.chapter, *case_.step, run_.element(), run_.forward_args());
       } else {
-        backward(*case_.chapter, *case_.step, Element::kFloat32, run_.backward_args());
+        backward(*case_.chapter, *case_.step, run_.element(), run_.backward_args());
       }
     });
   }

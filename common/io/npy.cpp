@@ -189,7 +189,7 @@ class Reader {
   std::uintmax_t left() const { return left_; }
 
  private:
-  const std::string& path_;
+  std::string path_;
   std::ifstream file_;
   std::uintmax_t left_ = 0;
 };
@@ -227,37 +227,37 @@ Header read_header(Reader& reader, const std::string& path) {
   return *std::move(header);
 }
 
-/// Reads float64 in pieces and rounds it: the file may be twice as large as the result.
-void read_doubles(Reader& reader, const std::string& path, std::vector<float>& values) {
-  std::vector<double> piece(std::size_t{1} << 16);
+/// Reads `From` in pieces and hands each value to `convert`, with its number: the file may be twice
+/// as large as the result.
+template <class From, class T, class Convert>
+void read_converted(Reader& reader, std::vector<T>& values, Convert convert) {
+  std::vector<From> piece(std::size_t{1} << 16);
   for (std::size_t done = 0; done < values.size();) {
     const std::size_t count = std::min(piece.size(), values.size() - done);
-    reader.read(piece.data(), count * sizeof(double), "data");
-    for (std::size_t i = 0; i < count; ++i) {
-      const float rounded = static_cast<float>(piece[i]);
-      if (std::isinf(rounded) && !std::isinf(piece[i])) {
-        bad(path, fmt::format("element {} = {}; allowed: what float32 can hold, up to {:.4g}",
-                              done + i, piece[i], std::numeric_limits<float>::max()));
-      }
-      values[done + i] = rounded;
-    }
+    reader.read(piece.data(), count * sizeof(From), "data");
+    for (std::size_t i = 0; i < count; ++i) values[done + i] = convert(piece[i], done + i);
     done += count;
   }
 }
 
-}  // namespace
+/// A file behind its header, which is of one of these types.
+struct Opened {
+  Reader reader;
+  Header header;
+  std::int64_t elements;
+};
 
-NpyArray read_npy(const std::string& path) {
+Opened open(const std::string& path, std::initializer_list<std::string_view> types,
+            std::string_view allowed) {
   Reader reader(path);
   Header header = read_header(reader, path);
-  if (header.descr != "<f4" && header.descr != "<f8") {
-    bad(path, fmt::format("type {}; allowed: <f4 (float32) or <f8 (float64), little-endian",
-                          header.descr));
+  if (std::find(types.begin(), types.end(), header.descr) == types.end()) {
+    bad(path, fmt::format("type {}; allowed: {}, little-endian", header.descr, allowed));
   }
   if (header.fortran_order) bad(path, "Fortran order; allowed: C order");
-  const bool doubles = header.descr == "<f8";
+  const std::int64_t each = header.descr.back() - '0';  // bytes, as every type here says
   const std::string shape = fmt::format("({})", fmt::join(header.shape, ","));
-  const std::optional<std::int64_t> bytes = data_bytes(header.shape, doubles ? 8 : 4);
+  const std::optional<std::int64_t> bytes = data_bytes(header.shape, each);
   if (!bytes) bad(path, fmt::format("shape {}; allowed: less than 2^63 bytes of data", shape));
   if (static_cast<std::uintmax_t>(*bytes) != reader.left()) {
     bad(path, fmt::format("{}: shape {} needs {} bytes of data, the file has {}; allowed: exactly "
@@ -266,12 +266,92 @@ NpyArray read_npy(const std::string& path) {
                                                                               : "trailing bytes",
                           shape, *bytes, reader.left()));
   }
-  NpyArray array{.shape = std::move(header.shape), .values = {}};
-  array.values.resize(static_cast<std::size_t>(*bytes / (doubles ? 8 : 4)));
-  if (doubles) {
-    read_doubles(reader, path, array.values);
+  return {std::move(reader), std::move(header), *bytes / each};
+}
+
+template <class T>
+NpyArrayOf<T> empty_array(const Opened& file) {
+  return {file.header.shape, std::vector<T>(static_cast<std::size_t>(file.elements)),
+          file.header.descr};
+}
+
+/// NumPy's name of the type that holds T.
+template <class T>
+constexpr std::string_view kDescr = "<f4";
+template <>
+constexpr std::string_view kDescr<double> = "<f8";
+template <>
+constexpr std::string_view kDescr<std::uint8_t> = "|b1";
+
+template <class T>
+OutputFile stage(const std::string& path, std::span<const std::int64_t> shape,
+                 std::span<const T> values) {
+  const std::string sizes =
+      fmt::format("{}{}", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  std::string header =
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", kDescr<T>, sizes);
+  const std::size_t before = kMagic.size() + 2 + 2;  // magic, version, length of the header
+  while ((before + header.size() + 1) % kAlignment != 0) header += ' ';
+  header += '\n';
+
+  OutputFile file(path);
+  file.write(kMagic.data(), kMagic.size());
+  const unsigned char version_and_length[] = {1, 0, static_cast<unsigned char>(header.size() % 256),
+                                              static_cast<unsigned char>(header.size() / 256)};
+  file.write(version_and_length, sizeof(version_and_length));
+  file.write(header.data(), header.size());
+  file.write(values.data(), values.size_bytes());
+  file.close();
+  return file;
+}
+
+}  // namespace
+
+template <class T>
+NpyArrayOf<T> read_floats(const std::string& path, bool halves) {
+  Opened file = halves ? open(path, {"<f4", "<f8", "<f2"}, "<f4 (float32), <f8 or <f2")
+                       : open(path, {"<f4", "<f8"}, "<f4 (float32) or <f8 (float64)");
+  NpyArrayOf<T> array = empty_array<T>(file);
+  const auto exact = [](auto x, std::size_t) { return static_cast<T>(x); };
+  if (file.header.descr == "<f2") {
+    read_converted<float16>(file.reader, array.values,
+                            [](float16 x, std::size_t) { return T{to_float32(x)}; });
+  } else if (file.header.descr == "<f4") {
+    read_converted<float>(file.reader, array.values, exact);
+  } else if constexpr (std::is_same_v<T, double>) {
+    read_converted<double>(file.reader, array.values, exact);
   } else {
-    reader.read(array.values.data(), array.values.size() * sizeof(float), "data");
+    read_converted<double>(file.reader, array.values, [&path](double x, std::size_t element) {
+      const auto rounded = static_cast<float>(x);
+      if (std::isinf(rounded) && !std::isinf(x)) {
+        bad(path, fmt::format("element {} = {}; allowed: what float32 can hold, up to {:.4g}",
+                              element, x, std::numeric_limits<float>::max()));
+      }
+      return rounded;
+    });
+  }
+  return array;
+}
+template NpyArrayOf<float> read_floats(const std::string&, bool);
+template NpyArrayOf<double> read_floats(const std::string&, bool);
+
+NpyArrayOf<std::uint8_t> read_booleans(const std::string& path) {
+  Opened file = open(path, {"|b1", "|u1"}, "|b1 (bool) or |u1 (uint8)");
+  NpyArrayOf<std::uint8_t> array = empty_array<std::uint8_t>(file);
+  read_converted<std::uint8_t>(file.reader, array.values, [](std::uint8_t x, std::size_t) {
+    return static_cast<std::uint8_t>(x == 0 ? 0 : 1);
+  });
+  return array;
+}
+
+NpyArrayOf<std::int64_t> read_integers(const std::string& path) {
+  Opened file = open(path, {"<i4", "<i8"}, "<i4 (int32) or <i8 (int64)");
+  NpyArrayOf<std::int64_t> array = empty_array<std::int64_t>(file);
+  const auto widen = [](auto x, std::size_t) { return static_cast<std::int64_t>(x); };
+  if (file.header.descr == "<i4") {
+    read_converted<std::int32_t>(file.reader, array.values, widen);
+  } else {
+    read_converted<std::int64_t>(file.reader, array.values, widen);
   }
   return array;
 }
@@ -287,23 +367,17 @@ NpyArray read_heads(const std::string& path) {
 
 OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
                      std::span<const float> values) {
-  const std::string sizes =
-      fmt::format("{}{}", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
-  std::string header =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes);
-  const std::size_t before = kMagic.size() + 2 + 2;  // magic, version, length of the header
-  while ((before + header.size() + 1) % kAlignment != 0) header += ' ';
-  header += '\n';
+  return stage(path, shape, values);
+}
 
-  OutputFile file(path);
-  file.write(kMagic.data(), kMagic.size());
-  const unsigned char version_and_length[] = {1, 0, static_cast<unsigned char>(header.size() % 256),
-                                              static_cast<unsigned char>(header.size() / 256)};
-  file.write(version_and_length, sizeof(version_and_length));
-  file.write(header.data(), header.size());
-  file.write(values.data(), values.size_bytes());
-  file.close();
-  return file;
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const double> values) {
+  return stage(path, shape, values);
+}
+
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const std::uint8_t> values) {
+  return stage(path, shape, values);
 }
 
 void write_npy(const std::string& path, std::span<const std::int64_t> shape,

@@ -14,24 +14,43 @@
 namespace attn::io {
 
 /// An array in C order. `shape` is empty for a scalar; the product of its sizes is values.size().
-struct NpyArray {
+template <class T>
+struct NpyArrayOf {
   std::vector<std::int64_t> shape;
-  std::vector<float> values;
+  std::vector<T> values;
+  std::string type;  // as the file has it: "<f4"
 };
+using NpyArray = NpyArrayOf<float>;
 
-/// Reads float32 or float64 (rounded to float32), little-endian, C order. Anything else, and any
-/// file whose size is not exactly what its header promises, throws Error(kBadArgument) that names
-/// the file, what is wrong and what is allowed. Sizes are checked before memory is asked for.
-NpyArray read_npy(const std::string& path);
+/// All of these read little-endian files in C order. Anything else, and any file whose size is not
+/// exactly what its header promises, throws Error(kBadArgument) that names the file, what is wrong
+/// and what is allowed. Sizes are checked before memory is asked for.
+///
+/// T = float: float32, or float64, which is rounded; T = double: both, exactly. float16 too, if
+/// `halves`.
+template <class T>
+NpyArrayOf<T> read_floats(const std::string& path, bool halves = false);
+inline NpyArray read_npy(const std::string& path) { return read_floats<float>(path); }
 
-/// Like read_npy, for an array of attention: [B,H,N,d], or [N,d], which is one head. Returns the
+/// bool or uint8, where 0 is false.
+NpyArrayOf<std::uint8_t> read_booleans(const std::string& path);
+
+/// int32 or int64.
+NpyArrayOf<std::int64_t> read_integers(const std::string& path);
+
+/// Like read_floats, for an array of attention: [B,H,N,d], or [N,d], which is one head. Returns the
 /// shape as it stands in the file.
 NpyArray read_heads(const std::string& path);
 
-/// Writes a float32 file, version 1.0, data aligned to 64 bytes, under a temporary name; commit()
-/// of the result puts it in place. Throws Error(kBadArgument).
+/// Writes a file of T (float, double, or bool as bytes of 0 and 1), version 1.0, data aligned to 64
+/// bytes, under a temporary name; commit() of the result puts it in place. Throws
+/// Error(kBadArgument).
 OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
                      std::span<const float> values);
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const double> values);
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const std::uint8_t> values);
 
 /// Writes one file, whole or not at all.
 void write_npy(const std::string& path, std::span<const std::int64_t> shape,

@@ -29,6 +29,7 @@ class Run {
   Run(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
       const std::vector<float>& o, const std::vector<float>& lse, const RunOptions& options);
 
+  Element element() const { return problem_.element; }
   const ForwardArgsOf<void>& forward_args() const { return forward_; }
   const BackwardArgsOf<void>& backward_args() const { return backward_; }
 

@@ -66,17 +66,19 @@ Resource Parts::largest() const {
   return static_cast<Resource>(std::max_element(seconds.begin(), seconds.end()) - seconds.begin());
 }
 
-PassWork work_of(const Shape& shape, Mask mask, Pass pass) {
-  const std::int64_t offset = diagonal(mask, shape.Nq, shape.Nk);
-  std::int64_t pairs = 0;  // of a query and a key that it sees
-  std::int64_t rows = 0;   // that see a key
-  std::int64_t keys = 0;   // that a row sees
+PassWork work_of(const Shape& shape, const Mask& mask, Pass pass, Element element) {
+  std::int64_t pairs = 0;   // of a query and a key that it sees
+  std::int64_t rows = 0;    // that see a key
+  Range seen{shape.Nk, 0};  // keys that some row sees: rows that follow each other overlap
   for (std::int64_t i = 0; i < shape.Nq; ++i) {
-    const std::int64_t visible = visible_keys(i, offset, shape.Nk);
-    pairs += visible;
-    rows += visible > 0 ? 1 : 0;
-    keys = std::max(keys, visible);
+    const Range visible = keys_of_row(mask, i, shape.Nq, shape.Nk);
+    if (visible.empty()) continue;
+    pairs += visible.size();
+    rows += 1;
+    seen = {std::min(seen.begin, visible.begin), std::max(seen.end, visible.end)};
   }
+  const std::int64_t keys = seen.size();
+  const auto each = static_cast<double>(bytes_of(element));
   const auto d = static_cast<double>(shape.d);
   const auto heads = static_cast<double>(shape.heads());
   const auto kv_heads = static_cast<double>(shape.B * shape.Hkv);
@@ -86,11 +88,11 @@ PassWork work_of(const Shape& shape, Mask mask, Pass pass) {
   const auto k = static_cast<double>(shape.kv_elements());
   const double forward_flops = 4 * heads * static_cast<double>(pairs) * d;
   if (pass == Pass::kForward) {
-    const double elements = q_read + 2 * k_read + o + static_cast<double>(shape.rows());
-    return {.bytes = sizeof(float) * elements, .flops = forward_flops};
+    const double lse_bytes = sizeof(float) * static_cast<double>(shape.rows());
+    return {.bytes = each * (q_read + 2 * k_read + o) + lse_bytes, .flops = forward_flops};
   }
   const double elements = 2 * q_read + 2 * k_read + o + 2 * k;  // Q, dO, K, V; dQ, dK, dV
-  return {.bytes = sizeof(float) * elements, .flops = 2.5 * forward_flops};
+  return {.bytes = each * elements, .flops = 2.5 * forward_flops};
 }
 
 Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& device) {

@@ -61,7 +61,8 @@ struct PassWork {
 /// One pass of attention. FLOPs: 4 d for each query and key that it sees (two products, a
 /// multiply-add is two); 2.5 times that backward (five products). Bytes: rows and keys that meet no
 /// partner need not be read, and backward, O and LSE need not be: both follow from Q, K, V and dO.
-PassWork work_of(const Shape& shape, Mask mask, Pass pass);
+PassWork work_of(const Shape& shape, const Mask& mask, Pass pass,
+                 Element element = Element::kFloat32);
 
 /// How much of a device a launch can use at a time, from its grid, its block and its shared memory.
 struct Occupancy {

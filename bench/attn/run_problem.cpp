@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: MIT
+#include "bench/attn/run_problem.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <utility>
+
+#include "common/io/npy.hpp"
+
+namespace attn::cli {
+namespace {
+
+[[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
+
+/// One of the arrays of rows: where it came from and its sizes as [B, heads, N, width].
+struct Rows {
+  std::string name;
+  std::size_t rank = 0;
+  std::vector<std::int64_t> sizes;
+
+  /// Throws unless this array has the rank of `other` and the same size in `axes`.
+  void expect_same(const Rows& other, std::initializer_list<std::size_t> axes) const {
+    static constexpr const char* kAxes[] = {"B", "H", "N", "d"};
+    if (rank != other.rank) {
+      bad(fmt::format("{}: rank {}; allowed: {}, the rank of {}", name, rank, other.rank,
+                      other.name));
+    }
+    for (const std::size_t axis : axes) {
+      if (sizes[axis] == other.sizes[axis]) continue;
+      bad(fmt::format("{}: {} = {}; allowed: {}, as in {}", name, kAxes[axis], sizes[axis],
+                      other.sizes[axis], other.name));
+    }
+  }
+};
+
+/// What all arrays of one command share.
+struct Form {
+  bool packed = false;
+  bool rows_first = false;
+  bool halves = false;  // float16 files are read
+};
+
+/// An array of rows and its sizes. Packed arrays become one batch of [1, heads, total, width].
+template <class Real>
+Rows read_rows(const char* option, const std::string& path, const Form& form,
+               io::NpyArrayOf<Real>& array) {
+  return naming(option, [&] {
+    array = io::read_floats<Real>(path, form.halves);
+    const std::size_t rank = array.shape.size();
+    Rows rows{fmt::format("{} {}", option, path), rank, array.shape};
+    if (form.packed) {
+      if (rank != 3) bad(fmt::format("{}: rank {}; allowed: [H,total,d]", path, rank));
+      rows.sizes.insert(rows.sizes.begin(), 1);
+    } else if (form.rows_first) {
+      if (rank != 4) bad(fmt::format("{}: rank {}; allowed: [B,N,H,d]", path, rank));
+      array.values = swap_axes(array.values, array.shape);
+      std::swap(rows.sizes[1], rows.sizes[2]);
+    } else {
+      if (rank != 2 && rank != 4) {
+        bad(fmt::format("{}: rank {}; allowed: [N,d] or [B,H,N,d]", path, rank));
+      }
+      if (rank == 2) rows.sizes.insert(rows.sizes.begin(), 2, 1);
+    }
+    return rows;
+  });
+}
+
+Shape shape_of(const Rows& q, const Rows& k, const Rows& v, bool packed) {
+  if (q.sizes[3] == 0) bad(fmt::format("{}: d = 0; allowed: 1 or more", q.name));
+  if (v.rank == k.rank && v.sizes[3] == 0)
+    bad(fmt::format("{}: d = 0; allowed: 1 or more", v.name));
+  k.expect_same(q, {0, 3});
+  v.expect_same(k, {0, 1, 2});
+  Shape shape = make_shape(q.sizes[0], q.sizes[1], q.sizes[2], k.sizes[2], q.sizes[3]);
+  shape.Hkv = k.sizes[1];
+  if (shape.Hkv == 0 ? shape.H != 0 : shape.H % shape.Hkv != 0) {
+    bad(fmt::format("{}: {} heads; allowed: a divisor of {}, the heads of {}", k.name, shape.Hkv,
+                    shape.H, q.name));
+  }
+  if (packed) shape.B = 0;  // read_offsets() knows it
+  return shape;
+}
+
+/// Integers of one axis, or of these sizes.
+std::vector<std::int64_t> read_integers(const char* option, const std::string& path,
+                                        std::span<const std::int64_t> sizes) {
+  return naming(option, [&] {
+    io::NpyArrayOf<std::int64_t> array = io::read_integers(path);
+    if (!std::equal(sizes.begin(), sizes.end(), array.shape.begin(), array.shape.end())) {
+      bad(fmt::format("{}: shape ({}); allowed: ({})", path, fmt::join(array.shape, ","),
+                      fmt::join(sizes, ",")));
+    }
+    return std::move(array.values);
+  });
+}
+
+std::int64_t longest_step(const std::vector<std::int64_t>& offsets) {
+  std::int64_t longest = 0;
+  for (std::size_t b = 1; b < offsets.size(); ++b) {
+    longest = std::max(longest, offsets[b] - offsets[b - 1]);
+  }
+  return longest;
+}
+
+/// Offsets of packed sequences: 1-D, from 0 to `total`, not decreasing.
+std::vector<std::int64_t> read_offsets(const std::string& path, std::int64_t total,
+                                       const std::string& of) {
+  return naming("--cu-seqlens", [&] {
+    io::NpyArrayOf<std::int64_t> array = io::read_integers(path);
+    if (array.shape.size() != 1 || array.values.empty()) {
+      bad(fmt::format("{}: shape ({}); allowed: one axis of B + 1 offsets", path,
+                      fmt::join(array.shape, ",")));
+    }
+    if (array.values.front() != 0 || array.values.back() != total) {
+      bad(fmt::format("{}: offsets from {} to {}; allowed: from 0 to {}, the rows of {}", path,
+                      array.values.front(), array.values.back(), total, of));
+    }
+    const auto falls = std::is_sorted_until(array.values.begin(), array.values.end());
+    if (falls != array.values.end()) {
+      bad(fmt::format("{}: {} behind {}; allowed: offsets that do not decrease", path, *falls,
+                      *(falls - 1)));
+    }
+    return std::move(array.values);
+  });
+}
+
+template <class Real>
+void read_packed(const RunArguments& arguments, RunInputs<Real>& in, const Rows& q, const Rows& k) {
+  const std::string& text = arguments.cu_seqlens;
+  const std::size_t comma = text.find(',');
+  const std::string q_path = text.substr(0, comma);
+  const std::string k_path = comma == std::string::npos ? q_path : text.substr(comma + 1);
+  in.extras.q_offsets = read_offsets(q_path, in.shape.Nq, q.name);
+  in.extras.k_offsets = read_offsets(k_path, in.shape.Nk, k.name);
+  if (in.extras.q_offsets.size() != in.extras.k_offsets.size()) {
+    bad(fmt::format("--cu-seqlens {}: {} and {} offsets; allowed: as many for K as for Q", text,
+                    in.extras.q_offsets.size(), in.extras.k_offsets.size()));
+  }
+  in.shape.B = static_cast<std::int64_t>(in.extras.q_offsets.size()) - 1;
+  in.shape.Nq = longest_step(in.extras.q_offsets);
+  in.shape.Nk = longest_step(in.extras.k_offsets);
+}
+
+/// Sizes of an array that is broadcast to [B, H, Nq, Nk] as NumPy does it.
+PairShape broadcast(const char* option, const std::string& path,
+                    const std::vector<std::int64_t>& sizes, const Shape& shape) {
+  const std::int64_t whole[] = {shape.B, shape.H, shape.Nq, shape.Nk};
+  std::int64_t result[] = {1, 1, 1, 1};
+  bool fits = sizes.size() <= 4;
+  for (std::size_t n = 0; fits && n < sizes.size(); ++n) {
+    const std::size_t axis = 4 - sizes.size() + n;
+    fits = sizes[n] == 1 || sizes[n] == whole[axis];
+    result[axis] = sizes[n];
+  }
+  if (!fits) {
+    bad(fmt::format("{} {}: shape ({}); allowed: what broadcasts to ({})", option, path,
+                    fmt::join(sizes, ","), fmt::join(whole, ",")));
+  }
+  return {result[0], result[1], result[2], result[3]};
+}
+
+/// One number for every head.
+template <class Real>
+std::vector<Real> read_of_heads(const char* option, const std::string& path, std::int64_t H) {
+  return naming(option, [&] {
+    io::NpyArrayOf<Real> array = io::read_floats<Real>(path);
+    if (array.shape != std::vector<std::int64_t>{H}) {
+      bad(fmt::format("{}: shape ({}); allowed: ({}), the heads of --q", path,
+                      fmt::join(array.shape, ","), H));
+    }
+    return std::move(array.values);
+  });
+}
+
+std::int64_t parse_integer(const char* option, const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < 0) {
+    bad(fmt::format("{} {}: allowed: an integer of 0 or more", option, text));
+  }
+  return value;
+}
+
+void refuse_with_packed(const RunArguments& arguments) {
+  const std::pair<const char*, const std::string*> options[] = {{"--mask", &arguments.mask},
+                                                                {"--bias", &arguments.bias},
+                                                                {"--ranges", &arguments.ranges},
+                                                                {"--layout", &arguments.layout}};
+  for (const auto& [option, value] : options) {
+    if (value->empty()) continue;
+    bad(fmt::format("{} {}: given with --cu-seqlens; allowed: one of the two", option, *value));
+  }
+}
+
+template <class Real>
+void read_visibility(const RunArguments& arguments, RunInputs<Real>& in) {
+  const Shape& shape = in.shape;
+  auto& extras = in.extras;
+  if (!arguments.sinks.empty()) extras.sink_keys = parse_integer("--sinks", arguments.sinks);
+  const std::int64_t batches[] = {shape.B};
+  if (!arguments.key_begin.empty()) {
+    extras.key_begin = read_integers("--key-begin", arguments.key_begin, batches);
+  }
+  if (!arguments.key_count.empty()) {
+    extras.key_count = read_integers("--key-count", arguments.key_count, batches);
+  }
+  if (!arguments.ranges.empty()) {
+    extras.ranges = naming("--ranges", [&] {
+      io::NpyArrayOf<std::int64_t> array = io::read_integers(arguments.ranges);
+      const auto& sizes = array.shape;
+      const bool right = sizes.size() == 3 && sizes[0] == shape.B && sizes[1] == shape.Nq &&
+                         (sizes[2] == 2 || sizes[2] == 4);
+      if (!right) {
+        bad(fmt::format("{}: shape ({}); allowed: ({},{},2) or ({},{},4)", arguments.ranges,
+                        fmt::join(sizes, ","), shape.B, shape.Nq, shape.B, shape.Nq));
+      }
+      extras.ranges_per_row = static_cast<int>(sizes[2] / 2);
+      return std::move(array.values);
+    });
+  }
+  if (!arguments.mask.empty()) {
+    auto array = naming("--mask", [&] { return io::read_booleans(arguments.mask); });
+    extras.mask_shape = broadcast("--mask", arguments.mask, array.shape, shape);
+    extras.mask = std::move(array.values);
+  }
+}
+
+template <class Real>
+void read_scores(const RunArguments& arguments, RunInputs<Real>& in) {
+  auto& extras = in.extras;
+  if (!arguments.softcap.empty()) {
+    const float softcap = parse_float("--softcap", arguments.softcap);
+    if (softcap < 0) {
+      bad(fmt::format("--softcap {}: allowed: 0 (none), or a positive number", arguments.softcap));
+    }
+    extras.softcap = static_cast<Real>(softcap);
+  }
+  if (!arguments.bias.empty()) {
+    auto array = naming("--bias", [&] { return io::read_floats<Real>(arguments.bias); });
+    extras.bias_shape = broadcast("--bias", arguments.bias, array.shape, in.shape);
+    extras.bias = std::move(array.values);
+    in.bias_sizes = std::move(array.shape);
+  }
+  if (!arguments.alibi.empty()) {
+    extras.alibi = read_of_heads<Real>("--alibi", arguments.alibi, in.shape.H);
+  }
+  if (!arguments.sink_logits.empty()) {
+    extras.sink_logits = read_of_heads<Real>("--sink-logits", arguments.sink_logits, in.shape.H);
+  }
+}
+
+template <class Real>
+void read_dropout(const RunArguments& arguments, RunInputs<Real>& in) {
+  for (const auto& [option, value] : {std::pair{"--seed", &arguments.seed},
+                                      std::pair{"--dropout-mask", &arguments.dropout_mask}}) {
+    if (!value->empty() && arguments.dropout.empty()) {
+      bad(fmt::format("{} {}: given without --dropout; allowed: both together", option, *value));
+    }
+  }
+  if (arguments.dropout.empty()) return;
+  in.extras.dropout = parse_float("--dropout", arguments.dropout);
+  if (!(in.extras.dropout >= 0 && in.extras.dropout < 1)) {
+    bad(fmt::format("--dropout {}: allowed: from 0 to less than 1", arguments.dropout));
+  }
+  if (arguments.seed.empty()) bad("--dropout: given without --seed; allowed: both together");
+  in.extras.dropout_seed = static_cast<std::uint64_t>(parse_integer("--seed", arguments.seed));
+}
+
+}  // namespace
+
+template <class Real>
+std::vector<Real> swap_axes(const std::vector<Real>& values,
+                            const std::vector<std::int64_t>& sizes) {
+  std::vector<Real> result(values.size());
+  const std::int64_t outer = sizes[1], inner = sizes[2], width = sizes[3];
+  for (std::int64_t b = 0; b < sizes[0] && !values.empty(); ++b) {
+    for (std::int64_t x = 0; x < outer; ++x) {
+      for (std::int64_t y = 0; y < inner; ++y) {
+        std::copy_n(values.begin() + ((b * outer + x) * inner + y) * width, width,
+                    result.begin() + ((b * inner + y) * outer + x) * width);
+      }
+    }
+  }
+  return result;
+}
+template std::vector<float> swap_axes(const std::vector<float>&, const std::vector<std::int64_t>&);
+template std::vector<double> swap_axes(const std::vector<double>&,
+                                       const std::vector<std::int64_t>&);
+
+template <class Real>
+RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element> element) {
+  if (!arguments.layout.empty() && arguments.layout != "BHNd" && arguments.layout != "BNHd") {
+    bad(fmt::format("--layout {}: allowed: BHNd, BNHd", arguments.layout));
+  }
+  RunInputs<Real> in;
+  in.rows_first = arguments.layout == "BNHd";
+  const bool packed = !arguments.cu_seqlens.empty();
+  if (packed) refuse_with_packed(arguments);
+  const Form form{packed, in.rows_first, element.has_value()};
+  io::NpyArrayOf<Real> q, k, v, grad_o;
+  const Rows q_rows = read_rows("--q", arguments.q, form, q);
+  const Rows k_rows = read_rows("--k", arguments.k, form, k);
+  const Rows v_rows = read_rows("--v", arguments.v, form, v);
+  in.shape = shape_of(q_rows, k_rows, v_rows, packed);
+  const std::int64_t d_v = v_rows.sizes[3];
+  if (d_v != in.shape.d) in.extras.d_v = d_v;
+  if (packed) read_packed(arguments, in, q_rows, k_rows);
+  in.q_sizes = q.shape;
+  in.k_sizes = k.shape;
+  in.v_sizes = v.shape;
+  in.o_sizes = q.shape;
+  in.o_sizes.back() = d_v;
+  in.lse_sizes = q.shape;
+  in.lse_sizes.pop_back();
+  if (in.rows_first) std::swap(in.lse_sizes[1], in.lse_sizes[2]);  // LSE is [B,H,Nq] always
+  if (arguments.backward()) {
+    const Rows rows = read_rows("--do", arguments.grad_o, form, grad_o);
+    Rows like = q_rows;
+    like.sizes[3] = d_v;
+    if (d_v != in.shape.d) like.name = "O, with the rows of --q and the d of --v";
+    rows.expect_same(like, {0, 1, 2, 3});
+  }
+  in.doubles = q.type == "<f8";
+  in.q = std::move(q.values);
+  in.k = std::move(k.values);
+  in.v = std::move(v.values);
+  in.grad_o = std::move(grad_o.values);
+  read_visibility(arguments, in);
+  read_scores(arguments, in);
+  read_dropout(arguments, in);
+  if (!arguments.grad_lse.empty()) {
+    in.extras.grad_lse = naming("--dlse", [&] {
+      io::NpyArrayOf<Real> array = io::read_floats<Real>(arguments.grad_lse);
+      if (array.shape != in.lse_sizes) {
+        bad(fmt::format("{}: shape ({}); allowed: ({}), as LSE", arguments.grad_lse,
+                        fmt::join(array.shape, ","), fmt::join(in.lse_sizes, ",")));
+      }
+      return std::move(array.values);
+    });
+  }
+  return in;
+}
+template RunInputs<float> read_inputs(const RunArguments&, std::optional<Element>);
+template RunInputs<double> read_inputs(const RunArguments&, std::optional<Element>);
+
+void name_extras(const RunArguments& arguments, const std::function<void()>& action) {
+  const std::pair<const char*, std::string> options[] = {
+      {"key_begin", "--key-begin " + arguments.key_begin},
+      {"key_count", "--key-count " + arguments.key_count},
+      {"ranges", "--ranges " + arguments.ranges},
+      {"mask = window", "--window " + arguments.problem.window},
+      {"mask: an array", "--mask " + arguments.mask},
+      {"bias", "--bias " + arguments.bias},
+      {"alibi", "--alibi " + arguments.alibi},
+      {"softcap", "--softcap " + arguments.softcap},
+      {"sink_keys", "--sinks " + arguments.sinks},
+      {"sink_logits", "--sink-logits " + arguments.sink_logits},
+      {"dropout", "--dropout " + arguments.dropout},
+      {"grad_lse", "--dlse " + arguments.grad_lse},
+      {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
+      {"d_v", "--v " + arguments.v},
+      {"strides", "--layout " + arguments.layout},
+      {"element", "--dtype " + arguments.problem.dtype}};
+  try {
+    action();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    for (const auto& [argument, option] : options) {
+      if (text.starts_with(argument)) throw Error(error.kind(), option + ": " + text);
+    }
+    throw;
+  }
+}
+
+}  // namespace attn::cli

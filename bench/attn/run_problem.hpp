@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// From the options and files of `attn run` to a problem, each rule checked once: what a single
+// array must be like, how arrays must agree; what is wrong with their contents is found by
+// attn::validate().
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bench/attn/arguments.hpp"
+#include "common/run/problem.hpp"
+
+namespace attn::cli {
+
+struct RunArguments {
+  std::string chapter, step;
+  std::string q, k, v, grad_o;  // files to read; grad_o is optional
+  std::string o, lse, grad_q, grad_k, grad_v, grad_bias,
+      grad_sinks;  // to write; all but o optional
+  std::string scale;
+  ProblemOptions problem;
+  bool deterministic = false;
+  std::string layout;
+  std::string cu_seqlens;  // q.npy or q.npy,k.npy
+  std::string sinks, key_begin, key_count, ranges, mask;
+  std::string softcap, bias, alibi, sink_logits;
+  std::string dropout, seed, dropout_mask;  // dropout_mask is written
+  std::string grad_lse;
+
+  bool backward() const { return !grad_o.empty(); }
+};
+
+/// The inputs in Real, float or double, in the order [B,H,N,d] (packed: [H,total,d]).
+template <class Real>
+struct RunInputs {
+  Shape shape;
+  std::vector<Real> q, k, v, grad_o;
+  reference::ExtraValues<Real> extras;
+  bool rows_first = false;            // files are [B,N,H,d]
+  std::vector<std::int64_t> q_sizes;  // of the file of Q, and of the others
+  std::vector<std::int64_t> k_sizes, v_sizes, o_sizes, lse_sizes, bias_sizes;
+  bool doubles = false;  // Q's file is float64
+
+  template <class Other>
+  RunInputs<Other> as() const {
+    const auto cast = [](const std::vector<Real>& values) {
+      return std::vector<Other>(values.begin(), values.end());
+    };
+    return {shape,      cast(q), cast(k), cast(v), cast(grad_o), extras.template as<Other>(),
+            rows_first, q_sizes, k_sizes, v_sizes, o_sizes,      lse_sizes,
+            bias_sizes, doubles};
+  }
+};
+
+/// Reads every file that the arguments name. Throws Error(kBadArgument) that begins with an option.
+template <class Real>
+RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element> element);
+
+/// Exchanges heads and rows of [B,N,heads,width], or back. Sizes are those of `values`.
+template <class Real>
+std::vector<Real> swap_axes(const std::vector<Real>& values,
+                            const std::vector<std::int64_t>& sizes);
+
+/// Runs `action`; an Error about an extra's argument ("key_count[1] = 9: ...") gets the option in
+/// front that it came from.
+void name_extras(const RunArguments& arguments, const std::function<void()>& action);
+
+}  // namespace attn::cli
