@@ -3,6 +3,7 @@
 # attn_add_chapter(<id>                     for example 02_naive_gpu
 #   [CPP <file>...]                         plain C++ sources
 #   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
+#   [ARCHITECTURES <name>...]               nvcc's, where not all: 90a-real for wgmma and TMA
 #   [TWIN <file>]                           the same algorithm as plain C++ loops: real CPU times
 #   [EXERCISE <file>])                      exercises/<file>, solved in exercises/solution/<file>
 #
@@ -84,7 +85,7 @@ function(attn_add_twin target twin)
 endfunction()
 
 function(attn_add_chapter id)
-  cmake_parse_arguments(ARG "" "EXERCISE;TWIN" "CPP;KERNELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "EXERCISE;TWIN" "CPP;KERNELS;ARCHITECTURES" ${ARGN})
   string(SUBSTRING ${id} 0 2 number)
   set(ch ch${number})
   set(record ch${id})
@@ -139,6 +140,9 @@ function(attn_add_chapter id)
   if(ATTN_CUDA_FOUND)
     add_library(${ch}_cuda STATIC chapter.cpp ${ARG_CPP} ${ARG_KERNELS})
     target_link_libraries(${ch}_cuda PUBLIC attn_device_cuda)
+    if(ARG_ARCHITECTURES)
+      set_target_properties(${ch}_cuda PROPERTIES CUDA_ARCHITECTURES "${ARG_ARCHITECTURES}")
+    endif()
     if(ARG_TWIN)
       attn_add_twin(${ch}_cuda ${ARG_TWIN})
     endif()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # CUDA is optional. Where nvcc is found, every kernel is compiled for sm_80 and sm_90a, with
-# warnings, register spills and local memory as errors. Sets ATTN_CUDA_FOUND, and ATTN_CUDA_IN_ALL:
+# warnings, register spills, local memory and repaired wgmmas as errors. Sets ATTN_CUDA_FOUND, and ATTN_CUDA_IN_ALL:
 # whether the programs for a GPU, and the exercises by nvcc, belong to the target "all". Where there
 # is no GPU to run them they do only with ATTN_ALL_TESTS.
 set(ATTN_CUDA_FOUND OFF)
@@ -21,6 +21,7 @@ if(ATTN_CUDA)
     endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    list(PREPEND CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/common/cmake/refuse_remarks.sh)
     find_package(CUDAToolkit QUIET)
     if(CUDAToolkit_FOUND)
       set(ATTN_CUDA_FOUND ON)
