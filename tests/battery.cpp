@@ -3,6 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "common/verify/check.hpp"
 #include "tests/catch.hpp"
 
@@ -25,12 +31,34 @@ bool device_is_missing() {
 
 namespace {
 
+void print(const verify::CheckReport& report) {
+  fmt::print("{}", describe(report));  // not through Catch2, which would wrap the lines
+  std::fflush(stdout);                 // the other steps take a minute
+}
+
 void require_right(const Chapter& chapter, const Step& step, Pass pass) {
   const verify::CheckReport report =
       verify::check(chapter, step, pass, verify::options_from_environment());
-  fmt::print("{}", describe(report));  // not through Catch2, which would wrap the lines
+  print(report);
   INFO(fmt::format("{} {} {}: {} cases run", chapter.id, step.id, to_string(pass), report.cases));
   CHECK(report.passed());
+}
+
+/// Fails if a kernel of the chapter never ends, before anything that takes long; looks once.
+void require_an_end(const Chapter& chapter) {
+  static std::map<std::string_view, std::string> endless;  // the step, by chapter; or nothing
+  const auto [found, first] = endless.try_emplace(chapter.id);
+  if (first) {
+    std::vector<const Step*> steps;
+    for (const Step& step : chapter.steps) steps.push_back(&step);
+    if (const auto report = verify::find_endless(chapter, steps)) {
+      print(report->report);
+      found->second = report->step->id;
+    }
+  }
+  if (!found->second.empty()) {
+    FAIL(chapter.id << " " << found->second << ": a kernel never ends; nothing else was checked");
+  }
 }
 
 }  // namespace
@@ -40,6 +68,7 @@ void require_right(const Chapter& chapter, Pass pass) {
     fmt::print("skipped: no CUDA device\n");
     return;
   }
+  require_an_end(chapter);
   const auto has_pass = [pass](const Step& step) {
     return pass == Pass::kForward ? step.forward != nullptr : step.backward != nullptr;
   };

@@ -116,9 +116,14 @@ TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
 
 #if ATTN_HAS_DEVICE
 
+/// All but the 70,000 heads of one key, which would take two thirds of the time: they are about the
+/// grid's limits, and each chapter's own test holds every step to the oracle there.
 std::vector<verify::Case> table(const Chapter& chapter, Pass pass) {
-  return verify::case_table(chapter.support, kFloat32, chapter.tile_edges, pass,
-                            verify::options_from_environment().extent, kSeed);
+  std::vector<verify::Case> cases =
+      verify::case_table(chapter.support, kFloat32, chapter.tile_edges, pass,
+                         verify::options_from_environment().extent, kSeed);
+  std::erase_if(cases, [](const verify::Case& one) { return !one.watched; });
+  return cases;
 }
 
 TEST_CASE("07 equals 05 on every case of its table") {

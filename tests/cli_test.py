@@ -10,6 +10,7 @@ here in float64, so nothing of the project's own code is trusted.
 import json
 import math
 import os
+import pty
 import random
 import re
 import signal
@@ -746,6 +747,33 @@ def commands(cli):
         text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive")
         assert "right" in text and "WRONG" not in text and "01_naive_cpu" in text, text
 
+    def on_a_terminal(*arguments):
+        """Exit status, and what standard error, a terminal, was given."""
+        ours, theirs = pty.openpty()
+        program = subprocess.Popen([cli.program, *arguments], stdout=subprocess.DEVNULL,
+                                   stderr=theirs, env={**os.environ, "ATTN_SIMT_THREADS": "1"})
+        os.close(theirs)
+        text = b""
+        try:
+            while part := os.read(ours, 4096):
+                text += part
+        except OSError:  # Linux's way to say that nobody holds the other end any more
+            pass
+        os.close(ours)
+        return program.wait(), text.decode()
+
+    def progress():
+        status, text = on_a_terminal("check", "1", "--pass", "forward", "--step", "naive")
+        assert status == 0 and "01_naive_cpu naive forward: case " in text, text
+        assert text.endswith("\r\x1b[K"), "the line was left behind"
+        rows = 2000  # two seconds and more; the first half second passes without a word
+        for name in "qkv":
+            write(f"{name}.npy", npy_bytes([], (rows, 64)) + bytes(4 * rows * 64))
+        status, text = on_a_terminal("run", "2", *QKV, "--o", "o.npy")
+        assert status == 0 and "forward by 02_naive_gpu naive on CPU machine: " in text, text
+        lines = text.splitlines()
+        assert lines[-1].endswith("; wrote o.npy"), lines
+
     def check_as_in_readme():
         thin = os.environ.pop("ATTN_THIN", None)  # README shows what a reader gets
         (printed,) = re.findall(r": (\d+) cases", cli.succeed("check", "2"))
@@ -766,6 +794,8 @@ def commands(cli):
     cli.test("compare, backward", lambda: comparison("backward"))
     cli.test("compare with empty shapes", empty_comparison)
     cli.test("check", check_one)
+    if any(chapter["id"].startswith("02") for chapter in chapters(cli)):
+        cli.test("progress of check and of run on a terminal", progress)
     cli.test("check, as the README shows it", check_as_in_readme)
 
 

@@ -50,7 +50,7 @@ function(attn_add_counter_tests)
   endforeach()
   add_test(NAME counters_equal COMMAND ${CMAKE_COMMAND} "-DPROGRAMS=${programs}"
     -P ${CMAKE_CURRENT_SOURCE_DIR}/same_output.cmake)
-  set_tests_properties(counters_equal PROPERTIES LABELS tracer TIMEOUT 600)
+  set_tests_properties(counters_equal PROPERTIES LABELS tracer TIMEOUT 600 COST 70)
 
   find_package(Python3 QUIET COMPONENTS Interpreter)
   if(Python3_FOUND)
@@ -60,6 +60,7 @@ function(attn_add_counter_tests)
     endif()
     add_test(NAME access_widths COMMAND Python3::Interpreter
       ${CMAKE_CURRENT_SOURCE_DIR}/access_widths.py $<TARGET_FILE:dump_counters_O1> ${nvcc})
-    set_tests_properties(access_widths PROPERTIES LABELS tracer TIMEOUT 600 SKIP_RETURN_CODE 77)
+    set_tests_properties(access_widths PROPERTIES LABELS tracer TIMEOUT 600 COST 40
+      SKIP_RETURN_CODE 77)
   endif()
 endfunction()

@@ -1,26 +1,43 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What a program of the reader's own says: watched programs with a bug, run as readers run theirs,
-and <<< >>> under g++.
+"""What a program of the reader's own says: watched programs with a bug, run as readers run theirs;
+a chapter's own programs with a kernel that never ends; <<< >>> under g++; and that pages which
+quote such a program quote what it prints.
 
-    tests/watched_test.py CMAKE COMPILER MINE OUT_OF_BOUNDS ENDLESS     (the last three: programs)
+    tests/watched_test.py CMAKE COMPILER PROGRAM...     mine, watched_* and endless_*, see
+                                                        watched.cmake
 """
 
+import hashlib
 import os
 import pathlib
+import re
+import resource
 import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CMAKE, COMPILER, MINE, OUT_OF_BOUNDS, ENDLESS = sys.argv[1:]
+sys.path.insert(0, str(ROOT / "tests"))
+sys.dont_write_bytecode = True
+from lessons_test import split_markdown  # noqa: E402  (found by the line above)
+
+MINE_AS_SHIPPED = "e7e355439b6c0e3a73c2722a78a487d3a22fc6363d216f2c6af560c91e8d0b11"
+CMAKE, COMPILER = sys.argv[1:3]
+PROGRAMS = {pathlib.Path(path).name: path for path in sys.argv[3:]}
+SOON = 10  # seconds of one processor within which an endless kernel is stopped
 
 
-def run(program, **environment):
+def run(program, *arguments, **environment):
     """Exit status, and all the program prints."""
-    result = subprocess.run([program], capture_output=True, text=True, timeout=300, check=False,
-                            env={**os.environ, **environment})
+    result = subprocess.run([PROGRAMS[program], *arguments], capture_output=True, text=True,
+                            timeout=300, check=False, env={**os.environ, **environment})
     return result.returncode, result.stdout + result.stderr
+
+
+def seconds_of_children():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def expect(text, *parts):
@@ -28,21 +45,21 @@ def expect(text, *parts):
         assert part in text, f"{part!r} is missing in:\n{text}"
 
 
-def bug_line(name):
-    source = ROOT / "tests/watched" / f"{name}.cu"
+def bug_line(name, program=None):
+    source = ROOT / "tests/watched" / f"{program or name}.cu"
     lines = source.read_text(encoding="utf-8").splitlines()
     return next(n for n, line in enumerate(lines, 1) if line.endswith(f"// bug: {name}"))
 
 
 def check_mine():
     """Whatever the reader has made of it, it says something about its launches."""
-    status, text = run(MINE)
+    status, text = run("mine")
     assert status in (0, 1), status
     expect(text, "Global memory", "by source line", "mine.cu:")
 
 
 def check_out_of_bounds():
-    status, text = run(OUT_OF_BOUNDS)
+    status, text = run("watched_out_of_bounds")
     assert status == 1, status
     expect(text, "out of bounds: kernel fill_kernel, block (7,0,0), thread (104,0,0)",
            f"out_of_bounds.cu:{bug_line('out_of_bounds')}",
@@ -51,12 +68,71 @@ def check_out_of_bounds():
 
 
 def check_endless():
-    line = bug_line("endless")
-    for setting, steps in (("", 200_000_000), ("12345", 12_345)):
-        status, text = run(ENDLESS, ATTN_SIMT_STEPS=setting)
+    for bug, arguments, setting, steps in (("endless", [], "", 200_000_000),
+                                           ("endless", [], "12345", 12_345),
+                                           ("endless_barrier", ["lone"], "", 200_000_000)):
+        line = bug_line(bug, "endless")
+        kernel = "endless_kernel" if bug == "endless" else "barrier_kernel"
+        before = seconds_of_children()
+        status, text = run("watched_endless", *arguments, ATTN_SIMT_STEPS=setting)
         assert status == 1, status
-        expect(text, "endless kernel: kernel endless_kernel, block (0,0,0), thread (",
+        assert seconds_of_children() - before < SOON, seconds_of_children() - before
+        expect(text, f"endless kernel: kernel {kernel}, block (0,0,0), thread (",
                f"endless.cu:{line}\n", f"has taken {steps} steps", "fine_kernel, by source line")
+
+
+def check_endless_chapter():
+    """Whole programs, not only the launch: nothing that takes long comes before the report."""
+    patch = ROOT / "tests/mutants/07_v2_loop_order/endless.patch"
+    hunk = patch.read_text(encoding="utf-8").split("\n@@ ")[1]
+    first = int(re.search(r"[+](\d+)", hunk)[1])  # line of the mutant that the hunk begins at
+    place = f"step3_exp2.cu:{first - 1 + hunk[:hunk.index('// bug: endless')].count(chr(10))}"
+    report = ["endless kernel: kernel forward_kernel<32>, block (0,0,0), thread (", place + "\n",
+              "has taken 200000000 steps"]
+    checked = 0
+    for program, arguments, words in (
+            ("endless_ch07_demo", [], [f"{place}: kernel forward_kernel<32> was stopped: endless"]),
+            ("endless_ch07_test", [], [*report, "step3_exp2: a kernel never ends; nothing else"]),
+            ("endless_attn", ["check", "7"], [*report, "WRONG  07_v2_loop_order step3_exp2 forward",
+                                              "Nothing else was checked."])):
+        if program not in PROGRAMS:
+            continue
+        before = seconds_of_children()
+        status, text = run(program, *arguments)
+        assert status > 0, (program, status)  # Catch2 counts what failed
+        expect(text, *words)
+        assert seconds_of_children() - before < SOON, (program, seconds_of_children() - before)
+        checked += 1
+    assert checked > 0 or not any(name.startswith("endless_") for name in PROGRAMS)
+
+
+def check_quotes():
+    """A block below <!-- printed by: PROGRAM --> stands in what the program prints, paths
+    shortened. Those of mine.cu are compared as long as it is as shipped."""
+    source = (ROOT / "chapters/00_playground/mine.cu").read_bytes()
+    as_shipped = hashlib.sha256(source).hexdigest() == MINE_AS_SHIPPED
+    quoted = []
+    for page in ("chapters/00_playground/README.md", "notes/cpu_machine.md"):
+        prose, blocks = split_markdown(ROOT / page)
+        for number, text in prose:
+            mark = re.search(r"<!-- printed by: (\S+) -->", text)
+            if not mark or (mark[1].endswith("mine") and not as_shipped):
+                continue
+            printed = re.sub(r"/\S*/(?=[\w.]+:\d)", "", run(mark[1])[1]).splitlines()
+            lines = next(lines for first, lines in blocks if first == number + 1)
+            stands = any(printed[at:at + len(lines)] == lines for at in range(len(printed)))
+            assert lines and stands, f"{page}:{number}: {mark[1]} prints\n" + "\n".join(printed)
+            quoted.append(mark[1])
+    if not as_shipped:
+        print("mine.cu is not as shipped: what the playground quotes of it was not compared")
+    wanted = ["mine", "edited_mine", "shared_reuse"] if as_shipped else ["shared_reuse"]
+    assert quoted == wanted, quoted
+
+    program = (ROOT / "tests/programs/shared_reuse.cu").read_text(encoding="utf-8").splitlines()
+    code = [line for line in program if not line.lstrip().startswith("//")]
+    blocks = split_markdown(ROOT / "notes/cpu_machine.md")[1]
+    shown = next(lines for _, lines in blocks if lines and "meanAndSpread(" in lines[0])
+    assert "\n".join(shown) in "\n".join(code), "notes/cpu_machine.md: not the program's code"
 
 
 def wrapped(folder, source):
@@ -87,7 +163,8 @@ def check_chevrons():
 
 
 def main():
-    checks = [check_mine, check_out_of_bounds, check_endless, check_chevrons]
+    checks = [check_mine, check_out_of_bounds, check_endless, check_endless_chapter,
+              check_quotes, check_chevrons]
     for check in checks:
         check()
     print(f"{len(checks)} passed")

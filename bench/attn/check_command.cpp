@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/commands.hpp"
@@ -24,10 +26,25 @@ struct CheckArguments {
   ProblemOptions problem;  // --dtype
 };
 
+std::string name_of(const Chapter& chapter, const Step& step, Pass pass) {
+  return fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
+}
+
+void print_verdict(const Chapter& chapter, const Step& step, Pass pass,
+                   const verify::CheckReport& report) {
+  fmt::print("{}", describe(report));
+  const std::string verdict = report.passed()
+                                  ? fmt::format("worst error / tolerance {:.3g}", report.worst)
+                                  : fmt::format("{} failed", report.failed);
+  fmt::print("{}  {}  on {}: {} cases, {}\n", report.passed() ? "right" : "WRONG",
+             name_of(chapter, step, pass), memory_of(chapter, step).name(), report.cases, verdict);
+  std::fflush(stdout);
+}
+
 /// Checks one step and one pass, prints the verdict, and returns whether it is right.
 bool check_one(const Chapter& chapter, const Step& step, Pass pass,
                const std::optional<Element>& element) {
-  const std::string name = fmt::format("{} {} {}", chapter.id, step.id, to_string(pass));
+  const std::string name = name_of(chapter, step, pass);
   Progress progress;
   verify::CheckOptions options;
   options.extent = verify::options_from_environment().extent;
@@ -37,13 +54,7 @@ bool check_one(const Chapter& chapter, const Step& step, Pass pass,
   };
   const verify::CheckReport report = verify::check(chapter, step, pass, options);
   progress.clear();
-  fmt::print("{}", describe(report));
-  const std::string verdict = report.passed()
-                                  ? fmt::format("worst error / tolerance {:.3g}", report.worst)
-                                  : fmt::format("{} failed", report.failed);
-  fmt::print("{}  {}  on {}: {} cases, {}\n", report.passed() ? "right" : "WRONG", name,
-             memory_of(chapter, step).name(), report.cases, verdict);
-  std::fflush(stdout);
+  print_verdict(chapter, step, pass, report);
   return report.passed();
 }
 
@@ -51,9 +62,15 @@ ExitStatus check(const CheckArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
   const std::optional<Pass> only = parse_pass(arguments.pass);
   const std::optional<Element> element = element_of(arguments.problem);
+  const std::vector<const Step*> steps = select_steps(chapter, arguments.step);
+  if (const auto endless = verify::find_endless(chapter, steps, only)) {
+    print_verdict(chapter, *endless->step, endless->pass, endless->report);
+    if (steps.size() > 1) fmt::print("Nothing else was checked.\n");
+    return kFailedVerification;
+  }
   bool ran = false;
   bool right = true;
-  for (const Step* step : select_steps(chapter, arguments.step)) {
+  for (const Step* step : steps) {
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       const std::vector<Element> elements = verify::elements_of(*step, pass);
       const bool has = element

@@ -13,8 +13,9 @@
 
 namespace attn::cli {
 
-Progress::Progress() : terminal_(::isatty(STDERR_FILENO) != 0), next_(Clock::now()) {
-  if (!terminal_) next_ += std::chrono::seconds(10);
+Progress::Progress(std::chrono::milliseconds every)
+    : every_(every), terminal_(::isatty(STDERR_FILENO) != 0), next_(Clock::now()) {
+  if (!terminal_) next_ += every_;
 }
 
 void Progress::show(const std::string& text) {
@@ -25,7 +26,7 @@ void Progress::show(const std::string& text) {
     next_ = now + std::chrono::milliseconds(50);
   } else {
     fmt::print(stderr, "{}\n", text);
-    next_ = now + std::chrono::seconds(10);
+    next_ = now + every_;
   }
   std::fflush(stderr);
   shown_ = true;

@@ -12,7 +12,8 @@ namespace attn::cli {
 /// otherwise a plain line every ten seconds.
 class Progress {
  public:
-  Progress();
+  /// every: between lines where standard error is no terminal.
+  explicit Progress(std::chrono::milliseconds every = std::chrono::seconds(10));
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -26,6 +27,7 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
+  std::chrono::milliseconds every_;
   bool terminal_;
   bool shown_ = false;
   Clock::time_point next_;

@@ -14,12 +14,12 @@ namespace {
 constexpr unsigned char kPoison = 0xFF;  // two of them are a 16-bit NaN, four a float32 one
 
 /// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one
-/// thread takes some 6 d for each score and twenty more, backward 2.5 times that. Four times as
-/// many.
+/// thread takes some 6 d for each score and twenty more, backward 2.5 times that; as many requests
+/// with one lane, up to four times as many. Twice that.
 double plenty_of_steps(const Shape& shape, Pass pass) {
   const double scores = static_cast<double>(shape.rows()) * static_cast<double>(shape.Nk);
   const double steps = scores * (6 * static_cast<double>(shape.d) + 20);
-  return 4 * (pass == Pass::kForward ? steps : 2.5 * steps);
+  return 8 * (pass == Pass::kForward ? steps : 2.5 * steps);
 }
 
 template <class T>

@@ -21,7 +21,7 @@ struct Options {
   /// the tracer or the detectors on, blocks run one after the other on the calling thread.
   unsigned workers = 0;
   /// Steps that one block may take, memory accesses and pieces of straight-line code of all its
-  /// threads, before it counts as one that never ends; 0 means ATTN_SIMT_STEPS where that is set,
+  /// threads (and turns of its warps, each worth some), before it counts as one that never ends; 0 means ATTN_SIMT_STEPS where that is set,
   /// otherwise kSteps, or expected_steps if that is more.
   std::int64_t steps = 0;
   std::int64_t expected_steps = 0;  // plenty for the problem at hand

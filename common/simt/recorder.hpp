@@ -83,6 +83,8 @@ class Recorder {
   bool barrier_opens();
   /// A kernel goes on although CUDA forbids what it does; said once per launch and place.
   void warn(Detection detection);
+  /// Work that counts as so many steps of the block, besides those that its threads take.
+  void count(std::int64_t steps) { steps_ += steps; }
   void begin_warp(std::span<Thread> lanes);
   void end_warp();
   void enter(Thread& thread);

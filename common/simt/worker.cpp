@@ -212,6 +212,17 @@ const std::vector<int>& Worker::order(int n, std::uint64_t salt) {
   return order_;
 }
 
+/// A warp's turn is work, however little of the kernel its lanes run in it: it counts as steps, so
+/// that a lone thread at a barrier is stopped as soon as a full block.
+void Worker::count_turn() {
+  constexpr std::int64_t kTurn = 2 * kWarpSize;
+  if (grid_->recorder != nullptr) {
+    grid_->recorder->count(kTurn);
+  } else {
+    block_steps_ -= kTurn;
+  }
+}
+
 /// Runs the warp until each of its threads is done, at the block's barrier, or stuck.
 void Worker::run_warp(int warp) {
   const std::span<Thread> lanes = warp_threads(warp);
@@ -220,6 +231,7 @@ void Worker::run_warp(int warp) {
       order(static_cast<int>(lanes.size()), static_cast<std::uint64_t>(warp) + 1);
   bool again = true;
   while (again) {
+    count_turn();
     for (const int lane : turn) {
       Thread& thread = lanes[static_cast<std::size_t>(lane)];
       if (thread.state == State::kReady) resume(thread);

@@ -117,6 +117,7 @@ class Worker {
   void start_threads();
   void resume(Thread& thread);
   void run_warp(int warp);
+  void count_turn();
   bool resolve_collectives(int warp);
   bool converge(int warp);
   bool complete(const Thread& thread, int warp) const;

@@ -101,6 +101,24 @@ class Checker {
     return report_;
   }
 
+  /// A few problems with plain inputs, from the smallest to the largest, until one does not end.
+  std::optional<CheckReport> look_for_endless() {
+    const Watch watch(memory(), options_.detectors);
+    constexpr std::size_t kLooks = 6;
+    std::vector<Case> plain =
+        case_table(subject_.chapter.support, elements_, subject_.chapter.tile_edges, subject_.pass,
+                   Extent::kThin, options_.seed);
+    std::erase_if(plain, [](const Case& one) {
+      const Shape& shape = one.spec.shape;
+      return one.spec.kind != InputKind::kNormal || !one.watched || shape.rows() * shape.Nk == 0;
+    });
+    for (std::size_t look = 0; look < kLooks && !endless_; ++look) {
+      const Case& one = plain[look * (plain.size() - 1) / (kLooks - 1)];
+      attempt(to_string(one), [&] { return run_case(one); });
+    }
+    return endless_ ? std::optional(report_) : std::nullopt;
+  }
+
  private:
   Memory& memory() const { return memory_of(subject_.chapter, subject_.step); }
 
@@ -261,6 +279,22 @@ CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
     elements = {*options.element};
   }
   return Checker({chapter, step, pass, options.seed, elements.front()}, elements, options).run();
+}
+
+std::optional<Endless> find_endless(const Chapter& chapter, std::span<const Step* const> steps,
+                                    std::optional<Pass> only) {
+  for (const Step* step : steps) {
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      const std::vector<Element> elements = elements_of(*step, pass);
+      if (elements.empty() || (only && *only != pass)) continue;
+      const CheckOptions options;
+      Checker checker({chapter, *step, pass, options.seed, elements.front()}, elements, options);
+      if (std::optional<CheckReport> report = checker.look_for_endless()) {
+        return Endless{step, pass, std::move(*report)};
+      }
+    }
+  }
+  return {};
 }
 
 }  // namespace attn::verify

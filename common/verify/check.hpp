@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -75,5 +76,18 @@ std::vector<Element> elements_of(const Step& step, Pass pass);
 /// not have this pass, or not for options.element.
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
                   const CheckOptions& options = {});
+
+/// A step with a kernel that never ends, and the report that says so.
+struct Endless {
+  const Step* step;
+  Pass pass;
+  CheckReport report;
+};
+
+/// Runs each step on a few problems without tricks, both passes or one: the first that does not end
+/// on one of them. For whoever is about to check several steps, each for a minute: so nobody waits
+/// for the others to hear that one hangs.
+std::optional<Endless> find_endless(const Chapter& chapter, std::span<const Step* const> steps,
+                                    std::optional<Pass> only = {});
 
 }  // namespace attn::verify

@@ -220,6 +220,10 @@ TEST_CASE_METHOD(EveryOrder, "a kernel that touches a guard band is stopped, the
   CHECK(detections.front().line == line_of(detectors_kernels_file(), "write_past_end"));
   CHECK(detections.front().what ==
         "write of 4 bytes: o[191], 1 past the last: o has 191 elements, o[0] to o[190]");
+  const std::string text = to_string(detections.front());
+  CAPTURE(text);
+  CHECK(text.find("out of bounds: kernel write_past_end_kernel") == 0);
+  CHECK(text.find(", block (2,0,0), thread (63,0,0)\n  at    ") != std::string::npos);
   CHECK_THROWS(run_bug("write_before_start", false, arrays));
   detections = device_memory().take_detections();
   REQUIRE(detections.size() == 1);
@@ -244,6 +248,15 @@ TEST_CASE_METHOD(EveryOrder, "what is uninitialised or raced for is named by its
     return std::string();
   };
   CHECK(what_of("global_uninitialised").find("scratch[") != std::string::npos);
+  Setup setup(false);
+  verify::GuardedBuffer workspace(device_memory(), "workspace", 192 * sizeof(float), 0);
+  workspace.fill_undefined(0xFF);
+  Arrays arrays = setup.arrays();
+  arrays.scratch = workspace.floats();
+  run_bug("global_uninitialised", false, arrays);
+  const std::vector<Detection> found = device_memory().take_detections();
+  REQUIRE(found.size() == 1);
+  CHECK(found.front().what == "read of workspace[70], which nothing has written");
   CHECK(what_of("blocks_write_write").find("write of test[") == 0);
   CHECK(what_of("misaligned_shared").find("modulo 16") != std::string::npos);
 }
