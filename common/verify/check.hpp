@@ -20,7 +20,7 @@ namespace attn::verify {
 /// How much of the case table to run. All three hold every size, mask, scale and input
 /// distribution.
 enum class Extent {
-  kThin,      // each (Nq, Nk) once, with one of the masks
+  kThin,      // every second (Nq, Nk) once, with one of the masks
   kCovering,  // each (Nq, Nk) once per mask, the rest cycled
   kFull,      // all combinations
 };
@@ -39,7 +39,7 @@ struct CheckOptions {
 };
 
 /// The options that the environment asks for: ATTN_FULL=1 runs all combinations of the case table,
-/// ATTN_THIN=1 a third of the usual ones; ATTN_SEED=n sets the seed;
+/// ATTN_THIN=1 about a quarter of the usual ones; ATTN_SEED=n sets the seed;
 /// ATTN_SCATTERED=1 sets scattered and ends with the first failure, which refuses a mutant sooner.
 CheckOptions options_from_environment();
 
