@@ -2,8 +2,7 @@
 #
 # What the tracer counts must not depend on how g++ optimised the kernels, and must agree with what
 # nvcc makes of them. dump_counters_O0, _O1 and _O2 run the same launches with kernels compiled at
-# these levels and print their counters. The libraries' own kernels are compiled at -O1; -O2 comes
-# with ATTN_ALL_TESTS.
+# these levels and print their counters. The libraries' own kernels are compiled at -O1.
 function(attn_add_dump_counters level)
   set(target dump_counters_${level})
   list(TRANSFORM ATTN_KERNEL_OPTIONS REPLACE "^-O1$" "-${level}")
@@ -40,11 +39,7 @@ endfunction()
 function(attn_add_counter_tests)
   add_library(dump_counters_main OBJECT simt/dump_counters.cpp)
   target_link_libraries(dump_counters_main PRIVATE attn_chapters attn_simt)
-  set(levels O0 O1)
-  if(ATTN_ALL_TESTS)
-    list(APPEND levels O2)
-  endif()
-  foreach(level IN LISTS levels)
+  foreach(level IN ITEMS O0 O1 O2)
     attn_add_dump_counters(${level})
     list(APPEND programs $<TARGET_FILE:dump_counters_${level}>)
   endforeach()

@@ -107,7 +107,7 @@ if [[ $full == no ]]; then
   tested=$(ctest --test-dir build -N -R '^mutant_|_hunt' 2>/dev/null | grep -c 'Test *#' || true)
   printf '\nLeft out: three quarters of the case table, 70,000 heads among them; %d of %d mutants' \
     $((mutants - tested)) "$mutants"
-  printf '; counters at -O2; the sanitizers'
+  printf '; that counters are equal at -O0, -O1 and -O2; the sanitizers'
   if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/CMakeCache.txt &&
     grep -q '^CMAKE_CUDA_ARCHITECTURES:[A-Z]*=80$' build/CMakeCache.txt; then
     printf '; of nvcc, sm_90a, the exercises and the programs for a GPU'
