@@ -18,6 +18,7 @@
 #include "common/attention.hpp"
 #include "common/io/table.hpp"
 #include "common/reference/reference.hpp"
+#include "common/run/run.hpp"
 
 namespace attn::chapters {
 const Chapter& ATTN_CHAPTER();
@@ -28,125 +29,56 @@ namespace {
 
 using Values = std::vector<float>;
 
-/// What one pass computed; the arrays of the other pass are empty.
-struct Result {
-  Values o, lse;
-  Values grad_q, grad_k, grad_v;
+/// What one pass computed, with what it took.
+struct Result : Outputs {
   std::size_t workspace_bytes = 0;
   double seconds = 0;
-};
-
-/// An array in the memory a chapter computes in.
-class Array {
- public:
-  Array(Memory& memory, std::size_t bytes, std::string_view label)
-      : memory_(memory), bytes_(bytes), data_(memory.allocate(bytes, label)) {}
-  Array(Memory& memory, const Values& values, std::string_view label)
-      : Array(memory, values.size() * sizeof(float), label) {
-    memory_.write(data_, values.data(), bytes_);
-  }
-  Array(const Array&) = delete;
-  Array& operator=(const Array&) = delete;
-  ~Array() { memory_.release(data_); }
-
-  float* data() const { return static_cast<float*>(data_); }
-  std::size_t bytes() const { return bytes_; }
-  Values read() const {
-    Values values(bytes_ / sizeof(float));
-    memory_.read(values.data(), data_, bytes_);
-    return values;
-  }
-
- private:
-  Memory& memory_;
-  std::size_t bytes_;
-  void* data_;
 };
 
 /// Only what runs on the host itself is timed: the CPU machine's time says nothing about a GPU.
 bool is_timed(const Chapter& chapter) { return &chapter.memory() == &host_memory(); }
 
-/// Wall-clock seconds of the fastest of three runs; of one run where time is of no interest.
-template <typename Run>
-double fastest_seconds(const Chapter& chapter, Run run) {
+/// Wall-clock seconds of the fastest of three calls; of one call where time is of no interest.
+double fastest_seconds(const Chapter& chapter, const Run& run) {
   double fastest = std::numeric_limits<double>::infinity();
   for (int i = 0; i < (is_timed(chapter) ? 3 : 1); ++i) {
     const auto start = std::chrono::steady_clock::now();
-    run();
-    chapter.memory().synchronize();
+    run.call();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     fastest = std::min(fastest, elapsed.count());
   }
   return fastest;
 }
 
-std::size_t bytes_of(std::int64_t elements) {
-  return static_cast<std::size_t>(elements) * sizeof(float);
+/// A backward pass gets O and LSE from `expected`, so that it alone is judged.
+Result run(const Chapter& chapter, const Step& step, Pass pass, const reference::Inputs& inputs,
+           const reference::Forward& expected) {
+  Problem problem;
+  problem.shape = inputs.shape;
+  problem.mask = inputs.mask;
+  problem.scale = static_cast<float>(inputs.scale);
+  problem.q = reference::narrow(inputs.q);
+  problem.k = reference::narrow(inputs.k);
+  problem.v = reference::narrow(inputs.v);
+  problem.grad_o = reference::narrow(inputs.grad_o);
+  const Values o = reference::narrow(expected.o);
+  const Values lse = reference::narrow(expected.lse);
+  const Run prepared(chapter, step, pass, problem, o, lse, {});
+  Result result;
+  result.seconds = fastest_seconds(chapter, prepared);
+  static_cast<Outputs&>(result) = prepared.collect();
+  for (const std::string& damage : result.damage) throw Error(ErrorKind::kDeviceFailure, damage);
+  result.workspace_bytes = workspace_bytes(step, pass, inputs.shape);
+  return result;
 }
 
 Result run_forward(const Chapter& chapter, const Step& step, const reference::Inputs& inputs) {
-  Memory& memory = chapter.memory();
-  const Shape& shape = inputs.shape;
-  const Array q(memory, reference::narrow(inputs.q), "q");
-  const Array k(memory, reference::narrow(inputs.k), "k");
-  const Array v(memory, reference::narrow(inputs.v), "v");
-  const Array o(memory, bytes_of(shape.q_elements()), "o");
-  const Array lse(memory, bytes_of(shape.rows()), "lse");
-  const Array workspace(memory, step.forward_workspace_bytes(shape), "workspace");
-  const ForwardArgs args{.shape = shape,
-                         .mask = inputs.mask,
-                         .scale = static_cast<float>(inputs.scale),
-                         .q = q.data(),
-                         .k = k.data(),
-                         .v = v.data(),
-                         .o = o.data(),
-                         .lse = lse.data(),
-                         .workspace = workspace.data(),
-                         .workspace_bytes = workspace.bytes()};
-  Result result;
-  result.workspace_bytes = workspace.bytes();
-  result.seconds = fastest_seconds(chapter, [&] { forward(chapter, step, args); });
-  result.o = o.read();
-  result.lse = lse.read();
-  return result;
+  return run(chapter, step, Pass::kForward, inputs, {});
 }
 
-/// `expected` stands in for the forward pass, so that only the backward pass is judged.
 Result run_backward(const Chapter& chapter, const Step& step, const reference::Inputs& inputs,
                     const reference::Forward& expected) {
-  Memory& memory = chapter.memory();
-  const Shape& shape = inputs.shape;
-  const Array q(memory, reference::narrow(inputs.q), "q");
-  const Array k(memory, reference::narrow(inputs.k), "k");
-  const Array v(memory, reference::narrow(inputs.v), "v");
-  const Array o(memory, reference::narrow(expected.o), "o");
-  const Array lse(memory, reference::narrow(expected.lse), "lse");
-  const Array grad_o(memory, reference::narrow(inputs.grad_o), "grad_o");
-  const Array grad_q(memory, bytes_of(shape.q_elements()), "grad_q");
-  const Array grad_k(memory, bytes_of(shape.kv_elements()), "grad_k");
-  const Array grad_v(memory, bytes_of(shape.kv_elements()), "grad_v");
-  const Array workspace(memory, step.backward_workspace_bytes(shape), "workspace");
-  const BackwardArgs args{.shape = shape,
-                          .mask = inputs.mask,
-                          .scale = static_cast<float>(inputs.scale),
-                          .q = q.data(),
-                          .k = k.data(),
-                          .v = v.data(),
-                          .o = o.data(),
-                          .lse = lse.data(),
-                          .grad_o = grad_o.data(),
-                          .grad_q = grad_q.data(),
-                          .grad_k = grad_k.data(),
-                          .grad_v = grad_v.data(),
-                          .workspace = workspace.data(),
-                          .workspace_bytes = workspace.bytes()};
-  Result result;
-  result.workspace_bytes = workspace.bytes();
-  result.seconds = fastest_seconds(chapter, [&] { backward(chapter, step, args); });
-  result.grad_q = grad_q.read();
-  result.grad_k = grad_k.read();
-  result.grad_v = grad_v.read();
-  return result;
+  return run(chapter, step, Pass::kBackward, inputs, expected);
 }
 
 // ---- a tiny problem, shown in full --------------------------------------------------------------
