@@ -87,7 +87,8 @@ void check_numbers(const Mask& mask, float scale, const Extras& extras) {
 void check_offsets(const char* name, const Integers& offsets, std::int64_t B, std::int64_t N) {
   const auto& host = offsets.host;
   if (static_cast<std::int64_t>(host.size()) - 1 != B) {
-    bad(fmt::format("{}: {} of them; allowed: {}, one more than B", name, host.size(), B + 1));
+    bad(fmt::format("{}: {} of them; allowed: {}, one more than B", name, host.size(),
+                    static_cast<std::uint64_t>(B) + 1));
   }
   if (host.front() != 0) bad(fmt::format("{}[0] = {}: allowed: 0", name, host.front()));
   std::int64_t longest = 0;
