@@ -825,13 +825,13 @@ TEST_CASE("bad counts, offsets and ranges are refused by what they hold") {
   const auto packed = [](std::vector<std::int64_t> q, std::vector<std::int64_t> k) {
     return [=](Request& r) { r.set_packed(q, k); };
   };
-  // Two batches of four rows; all see everything but the first row of the second batch.
-  const auto ranges = [](int per_row, std::int64_t begin, std::int64_t end) {
+  // Two batches of four rows: all see everything, but for one pair of bounds.
+  const auto ranges = [](int per_row, std::int64_t begin, std::int64_t end, int which = 4) {
     return [=](Request& r) {
       std::vector<std::int64_t> all;
       for (int n = 0; n < 8 * per_row; ++n) {
-        all.push_back(n == 4 * per_row ? begin : 0);
-        all.push_back(n == 4 * per_row ? end : 8);
+        all.push_back(n == which ? begin : 0);
+        all.push_back(n == which ? end : 8);
       }
       r.args.extras.ranges_per_row = per_row;
       r.args.extras.ranges = r.integers(all);
@@ -883,7 +883,8 @@ TEST_CASE("bad counts, offsets and ranges are refused by what they hold") {
           {"ranges[4] = -1, 8: allowed: 0 <= begin <= end <= Nk = 8", ranges(1, -1, 8)},
           {"ranges[4] = 5, 4: allowed", ranges(1, 5, 4)},
           {"ranges[4] = 5, 9: allowed", ranges(1, 5, 9)},
-          {"ranges[8] = 5, 9: allowed", ranges(2, 5, 9)},
+          {"ranges[7] = 5, 9: allowed", ranges(1, 5, 9, 7)},
+          {"ranges[15] = 0, -1: allowed", ranges(2, 0, -1, 15)},
           {"ranges: 16 numbers; allowed: 32, B * Nq * 4",
            [&](Request& r) {
              ranges(1, 0, 8)(r);

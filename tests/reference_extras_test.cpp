@@ -696,3 +696,45 @@ TEST_CASE("plain float32 loops take every extra, and err by float32's rounding")
   }
   CHECK(largest > 0);
 }
+
+TEST_CASE("the pictures and numbers of notes/semantics.md") {
+  // All logits are 0 and row j of V has its 1 in column j: O shows which keys a row sees.
+  const auto picture = [](auto change) {
+    Inputs in;
+    in.shape = attn::make_shape(1, 1, 3, 6, 1);
+    in.mask = {.before = 1, .after = 0};
+    in.q = {0, 0, 0};
+    in.k = {1, 2, 3, 4, 5, 6};
+    in.v.assign(36, 0.0);
+    for (std::size_t j = 0; j < 6; ++j) in.v[7 * j] = 1;
+    in.extras.d_v = 6;
+    change(in.extras);
+    const Forward result = forward(in);
+    std::string text;
+    for (std::size_t e = 0; e < 18; ++e) {
+      text += result.o[e] > 0 ? 'x' : '.';
+      if (e % 6 == 5) text += ' ';
+    }
+    return text;
+  };
+  CHECK(picture([](Values&) {}) == "..xx.. ...xx. ....xx ");
+  CHECK(picture([](Values& x) { x.sink_keys = 1; }) == "x.xx.. x..xx. x...xx ");
+  const auto valid = [](std::int64_t begin, std::int64_t count) {
+    return [=](Values& x) {
+      x.key_begin = {begin};
+      x.key_count = {count};
+    };
+  };
+  CHECK(picture(valid(1, 4)) == ".xx... ..xx.. ...xx. ");
+  CHECK(picture(valid(1, 2)) == "...... .x.... .xx... ");
+
+  Inputs in;
+  in.shape = attn::make_shape(1, 1, 1, 4, 1);
+  in.scale = 1;
+  in.q = {1};
+  in.k = {0, std::log(2.0), std::log(3.0), std::log(4.0)};
+  in.v = {10, 20, 30, 40};
+  in.extras.sink_logits = {0};
+  CHECK(forward(in).o[0] == Approx(300.0 / 11));
+  CHECK(forward(in).lse[0] == Approx(std::log(11.0)));
+}
