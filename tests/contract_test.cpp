@@ -478,6 +478,8 @@ TEST_CASE("sets of features") {
   CHECK_FALSE(features.has(Feature::kDropout));
   features.add(Feature::kDropout);
   CHECK(features == Features{Feature::kDropout, Feature::kBias, Feature::kWindows});
+  features.remove(Feature::kBias);
+  CHECK(features == Features{Feature::kDropout, Feature::kWindows});
   CHECK(Features{}.empty());
   CHECK_FALSE(features.empty());
   std::set<std::string_view> names;
@@ -1039,10 +1041,8 @@ TEST_CASE("a feature that a record lacks is refused by name, and taken where it 
   Features covered;
   for (const Need& need : needs()) {
     covered.add(need.feature);
-    Features others;
-    for (int n = 0; n < attn::kFeatures; ++n) {
-      if (static_cast<Feature>(n) != need.feature) others.add(static_cast<Feature>(n));
-    }
+    Features others = Features::all();
+    others.remove(need.feature);
     for (const attn::Pass pass : kPasses) {
       INFO(to_string(pass) << ", " << to_string(need.feature) << ", " << need.begins);
       Request request;

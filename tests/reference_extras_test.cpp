@@ -738,3 +738,110 @@ TEST_CASE("the pictures and numbers of notes/semantics.md") {
   CHECK(forward(in).o[0] == Approx(300.0 / 11));
   CHECK(forward(in).lse[0] == Approx(std::log(11.0)));
 }
+
+TEST_CASE("the magnitudes that tolerances grow with are those of their definitions") {
+  for (const Drawn& drawn : draw_sets(/*alone=*/20, /*together=*/400)) {
+    const Inputs in = draw_problem(drawn.seed, drawn.features);
+    INFO(describe(drawn, in));
+    const Values& x = in.extras;
+    const Shape& s = in.shape;
+    const std::int64_t d = s.d;
+    const std::int64_t d_v = value_width(s, x.on_host());
+    const Naive exact = naive(in);
+    const auto per_head = [](std::int64_t heads) { return std::vector<double>(at(heads)); };
+    std::vector<double> logit = per_head(s.B * s.H), v = logit, grad_q = logit, ds_k = logit;
+    std::vector<double> grad_k = per_head(s.B * s.Hkv), grad_v = grad_k, ds_q = grad_k;
+    std::vector<double> weighted_v(exact.o.size());
+    std::vector<double> sums_bias(x.bias.size()), sums_sink(x.sink_logits.size());
+    // Of every element of K and V, over the rows of a group.
+    std::vector<double> sums_k(in.k.size()), sums_ds(in.k.size()), sums_v(in.v.size());
+    const auto raise = [](double& most, double to) { most = std::max(most, to); };
+    for_each_row(in, [&](const Place& p, std::int64_t i) {
+      const std::size_t head = at(p.b * s.H + p.h);
+      const std::int64_t row = p.q_row + i;
+      double delta = 0, delta_magnitude = 0;
+      for (std::int64_t e = row * d_v; e < (row + 1) * d_v; ++e) {
+        const double product = in.grad_o[at(e)] * static_cast<double>(exact.o[at(e)]);
+        delta += product;
+        delta_magnitude += std::abs(product);
+      }
+      const double grad_lse = x.grad_lse.empty() ? 0 : x.grad_lse[at(row)];
+      std::vector<double> sums_q(at(d)), sums_ds_k(at(d));
+      for (std::int64_t j = 0; j < p.Nk; ++j) {
+        if (!sees(in, p, i, j)) continue;
+        const std::int64_t key = p.k_row + j;
+        const NaiveLogit made = naive_logit(in, p, i, j);
+        const auto weight = static_cast<double>(std::exp(made.logit - exact.lse[at(row)]));
+        const auto factor = static_cast<double>(naive_factor(in, p, i, j));
+        double size = 0, grad_weight = 0, grad_weight_magnitude = 0;
+        for (std::int64_t c = 0; c < d; ++c) {
+          size += std::abs(in.scale * in.q[at(row * d + c)] * in.k[at(key * d + c)]);
+        }
+        if (!x.bias.empty()) size += std::abs(x.bias[broadcast(x.bias_shape, p, i, j)]);
+        if (!x.alibi.empty()) {
+          const std::int64_t away = std::abs(own_key(in, p, i) - (j - first_key(in, p)));
+          size += x.alibi[at(p.h)] * static_cast<double>(away);
+        }
+        raise(logit[head], size);
+        for (std::int64_t c = 0; c < d_v; ++c) {
+          const double value = factor * std::abs(in.v[at(key * d_v + c)]);
+          const double grad_o = in.grad_o[at(row * d_v + c)];
+          raise(v[head], value);
+          weighted_v[at(row * d_v + c)] += weight * value;
+          grad_weight += grad_o * factor * in.v[at(key * d_v + c)];
+          grad_weight_magnitude += std::abs(grad_o) * value;
+          sums_v[at(key * d_v + c)] += weight * factor * std::abs(grad_o);
+        }
+        const double terms =
+            weight * (grad_weight_magnitude + delta_magnitude + std::abs(grad_lse));
+        const double ds = weight * std::abs(grad_weight - delta + grad_lse);
+        for (std::int64_t c = 0; c < d; ++c) {
+          const double k = in.scale * std::abs(in.k[at(key * d + c)]);
+          const double q = in.scale * std::abs(in.q[at(row * d + c)]);
+          sums_q[at(c)] += terms * k;
+          sums_ds_k[at(c)] += ds * k;
+          sums_k[at(key * d + c)] += terms * q;
+          sums_ds[at(key * d + c)] += ds * q;
+        }
+        if (!x.bias.empty()) sums_bias[broadcast(x.bias_shape, p, i, j)] += terms;
+      }
+      for (std::int64_t c = 0; c < d; ++c) {
+        raise(grad_q[head], sums_q[at(c)]);
+        raise(ds_k[head], sums_ds_k[at(c)]);
+      }
+      if (x.sink_logits.empty()) return;
+      const Real weight = std::exp(Real{x.sink_logits[at(p.h)]} - exact.lse[at(row)]);
+      if (std::isnan(weight)) return;  // no sink and no keys
+      sums_sink[at(p.h)] += static_cast<double>(weight) * (delta_magnitude + std::abs(grad_lse));
+    });
+    for (std::int64_t b = 0; b < s.B; ++b) {
+      for (std::int64_t h = 0; h < s.H; ++h) {
+        const Place p = place_of(in, b, h);
+        const std::size_t kv = at(b * s.Hkv + h / (s.H / s.Hkv));
+        for (std::int64_t e = p.k_row * d; e < (p.k_row + p.Nk) * d; ++e) {
+          raise(grad_k[kv], sums_k[at(e)]);
+          raise(ds_q[kv], sums_ds[at(e)]);
+        }
+        for (std::int64_t e = p.k_row * d_v; e < (p.k_row + p.Nk) * d_v; ++e) {
+          raise(grad_v[kv], sums_v[at(e)]);
+        }
+      }
+    }
+    double grad_bias = 0, grad_sink = 0;
+    for (const double sum : sums_bias) raise(grad_bias, sum);
+    for (const double sum : sums_sink) raise(grad_sink, sum);
+
+    const auto m = magnitudes(in, forward(in), /*of_storage=*/true);
+    constexpr double kTolerance = 1e-12;
+    CHECK(distance(m.logit, logit, 1) <= kTolerance);
+    CHECK(distance(m.v, v, 1) <= kTolerance);
+    CHECK(distance(m.weighted_v, weighted_v, 1) <= kTolerance);
+    CHECK(distance(m.grad_q, grad_q, 1) <= kTolerance);
+    CHECK(distance(m.grad_k, grad_k, 1) <= kTolerance);
+    CHECK(distance(m.grad_v, grad_v, 1) <= kTolerance);
+    CHECK(distance(m.ds_k, ds_k, 1) <= kTolerance);
+    CHECK(distance(m.ds_q, ds_q, 1) <= kTolerance);
+    CHECK(m.grad_bias == Approx(grad_bias).epsilon(kTolerance));
+    CHECK(m.grad_sink_logits == Approx(grad_sink).epsilon(kTolerance));
+  }
+}
