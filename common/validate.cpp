@@ -86,8 +86,9 @@ void check_numbers(const Mask& mask, float scale, const Extras& extras) {
 /// Offsets of packed sequences: B + 1 of them, from 0 on, not decreasing, N the longest step.
 void check_offsets(const char* name, const Integers& offsets, std::int64_t B, std::int64_t N) {
   const auto& host = offsets.host;
-  if (static_cast<std::int64_t>(host.size()) != B + 1) {
-    bad(fmt::format("{}: {} of them; allowed: {}, one more than B", name, host.size(), B + 1));
+  if (static_cast<std::int64_t>(host.size()) - 1 != B) {
+    bad(fmt::format("{}: {} of them; allowed: {}, one more than B", name, host.size(),
+                    static_cast<std::uint64_t>(B) + 1));
   }
   if (host.front() != 0) bad(fmt::format("{}[0] = {}: allowed: 0", name, host.front()));
   std::int64_t longest = 0;
@@ -134,6 +135,7 @@ void check_counts(const Shape& shape, const Extras& extras) {
   };
   check_length("key_begin", begins);
   check_length("key_count", counts);
+  if (begins.empty() && counts.empty()) return;
   for (std::size_t b = 0; b < static_cast<std::size_t>(shape.B); ++b) {
     const std::int64_t keys = keys_of_batch(shape, extras, b);
     const std::int64_t begin = begins.empty() ? 0 : begins[b];
@@ -429,8 +431,8 @@ void validate(Element element, const ForwardArgsOf<void>& args, const Support& s
   list.add_queries("o", args.o, true, true);
   list.add_lse("lse", args.lse, true);
   list.add("workspace", args.workspace, args.workspace_bytes, true);
+  checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});  // and what is broadcast to it
   list.add_extras(/*backward=*/false);
-  checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});
   check_extent(s, support);
   check_arrays(list.arrays());
 }
@@ -449,8 +451,8 @@ void validate(Element element, const BackwardArgsOf<void>& args, const Support& 
   list.add_keys("grad_k", args.grad_k, true, false);
   list.add_keys("grad_v", args.grad_v, true, true);
   list.add("workspace", args.workspace, args.workspace_bytes, true);
+  checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});  // and what is broadcast to it
   list.add_extras(/*backward=*/true);
-  checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});
   check_extent(s, support);
   check_arrays(list.arrays());
 }
