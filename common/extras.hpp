@@ -86,33 +86,33 @@ struct PairShape {
 /// A few integers that are checked on the host before a launch and read by kernels: both copies.
 /// `device` points to where the chapter computes, and may be null where `host` is empty.
 struct Integers {
-  std::span<const std::int64_t> host;
+  std::span<const std::int64_t> host = {};
   const std::int64_t* device = nullptr;
 };
 
 struct Extras {
   // Where the elements lie.
-  std::int64_t d_v = 0;  ///< elements of a row of V and O; 0: d, as in Q and K
-  Strides q, k, v, o;    ///< dQ, dK, dV and dO lie as Q, K, V and O do
+  std::int64_t d_v = 0;                    ///< elements of a row of V and O; 0: d, as in Q and K
+  Strides q = {}, k = {}, v = {}, o = {};  ///< dQ, dK, dV and dO lie as Q, K, V and O do
   /// [B + 1] each, both or none: sequence b has the rows q_offsets[b] .. q_offsets[b + 1] - 1 of
   /// Q [H, total, d] and the keys k_offsets[b] .. of K and V [Hkv, total, d]; LSE is [H, total].
   /// Shape::Nq and Nk are then the longest sequences.
-  Integers q_offsets, k_offsets;
+  Integers q_offsets = {}, k_offsets = {};
 
   // Which keys a row sees: those that all of these allow. Beside a valid part of the keys, mask,
   // sink keys and ALiBi count keys from its first one, and Nk stands for its length.
-  Integers key_begin;          ///< [B] first valid key; none: 0
-  Integers key_count;          ///< [B] number of valid keys; none: all from key_begin on
+  Integers key_begin = {};     ///< [B] first valid key; none: 0
+  Integers key_count = {};     ///< [B] number of valid keys; none: all from key_begin on
   std::int64_t sink_keys = 0;  ///< the first keys, which a window's lower bound does not hide
   int ranges_per_row = 0;      ///< 0, 1 or 2
-  Integers ranges;             ///< [B, Nq, 2 ranges_per_row] begin, end of each; may overlap
+  Integers ranges = {};        ///< [B, Nq, 2 ranges_per_row] begin, end of each; may overlap
   const std::uint8_t* mask = nullptr;  ///< mask_shape; not 0: the row sees the key
-  PairShape mask_shape;
+  PairShape mask_shape = {};
 
   // What is done to a logit, in this order.
   float softcap = 0;            ///< c > 0: s becomes c tanh(s / c); 0: nothing
   const float* bias = nullptr;  ///< bias_shape; added; -inf hides the key
-  PairShape bias_shape;
+  PairShape bias_shape = {};
   const float* alibi = nullptr;  ///< [H] slopes m: -m |own key of the row - key| is added
 
   // What is done to the weights.
