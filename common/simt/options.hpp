@@ -12,11 +12,16 @@ namespace attn::simt {
 /// correct kernel gives the same result, and the same counters, under every order.
 enum class Order { kForward, kReversed, kShuffled };
 
+/// When work is done that a block has started and goes on without it (wait.hpp): when nobody can run
+/// any more, in the order of its start; at once; or at random.
+enum class Completion { kLate, kEager, kRandom };
+
 struct Options {
   bool detectors = false;  // find out-of-bounds, uninitialised, racing accesses
   bool tracer = false;     // count memory traffic; fetch it with take_launches()
   Order order = Order::kForward;
-  std::uint64_t shuffle_seed = 1;
+  std::uint64_t shuffle_seed = 1;  // for all that is random
+  Completion completion = Completion::kLate;
   /// OS threads that run blocks; 0 means one per core, or ATTN_SIMT_THREADS where that is set. With
   /// the tracer or the detectors on, blocks run one after the other on the calling thread.
   unsigned workers = 0;

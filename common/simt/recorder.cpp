@@ -98,6 +98,16 @@ void Recorder::end_interval() {
   if (detectors_) detectors_->end_interval();
 }
 
+void Recorder::release(Knowledge& knowledge) {
+  if (!detectors_) return;
+  drain(/*to_the_end=*/true);  // all lanes stand still, and what they have done comes before
+  detectors_->release(knowledge);
+}
+
+void Recorder::acquire(int warp, const Knowledge& knowledge) {
+  if (detectors_) detectors_->acquire(static_cast<std::size_t>(warp), knowledge);
+}
+
 void Recorder::begin_warp(std::span<Thread> lanes) {
   lanes_ = lanes;
   warp_ = lanes.front().rank / kWarpSize;

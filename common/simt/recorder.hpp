@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "common/simt/clocks.hpp"
 #include "common/simt/counters.hpp"
 #include "common/simt/image.hpp"
 #include "common/simt/worker.hpp"
@@ -51,12 +52,6 @@ struct Request {
   const std::uint32_t* values;      // of a store, by lane: equal where equal values were stored
 };
 
-/// What a collective makes a warp execute.
-struct WarpInstructions {
-  std::uint8_t shuffles = 0;
-  std::uint8_t votes = 0;
-};
-
 inline constexpr std::size_t kLargestBlock = 1024;  // threads
 
 class Arena;
@@ -85,6 +80,10 @@ class Recorder {
   void warn(Detection detection);
   /// Work that counts as so many steps of the block, besides those that its threads take.
   void count(std::int64_t steps) { steps_ += steps; }
+  /// The warp that runs has met in a barrier: what its lanes have done goes into `knowledge`.
+  void release(Knowledge& knowledge);
+  /// The lanes of this warp, all of which wait or have met, learn what is in it.
+  void acquire(int warp, const Knowledge& knowledge);
   void begin_warp(std::span<Thread> lanes);
   void end_warp();
   void enter(Thread& thread);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Warp collectives: what each lane gets once all lanes named in the mask have arrived.
+// Shuffles, votes, matches and reductions: what each lane gets once all lanes named in the mask have
+// arrived.
 #include "common/simt/warp.hpp"
 
 #include <fmt/format.h>
@@ -8,7 +9,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <utility>
 
+#include "common/simt/collective.hpp"
+#include "common/simt/options.hpp"
 #include "common/simt/recorder.hpp"
 #include "common/simt/worker.hpp"
 
@@ -35,7 +39,7 @@ int shuffle_source(WarpKind kind, int lane, int argument, int width) {
   }
 }
 
-bool is_shuffle(WarpKind kind) { return kind >= WarpKind::kShuffle; }
+constexpr bool is_shuffle(WarpKind kind) { return kind >= WarpKind::kShuffle; }
 
 WarpInstructions instructions_of(WarpKind kind, int words) {
   if (is_shuffle(kind)) return {.shuffles = static_cast<std::uint8_t>(words), .votes = 0};
@@ -94,161 +98,93 @@ unsigned matching(const std::array<std::uint64_t, kWarpSize>& values, unsigned l
   return same;
 }
 
-}  // namespace
+/// What a lane posts, and where it finds its result.
+struct Operand {
+  std::uint64_t value;
+  int lane;
+  int width;
+};
 
-std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value, int lane,
-                              int width, std::source_location where, int words) {
-  Worker& worker = Worker::running();
-  Thread& self = worker.current();
-  const int own = self.rank % kWarpSize;
-  active_recorder = nullptr;  // what this function calls is none of the kernel; resuming sets it
-  const auto stop = [&](std::string kind_of_bug, std::string what, std::string advice) {
-    Detection detection =
-        detection_at(worker.grid(), worker.block(), self.index, std::move(kind_of_bug), where);
-    detection.what = std::move(what);
-    detection.advice = std::move(advice);
-    worker.stop(std::move(detection));
-  };
-  if ((mask >> own & 1u) == 0) {
-    stop("incomplete warp mask",
-         fmt::format("lane {} calls with mask {:#010x}, which does not name "
-                     "it",
-                     own, mask),
-         "A lane must be in the mask that it passes.");
-  }
-  if (width < 1 || width > kWarpSize || (width & (width - 1)) != 0) {
-    stop("bad shuffle width", fmt::format("width = {}", width),
-         "The width of a shuffle is 1, 2, 4, 8, 16 or 32.");
-  }
-  self.posted = {.where = where,
-                 .value = value,
-                 .mask = mask,
-                 .lane = lane,
-                 .width = width,
-                 .warp_kind = kind};
-  if (worker.grid().recorder != nullptr) {
-    worker.grid().recorder->collective(
-        mask, kind == WarpKind::kSync,
-        reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)),
-        instructions_of(kind, words));
-  }
-  worker.suspend(State::kInCollective);
-  return self.posted.value;
-}
-
-unsigned active_mask() {
-  Worker& worker = Worker::running();
-  Posted& posted = worker.current().posted;
-  posted.site = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
-  active_recorder = nullptr;  // as above
-  worker.suspend(State::kConverging);
-  const auto together = static_cast<unsigned>(posted.value);
-  if (Recorder* recorder = active_recorder) {
-    active_recorder = nullptr;
-    recorder->collective(together, /*orders_memory=*/false, posted.site);
-    active_recorder = recorder;
-  }
-  return together;
-}
-
-/// Nothing else in the warp can move: of the lanes in active_mask(), those at the first such place
-/// in the code go on together. False if there are none.
-bool Worker::converge(int warp) {
-  std::uintptr_t first = ~std::uintptr_t{0};
-  for (const Thread& thread : warp_threads(warp)) {
-    if (thread.state == State::kConverging) first = std::min(first, thread.posted.site);
-  }
-  std::uint64_t together = 0;
-  const auto stands_there = [first](const Thread& thread) {
-    return thread.state == State::kConverging && thread.posted.site == first;
-  };
-  for (const Thread& thread : warp_threads(warp)) {
-    if (stands_there(thread)) together |= std::uint64_t{1} << (thread.rank % kWarpSize);
-  }
-  for (Thread& thread : warp_threads(warp)) {
-    if (!stands_there(thread)) continue;
-    thread.posted.value = together;
-    thread.state = State::kReady;
-  }
-  return together != 0;
-}
-
-/// Whether all lanes that `thread` waits for have arrived at the same collective.
-bool Worker::complete(const Thread& thread, int warp) const {
-  for (int lane = 0; lane < kWarpSize; ++lane) {
-    const int rank = warp * kWarpSize + lane;
-    if ((thread.posted.mask >> lane & 1u) == 0 || rank >= thread_count_) continue;
-    const Thread& other = this->thread(rank);
-    if (other.state == State::kDone) continue;
-    if (other.state != State::kInCollective || other.posted.mask != thread.posted.mask ||
-        other.posted.warp_kind != thread.posted.warp_kind) {
-      return false;
-    }
-  }
-  return true;
-}
-
-bool Worker::resolve_collectives(int warp) {
-  bool any = false;
-  for (const Thread& thread : warp_threads(warp)) {
-    if (thread.state == State::kInCollective && complete(thread, warp)) {
-      finish_collective(warp, thread.posted.mask);
-      any = true;
-    }
-  }
-  return any;
-}
-
-void Worker::report_absent_lane(const Thread& thread, int source) const {
-  Detection detection = detection_at(*grid_, block_, thread.index, "shuffle from an absent lane",
-                                     thread.posted.where);
-  detection.what = fmt::format(
-      "lane {} reads lane {}, which {}; the value is undefined", thread.rank % kWarpSize, source,
-      (thread.posted.mask >> source & 1u) == 0 ? "the mask does not name"
-                                               : "has exited or does not exist");
+void report_absent_lane(const Meeting& meeting, std::size_t lane, int source) {
+  const Worker& worker = meeting.worker;
+  const Thread& thread = worker.thread(meeting.warp * kWarpSize + static_cast<int>(lane));
+  Detection detection = detection_at(worker.grid(), worker.block(), thread.index,
+                                     "shuffle from an absent lane", thread.posted.where);
+  detection.what =
+      fmt::format("lane {} reads lane {}, which {}; the value is undefined", lane, source,
+                  (thread.posted.mask >> source & 1u) == 0 ? "the mask does not name"
+                                                           : "has exited or does not exist");
   detection.advice = "Read only lanes that are in the mask and take part in the call.";
   report(std::move(detection));
 }
 
-void Worker::finish_collective(int warp, unsigned mask) {
-  const std::span<Thread> lanes = warp_threads(warp);
+template <WarpKind kKind>
+void run(const Meeting& meeting) {
+  const unsigned arrived = meeting.lanes;
   std::array<std::uint64_t, kWarpSize> values{};
-  unsigned arrived = 0;
   unsigned ballot = 0;
-  for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-    if ((mask >> lane & 1u) == 0 || lanes[lane].state == State::kDone) continue;
-    values[lane] = lanes[lane].posted.value;
-    arrived |= 1u << lane;
-    ballot |= (lanes[lane].posted.value & 1u) != 0 ? 1u << lane : 0u;
+  const auto operand = [&meeting](std::size_t lane) -> Operand& {
+    return *static_cast<Operand*>(meeting.operands[lane]);
+  };
+  for (unsigned rest = arrived; rest != 0; rest &= rest - 1) {
+    const auto lane = static_cast<std::size_t>(std::countr_zero(rest));
+    values[lane] = operand(lane).value;
+    ballot |= (values[lane] & 1u) != 0 ? 1u << lane : 0u;
   }
-  for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-    if ((arrived >> lane & 1u) == 0) continue;
-    Thread& thread = lanes[lane];
-    Posted& posted = thread.posted;
-    if (is_shuffle(posted.warp_kind)) {
-      const int source =
-          shuffle_source(posted.warp_kind, static_cast<int>(lane), posted.lane, posted.width);
+  for (unsigned rest = arrived; rest != 0; rest &= rest - 1) {
+    const auto lane = static_cast<std::size_t>(std::countr_zero(rest));
+    Operand& own = operand(lane);
+    if constexpr (is_shuffle(kKind)) {
+      const int source = shuffle_source(kKind, static_cast<int>(lane), own.lane, own.width);
       if ((arrived >> source & 1u) == 0) {
         values[static_cast<std::size_t>(source)] = ~std::uint64_t{0};  // a NaN, as a float
-        if (options().detectors) report_absent_lane(thread, source);
+        if (options().detectors) report_absent_lane(meeting, lane, source);
       }
-      posted.value = values[static_cast<std::size_t>(source)];
-    } else if (posted.warp_kind == WarpKind::kAny) {
-      posted.value = ballot != 0 ? 1 : 0;
-    } else if (posted.warp_kind == WarpKind::kAll) {
-      posted.value = ballot == arrived ? 1 : 0;
-    } else if (posted.warp_kind == WarpKind::kBallot) {
-      posted.value = ballot;
-    } else if (posted.warp_kind == WarpKind::kMatchAny) {
-      posted.value = matching(values, arrived, lane);
-    } else if (posted.warp_kind == WarpKind::kMatchAll) {
+      own.value = values[static_cast<std::size_t>(source)];
+    } else if constexpr (kKind == WarpKind::kAny) {
+      own.value = ballot != 0 ? 1 : 0;
+    } else if constexpr (kKind == WarpKind::kAll) {
+      own.value = ballot == arrived ? 1 : 0;
+    } else if constexpr (kKind == WarpKind::kBallot) {
+      own.value = ballot;
+    } else if constexpr (kKind == WarpKind::kMatchAny) {
+      own.value = matching(values, arrived, lane);
+    } else if constexpr (kKind == WarpKind::kMatchAll) {
       const unsigned same = matching(values, arrived, lane);
-      posted.value = same == arrived ? same : 0;
-    } else if (posted.warp_kind != WarpKind::kSync) {
-      posted.value = reduce(posted.warp_kind, values, arrived);
+      own.value = same == arrived ? same : 0;
+    } else if constexpr (kKind != WarpKind::kSync) {
+      own.value = reduce(kKind, values, arrived);
     }
-    thread.state = State::kReady;
   }
+}
+
+constexpr std::size_t kKinds = static_cast<std::size_t>(WarpKind::kShuffleXor) + 1;
+
+template <std::size_t... I>
+constexpr std::array<Collective, kKinds> collectives(std::index_sequence<I...>) {
+  return {Collective{.run = run<static_cast<WarpKind>(I)>,
+                     .orders_memory = static_cast<WarpKind>(I) == WarpKind::kSync}...};
+}
+constexpr std::array<Collective, kKinds> kCollectives =
+    collectives(std::make_index_sequence<kKinds>());
+
+}  // namespace
+
+std::uint64_t warp_collective(WarpKind kind, unsigned mask, std::uint64_t value, int lane,
+                              int width, std::source_location where, int words) {
+  if (width < 1 || width > kWarpSize || (width & (width - 1)) != 0) {
+    active_recorder = nullptr;  // what comes now is none of the kernel
+    Worker& worker = Worker::running();
+    Detection detection = detection_at(worker.grid(), worker.block(), worker.current().index,
+                                       "bad shuffle width", where);
+    detection.what = fmt::format("width = {}", width);
+    detection.advice = "The width of a shuffle is 1, 2, 4, 8, 16 or 32.";
+    worker.stop(std::move(detection));
+  }
+  Operand operand{.value = value, .lane = lane, .width = width};
+  meet(kCollectives[static_cast<std::size_t>(kind)], mask, &operand, where,
+       __builtin_return_address(0), instructions_of(kind, words));
+  return operand.value;
 }
 
 }  // namespace attn::simt

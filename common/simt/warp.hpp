@@ -37,6 +37,9 @@ enum class WarpKind : std::uint8_t {
 /// Waits for all threads of the block that have not exited; returns the reduction of `predicate`.
 int barrier(BarrierKind kind, int predicate, std::source_location where);
 
+/// All lanes of the warp arrive at a named barrier, and wait for it to open if `waits`.
+void named_barrier(int id, int threads, bool waits, std::source_location where);
+
 /// Waits for all lanes in `mask` that have not exited. `value` is what this lane brings; the
 /// result is what the operation gives it. `lane` is CUDA's srcLane, delta or laneMask; `width` a
 /// power of two up to 32; `words` of 32 bits each hold the value.

@@ -109,6 +109,8 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
   thrown_ = nullptr;
   block_steps_ = grid.steps;
   start_threads();
+  async_work_.begin_block();
+  named_barriers_.begin_block();
   if (grid.recorder != nullptr) grid.recorder->begin_block(*this);
 
   const int warps = (thread_count_ + kWarpSize - 1) / kWarpSize;
@@ -122,11 +124,19 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
     for (;;) {
       const std::vector<int> turn = order(warps, 0);
       for (const int warp : turn) run_warp(warp);
+      async_work_.after_round();
+      if (wake()) continue;
       if (all(State::kDone)) break;
-      if (!all(State::kAtBarrier)) report_stuck();
-      release_barrier();
-      if (grid.recorder != nullptr) grid.recorder->end_interval();
+      if (all(State::kAtBarrier)) {
+        release_barrier();
+        if (grid.recorder != nullptr) grid.recorder->end_interval();
+      } else if (!async_work_.complete_one()) {
+        report_stuck();
+      }
     }
+    while (async_work_.complete_one()) {  // what the block has left behind
+    }
+    named_barriers_.end_block(*this);
   } catch (...) {
     fresh_fibers_needed_ = true;  // the other threads stand in the middle of the kernel
     if (grid.recorder != nullptr) grid.recorder->abandon_block();
@@ -156,6 +166,11 @@ void Worker::stop(Detection detection) {
   stopped_ = true;
   suspend(State::kDone);
   std::abort();  // the scheduler never resumes a stopped launch
+}
+
+void Worker::stop_block(Detection detection) {
+  report(detection);
+  throw_stopped(detection);
 }
 
 void Worker::stop_endless(std::uintptr_t return_address) {
@@ -291,8 +306,7 @@ void Worker::release_barrier() {
       detection.advice =
           "Every thread of a block must reach the same __syncthreads: move it out of the branch.";
       if (!same_within_warps()) {
-        report(detection);
-        throw_stopped(detection);
+        stop_block(std::move(detection));
       }
       if (grid_->recorder != nullptr) {
         detection.kind = "barriers on two lines";
@@ -325,40 +339,6 @@ void Worker::release_barrier() {
     }
     thread.state = State::kReady;
   }
-}
-
-/// Nobody can run, and not everybody waits at the barrier: some lane waits for another that will
-/// never arrive. Reports the first such pair.
-void Worker::report_stuck() {
-  for (int rank = 0; rank < thread_count_; ++rank) {
-    const Thread& thread = threads_[static_cast<std::size_t>(rank)];
-    if (thread.state != State::kInCollective) continue;
-    const int warp = rank / kWarpSize;
-    for (const Thread& other : warp_threads(warp)) {
-      const int lane = other.rank % kWarpSize;
-      if ((thread.posted.mask >> lane & 1u) == 0 || other.state == State::kDone) continue;
-      const bool same = other.state == State::kInCollective &&
-                        other.posted.warp_kind == thread.posted.warp_kind &&
-                        other.posted.mask == thread.posted.mask;
-      if (same) continue;
-      Detection detection =
-          detection_at(*grid_, block_, thread.index, "incomplete warp mask", thread.posted.where);
-      detection.what = fmt::format(
-          "lane {} waits here for the lanes in mask {:#010x}; lane {} (thread {}) is at {}:{} "
-          "instead{}",
-          rank % kWarpSize, thread.posted.mask, lane, to_string(other.index),
-          other.posted.where.file_name(), other.posted.where.line(),
-          other.state == State::kInCollective
-              ? fmt::format(" with mask {:#010x}", other.posted.mask)
-              : std::string());
-      detection.advice =
-          "All lanes named in the mask must reach the same call with the same mask: move the call "
-          "out of the branch, or name only the lanes that take it.";
-      report(detection);
-      throw_stopped(detection);
-    }
-  }
-  throw Error(ErrorKind::kDeviceFailure, "CPU machine: a block made no progress");
 }
 
 }  // namespace attn::simt

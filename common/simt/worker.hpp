@@ -16,10 +16,13 @@
 
 #include "common/attention.hpp"
 #include "common/memory.hpp"
+#include "common/simt/collective.hpp"
 #include "common/simt/fiber.hpp"
 #include "common/simt/launch.hpp"
+#include "common/simt/named_barriers.hpp"
 #include "common/simt/options.hpp"
 #include "common/simt/runtime.hpp"
+#include "common/simt/wait.hpp"
 #include "common/simt/warp.hpp"
 
 namespace attn::simt {
@@ -32,6 +35,7 @@ enum class State : std::uint8_t {
   kReady,         // can run
   kAtBarrier,     // waits for the block
   kInCollective,  // waits for lanes of its warp
+  kWaiting,       // waits until a condition holds
   kConverging,    // waits until no other lane of its warp can move
   kYielding,      // lets the other lanes of its warp go first
   kLogFull,       // waits until the recorder has read its log
@@ -43,11 +47,10 @@ struct Posted {
   std::source_location where;
   std::uintptr_t site = 0;  // code address
   std::uint64_t value = 0;  // in: its contribution; out: its result
-  unsigned mask = 0;
-  int lane = 0;
-  int width = 0;
   BarrierKind barrier_kind = BarrierKind::kSync;
-  WarpKind warp_kind = WarpKind::kSync;
+  unsigned mask = 0;  // the rest: of a collective
+  const Collective* collective = nullptr;
+  void* operand = nullptr;
 };
 
 /// One CUDA thread.
@@ -57,6 +60,7 @@ struct Thread {
   State state = State::kDone;
   int rank = 0;  // position in the block
   Posted posted;
+  const Condition* waits_for = nullptr;
 };
 
 class Worker;
@@ -100,11 +104,17 @@ class Worker {
   void* shared_memory() { return shared_memory_; }
   /// Gives the other lanes of the warp a turn first.
   void yield() { suspend(State::kYielding); }
+  /// Waits until the condition holds.
+  void wait_for(const Condition& condition, std::source_location where);
+  AsyncWork& async_work() { return async_work_; }
+  NamedBarriers& named_barriers() { return named_barriers_; }
   /// Back to the scheduler until `state` has been resolved.
   void suspend(State state);
   /// A detector found something that the kernel cannot continue after: records it, stops the
   /// launch, and never returns to the kernel.
   [[noreturn]] void stop(Detection detection);
+  /// The same from the scheduler's side, outside of all threads.
+  [[noreturn]] void stop_block(Detection detection);
   /// The same where the block has taken all the steps it may, at the code before this address.
   [[noreturn]] void stop_endless(std::uintptr_t return_address);
 
@@ -122,10 +132,12 @@ class Worker {
   bool converge(int warp);
   bool complete(const Thread& thread, int warp) const;
   void finish_collective(int warp, unsigned mask);
-  void report_absent_lane(const Thread& thread, int source) const;
   void release_barrier();
   bool same_within_warps() const;
-  void report_stuck();
+  bool wake();
+  [[noreturn]] void report_stuck();
+  void report_mismatch();
+  void report_deadlock();
   std::span<Thread> warp_threads(int warp);
   const std::vector<int>& order(int n, std::uint64_t salt);
 
@@ -142,6 +154,8 @@ class Worker {
   bool stopped_ = false;
   bool fresh_fibers_needed_ = true;  // after a stop, stacks hold abandoned frames
   std::exception_ptr thrown_;
+  AsyncWork async_work_;
+  NamedBarriers named_barriers_;
 };
 
 /// "(17,0,0)"
