@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "common/simt/options.hpp"
-#include "common/simt/recorder.hpp"
 #include "common/simt/worker.hpp"
 
 namespace attn::simt {

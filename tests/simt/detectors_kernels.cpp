@@ -296,6 +296,50 @@ __global__ void syncwarp_across_warps_kernel(Arrays a) {
   a.out[global_thread()] = value;
 }
 
+// Warp 0 writes both halves of each word, warp 1 the lower ones again.
+template <bool kRepaired>
+__global__ void shared_half_kernel(Arrays a) {
+  __shared__ unsigned short tile[kThreads];
+  const int t = thread();
+  if (t < 32) {
+    tile[2 * t] = static_cast<unsigned short>(t);  // bug: shared_half
+    tile[2 * t + 1] = 1;
+  }
+  if (kRepaired || !misbehaves()) __syncthreads();
+  if (t >= 32) {
+    tile[2 * (t - 32)] = static_cast<unsigned short>(t);  // bug: shared_half
+  }
+  __syncthreads();
+  a.out[global_thread()] = static_cast<float>(tile[t]);
+}
+
+// Two lanes write the halves of a word, a third reads it whole.
+template <bool kRepaired>
+__global__ void shared_halves_kernel(Arrays a) {
+  alignas(4) __shared__ unsigned short tile[kThreads];
+  const int t = thread();
+  tile[t] = 0;
+  __syncthreads();  // whatever else is wrong, the tile is initialised
+  tile[t] = static_cast<unsigned short>(t);  // bug: shared_halves
+  if (kRepaired || !misbehaves()) __syncthreads();
+  if (t >= 32) {
+    const unsigned value = reinterpret_cast<const unsigned*>(tile)[t - 32];  // bug: shared_halves
+    a.out[global_thread()] = static_cast<float>(value);
+  }
+}
+
+// Whole words first, then a half of each by its neighbour's lane.
+template <bool kRepaired>
+__global__ void shared_word_then_half_kernel(Arrays a) {
+  alignas(4) __shared__ unsigned short tile[2 * kThreads];
+  const int t = thread();
+  reinterpret_cast<unsigned*>(tile)[t] = 0x00010000u;  // bug: shared_word_then_half
+  if (kRepaired || !misbehaves()) __syncwarp();
+  tile[2 * (t ^ 1) + 1] = 2;  // bug: shared_word_then_half
+  __syncthreads();
+  a.out[global_thread()] = static_cast<float>(tile[2 * t]);
+}
+
 // --- races in global memory, within a block -----------------------------------------------------
 
 template <bool kRepaired>
@@ -331,6 +375,21 @@ __global__ void global_syncwarp_missing_kernel(Arrays a) {
   if (kRepaired || !misbehaves()) __syncwarp();
   const float value = a.out[i ^ 1];  // bug: global_syncwarp_missing
   a.result[i] = value;
+}
+
+template <bool kRepaired>
+__global__ void global_half_kernel(Arrays a) {
+  unsigned short* mine =
+      reinterpret_cast<unsigned short*>(a.out + blockIdx.x * kDetectorThreads);  // (2 * blockDim.x)
+  const int t = thread();
+  if (t < 32) {
+    mine[2 * t + 1] = static_cast<unsigned short>(t);  // bug: global_half
+    mine[2 * t] = 1;
+  }
+  if (kRepaired || !misbehaves()) __syncthreads();
+  if (t >= 32) {
+    mine[2 * (t - 32) + 1] = static_cast<unsigned short>(t);  // bug: global_half
+  }
 }
 
 // --- races between blocks -----------------------------------------------------------------------
@@ -389,15 +448,29 @@ __global__ void blocks_read_atomic_kernel(Arrays a) {
   a.result[global_thread()] = value;
 }
 
+// Every block writes its half of one word, block 1 also that of block 0.
+template <bool kRepaired>
+__global__ void blocks_half_kernel(Arrays a) {
+  if (thread() != 0) return;
+  unsigned short* halves = reinterpret_cast<unsigned short*>(a.out);
+  halves[blockIdx.x] = static_cast<unsigned short>(blockIdx.x);  // bug: blocks_half
+  if (blockIdx.x == 1 && !kRepaired) {
+    halves[0] = 7;  // bug: blocks_half
+  }
+}
+
 // --- legal --------------------------------------------------------------------------------------
 
 __global__ void close_to_a_race_kernel(Arrays a) {
   __shared__ unsigned char bytes[kThreads];
+  alignas(4) __shared__ unsigned short halves[kThreads];
   __shared__ float constant;
   __shared__ int count;
   const int t = thread();
   const int i = global_thread();
-  bytes[t] = static_cast<unsigned char>(t);  // four threads share a word, not a byte
+  bytes[t] = static_cast<unsigned char>(t);    // four threads share a word, not a byte
+  halves[t] = static_cast<unsigned short>(t);  // two share a word, not a half
+  halves[t] = static_cast<unsigned short>(halves[t] + 1);
   if (t == 0) {
     constant = 1.0f;
     constant = constant + 1.0f;  // one thread may do what it likes
@@ -405,7 +478,8 @@ __global__ void close_to_a_race_kernel(Arrays a) {
   }
   __syncthreads();
   atomicAdd(&count, 1);
-  const float sum = constant + static_cast<float>(bytes[(t + 7) % kThreads]);
+  const unsigned both = reinterpret_cast<const unsigned*>(halves)[t / 2];
+  const float sum = constant + static_cast<float>(bytes[(t + 7) % kThreads] + both);
   // Blocks share words in global memory, too: byte b of word t belongs to block b.
   reinterpret_cast<unsigned char*>(a.out + t)[blockIdx.x] = 1;
   atomicAdd(a.out + kThreads, 1.0f);
@@ -462,15 +536,20 @@ constexpr Bug kBugs[] = {
     ATTN_BUG(shuffle_does_not_order),
     ATTN_BUG(syncwarp_wrong_lanes),
     ATTN_BUG(syncwarp_across_warps),
+    ATTN_BUG(shared_half),
+    ATTN_BUG(shared_halves),
+    ATTN_BUG(shared_word_then_half),
     ATTN_BUG(global_read_after_write),
     ATTN_BUG(global_write_after_read),
     ATTN_BUG(global_write_after_write),
     ATTN_BUG(global_syncwarp_missing),
+    ATTN_BUG(global_half),
     ATTN_BUG(blocks_write_write),
     ATTN_BUG(blocks_write_read),
     ATTN_BUG(blocks_halo),
     ATTN_BUG(blocks_write_atomic),
     ATTN_BUG(blocks_read_atomic),
+    ATTN_BUG(blocks_half),
 };
 #undef ATTN_BUG
 
