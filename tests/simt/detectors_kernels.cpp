@@ -319,25 +319,13 @@ __global__ void shared_halves_kernel(Arrays a) {
   alignas(4) __shared__ unsigned short tile[kThreads];
   const int t = thread();
   tile[t] = 0;
-  __syncthreads();  // whatever else is wrong, the tile is initialised
+  __syncthreads();                           // whatever else is wrong, the tile is initialised
   tile[t] = static_cast<unsigned short>(t);  // bug: shared_halves
   if (kRepaired || !misbehaves()) __syncthreads();
   if (t >= 32) {
     const unsigned value = reinterpret_cast<const unsigned*>(tile)[t - 32];  // bug: shared_halves
     a.out[global_thread()] = static_cast<float>(value);
   }
-}
-
-// Whole words first, then a half of each by its neighbour's lane.
-template <bool kRepaired>
-__global__ void shared_word_then_half_kernel(Arrays a) {
-  alignas(4) __shared__ unsigned short tile[2 * kThreads];
-  const int t = thread();
-  reinterpret_cast<unsigned*>(tile)[t] = 0x00010000u;  // bug: shared_word_then_half
-  if (kRepaired || !misbehaves()) __syncwarp();
-  tile[2 * (t ^ 1) + 1] = 2;  // bug: shared_word_then_half
-  __syncthreads();
-  a.out[global_thread()] = static_cast<float>(tile[2 * t]);
 }
 
 // --- races in global memory, within a block -----------------------------------------------------
@@ -375,6 +363,17 @@ __global__ void global_syncwarp_missing_kernel(Arrays a) {
   if (kRepaired || !misbehaves()) __syncwarp();
   const float value = a.out[i ^ 1];  // bug: global_syncwarp_missing
   a.result[i] = value;
+}
+
+// Whole words first, then a half of each by the neighbour's lane. Each block has its own words, so
+// that none is split before.
+template <bool kRepaired>
+__global__ void global_word_then_half_kernel(Arrays a) {
+  float* mine = a.out + blockIdx.x * kDetectorThreads;  // (blockDim.x)
+  const int t = thread();
+  mine[t] = 1.0f;  // bug: global_word_then_half
+  if (kRepaired || !misbehaves()) __syncwarp();
+  reinterpret_cast<unsigned short*>(mine)[2 * (t ^ 1) + 1] = 2;  // bug: global_word_then_half
 }
 
 template <bool kRepaired>
@@ -459,6 +458,18 @@ __global__ void blocks_half_kernel(Arrays a) {
   }
 }
 
+// Two blocks read a half, and the one that reads it last then writes it.
+template <bool kRepaired>
+__global__ void blocks_read_half_kernel(Arrays a) {
+  if (thread() != 0 || blockIdx.x == 2) return;
+  unsigned short* halves = reinterpret_cast<unsigned short*>(a.out);
+  const unsigned short value = halves[1];  // bug: blocks_read_half
+  if (blockIdx.x == 1) {
+    halves[kRepaired ? 0 : 1] = 7;  // bug: blocks_read_half
+  }
+  a.result[global_thread()] = static_cast<float>(value);
+}
+
 // --- legal --------------------------------------------------------------------------------------
 
 __global__ void close_to_a_race_kernel(Arrays a) {
@@ -538,18 +549,19 @@ constexpr Bug kBugs[] = {
     ATTN_BUG(syncwarp_across_warps),
     ATTN_BUG(shared_half),
     ATTN_BUG(shared_halves),
-    ATTN_BUG(shared_word_then_half),
     ATTN_BUG(global_read_after_write),
     ATTN_BUG(global_write_after_read),
     ATTN_BUG(global_write_after_write),
     ATTN_BUG(global_syncwarp_missing),
     ATTN_BUG(global_half),
+    ATTN_BUG(global_word_then_half),
     ATTN_BUG(blocks_write_write),
     ATTN_BUG(blocks_write_read),
     ATTN_BUG(blocks_halo),
     ATTN_BUG(blocks_write_atomic),
     ATTN_BUG(blocks_read_atomic),
     ATTN_BUG(blocks_half),
+    ATTN_BUG(blocks_read_half),
 };
 #undef ATTN_BUG
 

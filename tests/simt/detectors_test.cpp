@@ -60,12 +60,12 @@ const std::vector<Expectation>& expectations() {
       {"syncwarp_across_warps", "race", Stops::kNo, only(1), any},
       {"shared_half", "race", Stops::kNo, only(1), any},
       {"shared_halves", "race", Stops::kNo, only(1), any},
-      {"shared_word_then_half", "race", Stops::kNo, only(1), any},
       {"global_read_after_write", "race", Stops::kNo, only(1), any},
       {"global_write_after_read", "race", Stops::kNo, only(1), any},
       {"global_write_after_write", "race", Stops::kNo, only(1), any},
       {"global_syncwarp_missing", "race", Stops::kNo, only(1), any},
       {"global_half", "race", Stops::kNo, only(1), any},
+      {"global_word_then_half", "race", Stops::kNo, only(1), any},
       {"blocks_write_write", "race between blocks", Stops::kNo, any, any},
       {"blocks_write_read", "race between blocks", Stops::kNo, any, any},
       {"blocks_halo", "race between blocks", Stops::kNo, any,
@@ -73,6 +73,7 @@ const std::vector<Expectation>& expectations() {
       {"blocks_write_atomic", "race between blocks", Stops::kNo, any, only(0)},
       {"blocks_read_atomic", "race between blocks", Stops::kNo, any, only(0)},
       {"blocks_half", "race between blocks", Stops::kNo, any, only(0)},
+      {"blocks_read_half", "race between blocks", Stops::kNo, any, only(0)},
   };
   return kAll;
 }
