@@ -18,7 +18,8 @@ namespace attn::device {
 // multiple of 32, and the same in all calls of a phase. When so many have come, the barrier opens
 // and begins again.
 // All lanes of a warp must make the call together. What they did before it, the warps that wait
-// see after it.
+// see after it. An id that nvcc knows takes one of the block's 16 barriers; one that it does not
+// know takes all of them.
 #ifdef __CUDACC__
 
 /// Arrives and waits until the barrier opens.
