@@ -255,7 +255,7 @@ TEST_CASE_METHOD(EveryOrder, "what is uninitialised or raced for is named by its
   };
   CHECK(what_of("global_uninitialised").find("scratch[") != std::string::npos);
   Setup setup(false);
-  verify::GuardedBuffer workspace(device_memory(), "workspace", 192 * sizeof(float), 0);
+  GuardedBuffer workspace(device_memory(), "workspace", 192 * sizeof(float), 0);
   workspace.fill_undefined(0xFF);
   Arrays arrays = setup.arrays();
   arrays.scratch = workspace.floats();
