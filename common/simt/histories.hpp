@@ -41,9 +41,9 @@ static_assert(sizeof(History) == 64);
 /// The kinds of access of which several may be the last, since nothing has to order them.
 enum class Together : std::uint8_t { kReads, kAtomics };
 
-/// Histories of a range of addresses, in untouched pages until used: 64 bytes for each word, 4 where
-/// it is written, 4 where several warps read it between two barriers, and likewise for atomics; twice
-/// all that for a word that is split.
+/// Histories of a range of addresses, in untouched pages until used: 64 bytes for each word, 4
+/// where it is written, 4 where several warps read it between two barriers, and likewise for
+/// atomics; twice all that for a word that is split.
 class Histories {
  public:
   explicit Histories(AddressRange range);

@@ -12,8 +12,8 @@ namespace attn::simt {
 /// correct kernel gives the same result, and the same counters, under every order.
 enum class Order { kForward, kReversed, kShuffled };
 
-/// When work is done that a block has started and goes on without it (wait.hpp): when nobody can run
-/// any more, in the order of its start; at once; or at random.
+/// When work is done that a block has started and goes on without it (wait.hpp): when nobody can
+/// run any more, in the order of its start; at once; or at random.
 enum class Completion { kLate, kEager, kRandom };
 
 struct Options {

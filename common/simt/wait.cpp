@@ -39,19 +39,20 @@ void Worker::wait_for(const Condition& condition, std::source_location where) {
   if (condition.holds()) return;
   current_->waits_for = &condition;
   current_->posted.where = where;
+  ++waiting_;
   suspend(State::kWaiting);
 }
 
 /// Lets those go on whose conditions hold. False if there are none.
 bool Worker::wake() {
-  bool any = false;
-  for (int rank = 0; rank < thread_count_; ++rank) {
+  const int before = waiting_;
+  for (int rank = 0; waiting_ > 0 && rank < thread_count_; ++rank) {
     Thread& thread = threads_[static_cast<std::size_t>(rank)];
     if (thread.state != State::kWaiting || !thread.waits_for->holds()) continue;
     thread.state = State::kReady;
-    any = true;
+    --waiting_;
   }
-  return any;
+  return waiting_ < before;
 }
 
 }  // namespace attn::simt

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Shuffles, votes, matches and reductions: what each lane gets once all lanes named in the mask have
-// arrived.
+// Shuffles, votes, matches and reductions: what each lane gets once all lanes named in the mask
+// have arrived.
 #include "common/simt/warp.hpp"
 
 #include <fmt/format.h>

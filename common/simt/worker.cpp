@@ -109,6 +109,7 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
   thrown_ = nullptr;
   block_steps_ = grid.steps;
   start_threads();
+  waiting_ = 0;
   async_work_.begin_block();
   named_barriers_.begin_block();
   if (grid.recorder != nullptr) grid.recorder->begin_block(*this);

@@ -154,6 +154,7 @@ class Worker {
   bool stopped_ = false;
   bool fresh_fibers_needed_ = true;  // after a stop, stacks hold abandoned frames
   std::exception_ptr thrown_;
+  int waiting_ = 0;  // threads of the block in State::kWaiting
   AsyncWork async_work_;
   NamedBarriers named_barriers_;
 };
