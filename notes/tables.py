@@ -8,8 +8,8 @@
 A table stands between <!-- computed: NAME --> and <!-- /computed -->; NAME is a key of TABLES. All
 formulas are for one head, Nq = Nk = N, no mask, N and d multiples of 64, and count elements. Where
 they come from traffic that was counted, tests/notes_test.py compares them with the counts in
-bench/results/trace.json. Device data are read from common/simt/device.cpp. Python's standard
-library is all it needs.
+bench/results/trace.json. Device data are read from common/simt/machine/device.cpp. Python's
+standard library is all it needs.
 """
 
 import math
@@ -87,8 +87,8 @@ def name(key):
 
 
 def devices():
-    """{name: {field: number}} of common/simt/device.cpp."""
-    text = (ROOT / "common/simt/device.cpp").read_text(encoding="utf-8")
+    """{name: {field: number}} of common/simt/machine/device.cpp."""
+    text = (ROOT / "common/simt/machine/device.cpp").read_text(encoding="utf-8")
     found, names = {}, {}
     for body in re.finditer(r"constexpr DeviceDescription (\w+)\(.*?\n}\n", text, re.DOTALL):
         base = re.search(r"DeviceDescription device = (\w+)\((?:\"(\w+)\")?", body[0])

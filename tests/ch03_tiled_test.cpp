@@ -7,8 +7,8 @@
 #if !defined(ATTN_USE_CUDA) && !defined(__SANITIZE_ADDRESS__)
 #define ATTN_TRACED 1
 #include "common/run/run.hpp"
-#include "common/simt/counters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "common/verify/inputs.hpp"
 #endif
 

@@ -9,7 +9,7 @@
 #include "tests/catch.hpp"
 
 #ifndef ATTN_USE_CUDA
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
 #endif
 
 namespace attn::testing {

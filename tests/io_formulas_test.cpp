@@ -14,8 +14,8 @@
 
 #include "chapters/chapters.hpp"
 #include "common/run/run.hpp"
-#include "common/simt/counters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "tests/catch.hpp"

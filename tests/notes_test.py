@@ -81,7 +81,7 @@ class Notes(unittest.TestCase):
 
     def test_every_device_is_read(self):
         devices = tables.devices()
-        source = read("common/simt/device.cpp")
+        source = read("common/simt/machine/device.cpp")
         names = re.search(r"kDevices\[\] = \{(.*?)\};", source)[1].split(", ")
         self.assertEqual([name.removesuffix("()").upper() for name in names],
                          [name.upper() for name in devices])

@@ -13,9 +13,9 @@
 #include "bench/attn/trace_report.hpp"
 #include "common/run/run.hpp"
 #if ATTN_CAN_TRACE
-#include "common/simt/bound.hpp"
-#include "common/simt/launch.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/cuda/launch.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/bound.hpp"
 #endif
 
 namespace attn::cli {

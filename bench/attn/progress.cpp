@@ -8,7 +8,7 @@
 #include <utility>
 
 #if !defined(ATTN_USE_CUDA) && ATTN_HAS_DEVICE
-#include "common/simt/launch.hpp"
+#include "common/simt/cuda/launch.hpp"
 #endif
 
 namespace attn::cli {

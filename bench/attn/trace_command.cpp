@@ -18,8 +18,8 @@
 #include "common/verify/oracle.hpp"
 
 #if ATTN_CAN_TRACE
-#include "common/simt/launch.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/cuda/launch.hpp"
+#include "common/simt/machine/options.hpp"
 #endif
 
 namespace attn::cli {

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/io/table.hpp"
-#include "common/simt/launch_report.hpp"
+#include "common/simt/watch/launch_report.hpp"
 
 namespace attn::cli {
 namespace {

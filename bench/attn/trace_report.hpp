@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "common/attention.hpp"
-#include "common/simt/bound.hpp"
-#include "common/simt/counters.hpp"
+#include "common/simt/watch/bound.hpp"
+#include "common/simt/watch/counters.hpp"
 
 namespace attn::cli {
 

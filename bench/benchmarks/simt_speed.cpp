@@ -13,8 +13,8 @@
 #include "common/attention.hpp"
 #include "common/io/workloads.hpp"
 #include "common/run/run.hpp"
-#include "common/simt/counters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "common/verify/inputs.hpp"
 
 namespace attn {

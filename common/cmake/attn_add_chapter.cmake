@@ -46,7 +46,7 @@ endfunction()
 # and its launches printed at its end; and, where nvcc is found, <name>-cuda for a GPU.
 function(attn_add_watched_program name source)
   if(ATTN_HAS_SIMT)
-    add_executable(${name} ${PROJECT_SOURCE_DIR}/common/simt/watch_program.cpp)
+    add_executable(${name} ${PROJECT_SOURCE_DIR}/common/simt/watch/watch_program.cpp)
     attn_add_cpu_kernel(${name} ${source})
     target_link_libraries(${name} PRIVATE attn_simt)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})

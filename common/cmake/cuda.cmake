@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
 # CUDA is optional. Where nvcc is found, every kernel is compiled for sm_80 and sm_90a, with
-# warnings, register spills, local memory and repaired wgmmas as errors. Sets ATTN_CUDA_FOUND, and ATTN_CUDA_IN_ALL:
-# whether the programs for a GPU, and the exercises by nvcc, belong to the target "all". Where there
-# is no GPU to run them they do only with ATTN_ALL_TESTS.
+# warnings, register spills, local memory and repaired wgmmas as errors. Sets ATTN_CUDA_FOUND, and
+# ATTN_CUDA_IN_ALL: whether the programs for a GPU, and the exercises by nvcc, belong to the target
+# "all". Where there is no GPU to run them they do only with ATTN_ALL_TESTS.
 set(ATTN_CUDA_FOUND OFF)
 set(ATTN_CUDA_IN_ALL OFF)
 if(ATTN_CUDA)

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# refuse_remarks.sh COMPILER ARGUMENTS...: runs nvcc. Where a kernel uses wgmma wrongly (accumulators
-# read before the wait, a missing fence), ptxas repairs it, by running the products one after the
-# other, and says so in a remark numbered C75xx, which no switch turns into an error. Here it is one.
+# refuse_remarks.sh COMPILER ARGUMENTS...: runs nvcc. Where a kernel uses wgmma wrongly
+# (accumulators read before the wait, a missing fence), ptxas repairs it, by running the products
+# one after the other, and says so in a remark numbered C75xx, which no switch turns into an error.
+# Here it is one.
 remarks=$("$@" 2>&1)
 status=$?
 [ -z "$remarks" ] || printf '%s\n' "$remarks" >&2

@@ -8,7 +8,7 @@
 #if defined(ATTN_USE_CUDA) || defined(__CUDACC__)
 #include <cuda_runtime_api.h>
 #else
-#include "common/simt/runtime.hpp"
+#include "common/simt/cuda/runtime.hpp"
 #endif
 
 namespace attn {

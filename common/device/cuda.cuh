@@ -13,7 +13,7 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #else
-#include "common/simt/cuda.hpp"
+#include "common/simt/cuda/cuda.hpp"
 #endif
 
 #include "common/device/check.hpp"

@@ -9,9 +9,9 @@
 #include "common/device/check.hpp"
 
 #ifndef ATTN_USE_CUDA
-#include "common/simt/arena.hpp"
-#include "common/simt/options.hpp"
-#include "common/simt/worker.hpp"
+#include "common/simt/machine/arena.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/machine/worker.hpp"
 #endif
 
 namespace attn {

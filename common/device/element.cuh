@@ -10,7 +10,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #else
-#include "common/simt/float16.hpp"
+#include "common/simt/cuda/float16.hpp"
 #endif
 
 namespace attn::device {

@@ -227,9 +227,9 @@ void add_distributions(Builder& builder, std::span<const InputKind> kinds, bool 
   }
 }
 
-/// Each extra that the chapter takes by itself, and all of them at once, with masks in turn, NaN and
-/// Inf in the keys that are hidden, and with grouped heads where it takes them: six heads on two,
-/// which h % Hkv and h / group tell apart.
+/// Each extra that the chapter takes by itself, and all of them at once, with masks in turn, NaN
+/// and Inf in the keys that are hidden, and with grouped heads where it takes them: six heads on
+/// two, which h % Hkv and h / group tell apart.
 void add_features(Builder& builder, bool thin) {
   const Features& taken = builder.support().features;
   std::vector<Features> sets;

@@ -32,11 +32,11 @@ std::string to_string(const Case& one);
 /// d, or the next larger one that a chapter takes, with rows of this element.
 std::int64_t supported_d(const Support& support, Element element, std::int64_t d);
 
-/// The table for a step that takes these elements (in turn), of a chapter whose tiles end at multiples of `tile_edges` (none: 16 is used), plain
-/// inputs and small problems first, so that the first failure is the easiest to look into. Nq, Nk
-/// from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5} for every edge T, and awkward pairs; d from {1, 8,
-/// 16, 32, 40, 64, 80, 128}; B, H from {1, 3}; every mask; default, zero and negative scale; every
-/// input distribution.
+/// The table for a step that takes these elements (in turn), of a chapter whose tiles end at
+/// multiples of `tile_edges` (none: 16 is used), plain inputs and small problems first, so that the
+/// first failure is the easiest to look into. Nq, Nk from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5}
+/// for every edge T, and awkward pairs; d from {1, 8, 16, 32, 40, 64, 80, 128}; B, H from {1, 3};
+/// every mask; default, zero and negative scale; every input distribution.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large.
 std::vector<Case> case_table(const Support& support, std::span<const Element> elements,

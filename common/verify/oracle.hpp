@@ -15,8 +15,8 @@ namespace attn::verify {
 /// The problem's inputs in float64.
 reference::Inputs inputs_of(const Problem& problem);
 
-/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk, dv of a
-/// backward pass, and dbias and dsink where the problem has a bias or sink logits.
+/// What the oracle says about one problem. `arrays` are o and lse of a forward pass; dq, dk, dv of
+/// a backward pass, and dbias and dsink where the problem has a bias or sink logits.
 struct Truth {
   std::vector<Expected> arrays;
   // The forward pass rounded to the element and to float32: what a backward pass is given.

@@ -2,14 +2,14 @@
 //
 // The lower bound: one kernel per resource that is held back by it, worked out by hand; occupancy;
 // the work of a pass; device descriptions.
-#include "common/simt/bound.hpp"
+#include "common/simt/watch/bound.hpp"
 
 #include <algorithm>
 #include <functional>
 #include <set>
 #include <string>
 
-#include "common/simt/launch.hpp"
+#include "common/simt/cuda/launch.hpp"
 #include "tests/simt/bound_kernels.hpp"
 #include "tests/simt/support.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The vector clocks by themselves: who has heard of what.
-#include "common/simt/clocks.hpp"
+#include "common/simt/watch/clocks.hpp"
 
 #include "tests/catch.hpp"
 

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "common/attention.hpp"
-#include "common/simt/runtime.hpp"
+#include "common/simt/cuda/runtime.hpp"
 #include "tests/simt/kernels.hpp"
 #include "tests/simt/support.hpp"
 

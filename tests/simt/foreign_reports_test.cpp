@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "common/attention.hpp"
-#include "common/simt/counters.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "tests/simt/foreign_kernels.hpp"
 #include "tests/simt/support.hpp"
 

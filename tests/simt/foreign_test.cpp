@@ -7,8 +7,8 @@
 #include <limits>
 #include <numeric>
 
-#include "common/simt/float16.hpp"
-#include "common/simt/runtime.hpp"
+#include "common/simt/cuda/float16.hpp"
+#include "common/simt/cuda/runtime.hpp"
 #include "tests/simt/foreign_kernels.hpp"
 #include "tests/simt/support.hpp"
 

@@ -6,10 +6,10 @@
 #include <set>
 
 #include "common/attention.hpp"
-#include "common/simt/collective.hpp"
-#include "common/simt/options.hpp"
-#include "common/simt/wait.hpp"
-#include "common/simt/worker.hpp"
+#include "common/simt/machine/collective.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/machine/wait.hpp"
+#include "common/simt/machine/worker.hpp"
 #include "tests/simt/machine_kernels.hpp"
 #include "tests/simt/support.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Counters are the same whatever the order in which threads, warps and blocks get their turns.
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
 #include "tests/catch.hpp"
 #include "tests/simt/scenarios.hpp"
 

@@ -13,7 +13,7 @@
 #include "chapters/chapters.hpp"
 #include "common/run/buffers.hpp"
 #include "common/run/run.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
 #include "common/verify/inputs.hpp"
 #include "tests/simt/tracer_kernels.hpp"
 

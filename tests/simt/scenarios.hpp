@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "common/simt/counters.hpp"
+#include "common/simt/watch/counters.hpp"
 
 namespace attn::simt_test {
 

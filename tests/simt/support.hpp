@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "common/memory.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
 #include "tests/catch.hpp"
 
 namespace attn::simt_test {

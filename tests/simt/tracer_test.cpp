@@ -14,7 +14,7 @@
 #include <set>
 #include <tuple>
 
-#include "common/simt/counters.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "tests/simt/support.hpp"
 #include "tests/simt/tracer_kernels.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A loop that never ends and touches no memory, behind a launch that is fine; given an argument, one
-// in which a lone thread goes from barrier to barrier, all of whose steps are the machine's.
+// A loop that never ends and touches no memory, behind a launch that is fine; given an argument,
+// one in which a lone thread goes from barrier to barrier, all of whose steps are the machine's.
 #include "common/device/cuda.cuh"
 
 __global__ void fine_kernel(float* y) { y[threadIdx.x] = 1.0f; }

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "chapters/03_tiled/tiled.hpp"
-#include "common/simt/counters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "common/verify/goals.hpp"
 
 namespace attn::tiled {

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "chapters/05_fused_forward/fused_forward.hpp"
-#include "common/simt/counters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "common/verify/goals.hpp"
 
 namespace attn::fused_forward {

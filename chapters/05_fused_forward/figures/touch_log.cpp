@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "chapters/chapters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
 
 namespace {
 

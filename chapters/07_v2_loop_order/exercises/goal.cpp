@@ -7,8 +7,8 @@
 
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
 #include "common/device/cuda.cuh"
-#include "common/simt/counters.hpp"
-#include "common/simt/options.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/simt/watch/counters.hpp"
 #include "common/verify/goals.hpp"
 
 namespace attn::v2_loop_order {

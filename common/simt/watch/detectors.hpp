@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+//
+// What compute-sanitizer's initcheck and racecheck look for on a GPU, and, between blocks, what it
+// does not: reads of memory that nobody wrote, and accesses to one address that nothing orders.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "common/simt/machine/arena.hpp"
+#include "common/simt/watch/clocks.hpp"
+#include "common/simt/watch/histories.hpp"
+#include "common/simt/watch/recorder.hpp"
+
+namespace attn::simt {
+
+/// Watches the requests of one launch.
+class Detectors {
+ public:
+  explicit Detectors(const Recorder& recorder);
+  ~Detectors();
+
+  void begin_block();
+  /// The block's barrier has opened.
+  void end_interval() { join_all(); }
+  /// These lanes of the current warp have passed a __syncwarp together.
+  void sync_warp(unsigned lanes);
+  /// The current warp hands on what it has done and heard of; another learns of it.
+  void release(Knowledge& knowledge) { clocks_.release(warp(), knowledge); }
+  void acquire(std::size_t warp, const Knowledge& knowledge) { clocks_.acquire(warp, knowledge); }
+  void request(const Request& request);
+  /// Loads at this code address are each followed by a compare-and-swap of what they have loaded.
+  void first_step_of_a_loop(std::uint32_t site) { loop_loads_.insert(site); }
+  /// The launch is over: reports what had to wait.
+  void finish();
+
+ private:
+  void check_initialised(const Request& request);
+  // races.cpp
+  void check_races(const Request& request);
+  /// A word, or a half of one, that a request touches.
+  struct Place {
+    Histories& words;
+    std::uintptr_t address;
+    std::size_t half;
+    unsigned lanes;  // that touch it
+    unsigned bytes;  // which of the word
+  };
+  void check_word(const Request& request, const Place& place);
+  void check_halves(const Request& request, const Place& place);
+  void check_history(const Request& request, const Place& place);
+  bool ordered(const LastAccess& earlier, unsigned lanes) const;
+  void check_others(const Request& request, const Place& place, Together kind,
+                    const LastAccess& last);
+  void remember(const Request& request, const Place& place, Together kind, LastAccess& last);
+  bool keep(const Place& place, Together kind, const LastAccess& last);
+  LastAccess access_of(const Request& request, unsigned lanes, unsigned bytes) const;
+  void report_race(const Request& request, unsigned lanes, const LastAccess& other,
+                   const char* other_access, bool other_block, bool same_value = false);
+  void join_all();
+  std::size_t warp() const { return static_cast<std::size_t>(recorder_.warp()); }
+  std::string place_of(const Request& request, int lane) const;
+  /// True the first time in this launch.
+  bool first_time(const char* kind, std::uint32_t site, std::uint32_t other_site);
+  Histories& histories(Space space, std::uintptr_t address);
+  ByteBits& initialised(Space space, std::uintptr_t address);
+
+  /// The whole range, static or dynamic, that a shared address lies in.
+  AddressRange shared_range(std::uintptr_t address) const;
+
+  const Recorder& recorder_;
+  Time launch_start_;  // the first of this launch
+  Time block_start_ = 0;
+  Clocks clocks_;
+  // When other warps did what the last one did, at the places in Histories::other_times().
+  std::vector<Knowledge> other_times_;
+  std::vector<std::pair<Time, uint3>> block_starts_;  // first time, blockIdx
+  std::set<std::tuple<std::string, std::uint32_t, std::uint32_t>> reported_;
+  // A load against an atomic is no race if a compare-and-swap follows it, which some lane may show
+  // only later: the load's code address, and what to report.
+  std::vector<std::pair<std::uint32_t, Detection>> waiting_;
+  std::set<std::uint32_t> loop_loads_;
+};
+
+}  // namespace attn::simt
