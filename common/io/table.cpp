@@ -5,23 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <iterator>
 #include <span>
 
 namespace attn::io {
 namespace {
-
-std::size_t width_of(std::uint32_t code_point) {
-  const auto within = [code_point](std::uint32_t first, std::uint32_t last) {
-    return first <= code_point && code_point <= last;
-  };
-  if (within(0x0300, 0x036f) || within(0x200b, 0x200f)) return 0;  // combining, zero width
-  const bool wide = within(0x1100, 0x115f) || within(0x2e80, 0xa4cf) || within(0xac00, 0xd7a3) ||
-                    within(0xf900, 0xfaff) || within(0xfe30, 0xfe4f) || within(0xff00, 0xff60) ||
-                    within(0xffe0, 0xffe6) || within(0x1f300, 0x1faff) || within(0x20000, 0x3fffd);
-  return wide ? 2 : 1;
-}
 
 /// Three significant digits, for 0.995 <= value < 1000.
 std::string three_digits(double value) {
@@ -36,19 +24,10 @@ std::string pad(const std::string& text, std::size_t width, Table::Align align) 
 }  // namespace
 
 std::size_t display_width(std::string_view utf8) {
-  std::size_t width = 0;
-  for (std::size_t i = 0; i < utf8.size();) {
-    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(utf8[at]); };
-    const unsigned char lead = byte(i);
-    const std::size_t length = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    std::uint32_t code_point = length == 1 ? lead : lead & (0xffu >> (length + 1));
-    for (std::size_t k = 1; k < length && i + k < utf8.size(); ++k) {
-      code_point = (code_point << 6) | (byte(i + k) & 0x3fu);
-    }
-    width += width_of(code_point);
-    i += length;
-  }
-  return width;
+  const auto starts_a_character = [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;  // not 10xxxxxx, which continues one
+  };
+  return static_cast<std::size_t>(std::count_if(utf8.begin(), utf8.end(), starts_a_character));
 }
 
 std::string human_bytes(std::size_t bytes) {

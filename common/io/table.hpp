@@ -11,7 +11,7 @@
 
 namespace attn::io {
 
-/// Columns a UTF-8 text takes on a terminal: East Asian wide characters two, combining marks none.
+/// Columns that UTF-8 text takes on a terminal: one for each character, as all of ours are.
 std::size_t display_width(std::string_view utf8);
 
 /// "512 B", "4.50 KiB", "29.0 MiB": three significant digits, powers of 1024.
