@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -50,8 +51,14 @@ void check_memory(const Shape& shape);
 /// "forward" or "backward"; nothing for an empty text.
 std::optional<Pass> parse_pass(std::string_view text);
 
+/// Which float32 an option takes, and that in words, where it is not every finite one.
+struct FloatRange {
+  float least = -std::numeric_limits<float>::infinity();
+  float below = std::numeric_limits<float>::infinity();
+  std::string_view allowed = {};
+};
 /// A finite float32 for the option of this name; not a number too small for one, either.
-float parse_float(std::string_view option, const std::string& text);
+float parse_float(std::string_view option, const std::string& text, const FloatRange& range = {});
 
 /// All of the chapter's steps and then its twin.
 std::vector<const Step*> all_steps(const Chapter& chapter);

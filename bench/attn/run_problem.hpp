@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/attn/arguments.hpp"
@@ -64,8 +65,11 @@ template <class Real>
 std::vector<Real> swap_axes(const std::vector<Real>& values,
                             const std::vector<std::int64_t>& sizes);
 
+/// The files of --cu-seqlens, for Q and for K: "Q.npy,K.npy", or one for both. Empty without it.
+std::pair<std::string, std::string> offset_files(const RunArguments& arguments);
+
 /// Runs `action`; an Error about an extra's argument ("key_count[1] = 9: ...") gets the option in
-/// front that it came from.
+/// front that it came from, or in place of what only repeats it.
 void name_extras(const RunArguments& arguments, const std::function<void()>& action);
 
 }  // namespace attn::cli
