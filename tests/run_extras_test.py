@@ -376,7 +376,7 @@ def write_problem(p, x, element):
     if p.lengths:
         for name, lengths in zip("qk", p.lengths):
             write_npy(f"cu_{name}.npy", offsets(lengths), (p.B + 1,), descr=p.integers)
-        same = p.lengths[0] == p.lengths[1] and p.seed % 2
+        same = p.lengths[0] == p.lengths[1]
         add("cu-seqlens", "cu_q.npy" if same else "cu_q.npy,cu_k.npy")
     return options
 
