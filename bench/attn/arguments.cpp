@@ -190,6 +190,26 @@ float parse_float(std::string_view option, const std::string& text, const FloatR
   bad(fmt::format("{} {}: allowed: {}", option, text, range.allowed.empty() ? any : range.allowed));
 }
 
+void name_sources(std::span<const Source> sources, const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    for (const Source& source : sources) {
+      if (!text.starts_with(source.argument)) continue;
+      if (source.says_more || error.kind() != ErrorKind::kUnsupported) {
+        throw Error(error.kind(), source.option + ": " + text);
+      }
+      // "softcap = 2: given; this chapter does not take a softcap", "element = bfloat16: ... takes
+      // float32": what stands in front says no more than the option does.
+      const std::size_t semicolon = text.find("; ");
+      const std::size_t front = semicolon != std::string::npos ? semicolon : text.find(": ");
+      throw Error(error.kind(), source.option + ": " + text.substr(front + 2));
+    }
+    throw;
+  }
+}
+
 std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& text) {
   std::vector<const Step*> steps = all_steps(chapter);
   if (text.empty()) return steps;

@@ -242,7 +242,7 @@ ExitStatus run_chapter(const RunArguments& arguments) {
 
   std::vector<std::string> done{describe(forward, Pass::kForward)};
   Outputs result;
-  name_extras(arguments, [&] {
+  name_sources(sources_of(arguments), [&] {
     const ShowRun show(done.back());
     result = run_forward(*forward.chapter, *forward.step, problem);
   });
@@ -250,7 +250,7 @@ ExitStatus run_chapter(const RunArguments& arguments) {
   Outputs gradients;
   if (arguments.backward()) {
     done.push_back(describe(backward, Pass::kBackward));
-    name_extras(arguments, [&] {
+    name_sources(sources_of(arguments), [&] {
       const ShowRun show(done.back());
       gradients = run_backward(*backward.chapter, *backward.step, problem, result.o, result.lse);
     });
@@ -300,7 +300,7 @@ ExitStatus run_oracle(const RunArguments& arguments) {
       x = static_cast<double>(rounded_to(element, static_cast<float>(x)));
     }
   }
-  name_extras(arguments, [&] {  // what a chapter would be refused for
+  name_sources(sources_of(arguments), [&] {  // what a chapter would be refused for
     const Problem problem = problem_of(in.as<float>(), mask, scale, element);
     const Chapter& oracle = oracle_record();
     const Run run(oracle, oracle.steps.front(), Pass::kForward, problem, {}, {}, {});

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
 #include <limits>
 #include <utility>
 
@@ -359,44 +358,25 @@ std::pair<std::string, std::string> offset_files(const RunArguments& arguments) 
   return {q_path, comma == std::string::npos ? q_path : text.substr(comma + 1)};
 }
 
-void name_extras(const RunArguments& arguments, const std::function<void()>& action) {
-  const std::pair<std::string_view, std::string> options[] = {
-      {"Hkv", "--k " + arguments.k},
-      {"d = ", "--q " + arguments.q},
-      {"key_begin", "--key-begin " + arguments.key_begin},
-      {"key_count", "--key-count " + arguments.key_count},
-      {"ranges", "--ranges " + arguments.ranges},
-      {"mask = window", "--window " + arguments.problem.window},
-      {"mask: an array", "--mask " + arguments.mask},
-      {"bias", "--bias " + arguments.bias},
-      {"alibi", "--alibi " + arguments.alibi},
-      {"softcap", "--softcap " + arguments.softcap},
-      {"sink_keys", "--sinks " + arguments.sinks},
-      {"sink_logits", "--sink-logits " + arguments.sink_logits},
-      {"dropout", "--dropout " + arguments.dropout},
-      {"grad_lse", "--dlse " + arguments.grad_lse},
-      {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
-      {"d_v", "--v " + arguments.v},
-      {"strides", "--layout " + arguments.layout},
-      {"element", "--dtype " + arguments.problem.dtype}};
-  try {
-    action();
-  } catch (const Error& error) {
-    const std::string text = error.what();
-    for (const auto& [argument, option] : options) {
-      if (!text.starts_with(argument)) continue;
-      // "softcap = 2: given; this chapter does not take a softcap", "element = bfloat16: ... takes
-      // float32": what stands in front says no more than the option does. A file's sizes do.
-      const bool sizes = argument == "Hkv" || argument == "d = " || argument == "d_v";
-      if (sizes || error.kind() != ErrorKind::kUnsupported) {
-        throw Error(error.kind(), option + ": " + text);
-      }
-      const std::size_t semicolon = text.find("; ");
-      const std::size_t front = semicolon != std::string::npos ? semicolon : text.find(": ");
-      throw Error(error.kind(), option + ": " + text.substr(front + 2));
-    }
-    throw;
-  }
+std::vector<Source> sources_of(const RunArguments& arguments) {
+  return {{"Hkv", "--k " + arguments.k, true},
+          {"d = ", "--q " + arguments.q, true},
+          {"d_v", "--v " + arguments.v, true},
+          {"key_begin", "--key-begin " + arguments.key_begin},
+          {"key_count", "--key-count " + arguments.key_count},
+          {"ranges", "--ranges " + arguments.ranges},
+          {"mask = window", "--window " + arguments.problem.window},
+          {"mask: an array", "--mask " + arguments.mask},
+          {"bias", "--bias " + arguments.bias},
+          {"alibi", "--alibi " + arguments.alibi},
+          {"softcap", "--softcap " + arguments.softcap},
+          {"sink_keys", "--sinks " + arguments.sinks},
+          {"sink_logits", "--sink-logits " + arguments.sink_logits},
+          {"dropout", "--dropout " + arguments.dropout},
+          {"grad_lse", "--dlse " + arguments.grad_lse},
+          {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
+          {"strides", "--layout " + arguments.layout},
+          {"element", "--dtype " + arguments.problem.dtype}};
 }
 
 }  // namespace attn::cli

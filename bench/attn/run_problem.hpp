@@ -5,7 +5,6 @@
 // attn::validate().
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -68,8 +67,7 @@ std::vector<Real> swap_axes(const std::vector<Real>& values,
 /// The files of --cu-seqlens, for Q and for K: "Q.npy,K.npy", or one for both. Empty without it.
 std::pair<std::string, std::string> offset_files(const RunArguments& arguments);
 
-/// Runs `action`; an Error about an extra's argument ("key_count[1] = 9: ...") gets the option in
-/// front that it came from, or in place of what only repeats it.
-void name_extras(const RunArguments& arguments, const std::function<void()>& action);
+/// Which option each argument of attn::validate()'s messages came from.
+std::vector<Source> sources_of(const RunArguments& arguments);
 
 }  // namespace attn::cli
