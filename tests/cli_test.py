@@ -28,6 +28,9 @@ TIMEOUT = 300  # seconds for one call
 
 # ---- .npy files, written and read without numpy ------------------------------------------------
 
+# NumPy's names of types, without the order of bytes, and those of struct.
+CODES = {"f4": "f", "f8": "d", "f2": "e", "i4": "i", "i8": "q", "u1": "B", "b1": "?"}
+
 
 def npy_bytes(values, shape, descr="<f4", fortran="False", header=None, version=(1, 0)):
     if header is None:
@@ -36,7 +39,7 @@ def npy_bytes(values, shape, descr="<f4", fortran="False", header=None, version=
     start = 10 if version[0] == 1 else 12
     header += " " * ((-start - len(header) - 1) % 64) + "\n"
     length = struct.pack("<H" if version[0] == 1 else "<I", len(header))
-    code = {"f4": "f", "f8": "d", "i4": "i", "f2": "e"}[descr[1:]]
+    code = CODES[descr[1:]]
     order = ">" if descr[0] == ">" else "<"
     data = struct.pack(f"{order}{len(values)}{code}", *values)
     return b"\x93NUMPY" + bytes(version) + length + header.encode() + data
@@ -51,7 +54,7 @@ def write_npy(path, values, shape, **keywords):
     write(path, npy_bytes(values, shape, **keywords))
 
 
-def read_npy(path):
+def read_npy(path, descr="<f4"):
     with open(path, "rb") as file:
         data = file.read()
     assert data[:8] == b"\x93NUMPY\x01\x00", "not version 1.0"
@@ -60,10 +63,10 @@ def read_npy(path):
     assert data[9 + length : 10 + length] == b"\n"
     header = eval(data[10 : 10 + length], {"__builtins__": {}})  # the program's own output
     assert set(header) == {"descr", "fortran_order", "shape"}
-    assert header["descr"] == "<f4" and header["fortran_order"] is False
-    count = math.prod(header["shape"])
-    assert len(data) == 10 + length + 4 * count, "size"
-    return list(struct.unpack(f"<{count}f", data[10 + length :])), header["shape"]
+    assert header["descr"] == descr and header["fortran_order"] is False, header
+    values = f"<{math.prod(header['shape'])}{CODES[descr[1:]]}"
+    assert len(data) == 10 + length + struct.calcsize(values), "size"
+    return list(struct.unpack(values, data[10 + length :])), header["shape"]
 
 
 # ---- attention by its formulas, in float64 -------------------------------------------------------

@@ -200,7 +200,14 @@ def refusals(cli):
 
     refuse("plain C++", 3, ["1"], "01_naive_cpu naive", "plain C++")
     refuse("no such pass", 3, ["2", "--pass", "backward"], "--pass backward", "02_naive_gpu")
-    refuse("d too large", 3, ["2", "--shape", "N=4,d=200"], "d = 200")
+    refuse("d too large", 3, ["2", "--shape", "N=4,d=200"], "attn: --shape N=4,d=200: d = 200: ")
+    small = ["--shape", "H=2,N=4,d=4"]
+    refuse("a window", 3, ["2", *small, "--window", "4,0"],
+           "attn: --window 4,0: this chapter does not take windows")
+    refuse("an element", 3, ["2", *small, "--dtype", "bf16"], "attn: --dtype bf16: 02_naive_gpu ",
+           "takes float32")
+    refuse("fewer heads", 3, ["2", "--shape", "H=2,Hkv=1,N=4,d=4"],
+           "attn: --shape H=2,Hkv=1,N=4,d=4: Hkv = 1: H = 2; this chapter does not take")
     refuse("no such chapter", 2, ["99"], "99")
     refuse("no such step", 2, ["2", "--step", "fast"], "--step", "fast")
     refuse("no such device", 2, ["2", "--device", "Voodoo"],

@@ -94,7 +94,8 @@ Mask mask_of(const ProblemOptions& options) {
   if (options.causal) mask.after = 0;
   if (options.causal_align.empty()) return mask;
   if (!options.causal && options.window.empty()) {
-    bad("--causal-align: given without --causal; allowed: both together");
+    bad(fmt::format("--causal-align {}: given alone; allowed: with --causal or --window",
+                    options.causal_align));
   }
   if (options.causal_align != "bottom-right" && options.causal_align != "top-left") {
     bad(fmt::format("--causal-align {}: allowed: bottom-right, top-left", options.causal_align));
@@ -177,16 +178,36 @@ std::optional<Pass> parse_pass(std::string_view text) {
   bad(fmt::format("--pass {}: allowed: forward, backward", text));
 }
 
-float parse_float(std::string_view option, const std::string& text) {
+float parse_float(std::string_view option, const std::string& text, const FloatRange& range) {
   char* end = nullptr;
   const float value = std::strtof(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !std::isfinite(value) ||
-      (value == 0 && has_nonzero_digit(text))) {
-    using Limits = std::numeric_limits<float>;
-    bad(fmt::format("{} {}: allowed: 0, or a float32 of either sign from {:.2g} to {:.3g}", option,
-                    text, Limits::denorm_min(), Limits::max()));
+  const bool number = !text.empty() && *end == '\0' && std::isfinite(value) &&
+                      (value != 0 || !has_nonzero_digit(text));
+  if (number && value >= range.least && value < range.below) return value;
+  using Limits = std::numeric_limits<float>;
+  const std::string any = fmt::format("0, or a float32 of either sign from {:.2g} to {:.3g}",
+                                      Limits::denorm_min(), Limits::max());
+  bad(fmt::format("{} {}: allowed: {}", option, text, range.allowed.empty() ? any : range.allowed));
+}
+
+void name_sources(std::span<const Source> sources, const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    for (const Source& source : sources) {
+      if (!text.starts_with(source.argument)) continue;
+      if (source.says_more || error.kind() != ErrorKind::kUnsupported) {
+        throw Error(error.kind(), source.option + ": " + text);
+      }
+      // "softcap = 2: given; this chapter does not take a softcap", "element = bfloat16: ... takes
+      // float32": what stands in front says no more than the option does.
+      const std::size_t semicolon = text.find("; ");
+      const std::size_t front = semicolon != std::string::npos ? semicolon : text.find(": ");
+      throw Error(error.kind(), source.option + ": " + text.substr(front + 2));
+    }
+    throw;
   }
-  return value;
 }
 
 std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& text) {

@@ -7,7 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <concepts>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,8 +53,14 @@ void check_memory(const Shape& shape);
 /// "forward" or "backward"; nothing for an empty text.
 std::optional<Pass> parse_pass(std::string_view text);
 
+/// Which float32 an option takes, and that in words, where it is not every finite one.
+struct FloatRange {
+  float least = -std::numeric_limits<float>::infinity();
+  float below = std::numeric_limits<float>::infinity();
+  std::string_view allowed = {};
+};
 /// A finite float32 for the option of this name; not a number too small for one, either.
-float parse_float(std::string_view option, const std::string& text);
+float parse_float(std::string_view option, const std::string& text, const FloatRange& range = {});
 
 /// All of the chapter's steps and then its twin.
 std::vector<const Step*> all_steps(const Chapter& chapter);
@@ -76,6 +85,16 @@ void write_json(const JsonOptions& options, const std::string& text);
 
 /// Whether the step runs on a GPU in this build.
 bool runs_on_gpu(const Chapter& chapter, const Step& step);
+
+/// The option that an argument of attn::validate()'s messages came from.
+struct Source {
+  std::string_view argument;  // "softcap", with which a message begins
+  std::string option;         // "--softcap 2"
+  bool says_more = false;     // the message names sizes, and the option only a file
+};
+/// Runs `action`; an Error about one of the arguments ("key_count[1] = 9: ...") gets its option in
+/// front, or in place of what only repeats it.
+void name_sources(std::span<const Source> sources, const std::function<void()>& action);
 
 /// Calls `action`; an Error that leaves it names `option` first ("--q q.npy: ...").
 template <std::invocable Action>

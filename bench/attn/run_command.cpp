@@ -34,6 +34,7 @@ using NamedPath = std::pair<const char*, const std::string*>;  // option, file
 
 /// Every output can be written, and no file is named twice.
 void check_files(const RunArguments& arguments) {
+  const auto [q_offsets, k_offsets] = offset_files(arguments);
   const NamedPath files[] = {{"--q", &arguments.q},
                              {"--k", &arguments.k},
                              {"--v", &arguments.v},
@@ -46,6 +47,8 @@ void check_files(const RunArguments& arguments) {
                              {"--key-begin", &arguments.key_begin},
                              {"--key-count", &arguments.key_count},
                              {"--ranges", &arguments.ranges},
+                             {"--cu-seqlens", &q_offsets},
+                             {"--cu-seqlens", &k_offsets},
                              {"--o", &arguments.o},
                              {"--lse", &arguments.lse},
                              {"--dq", &arguments.grad_q},
@@ -54,7 +57,7 @@ void check_files(const RunArguments& arguments) {
                              {"--dbias", &arguments.grad_bias},
                              {"--dsink", &arguments.grad_sinks},
                              {"--dropout-mask", &arguments.dropout_mask}};
-  constexpr int kInputs = 12;
+  constexpr int kInputs = 14;
   const auto canonical = [](const std::string& path) {
     std::error_code error;
     const std::filesystem::path target = io::resolve_output(path);
@@ -94,7 +97,9 @@ void check_gradients(const RunArguments& arguments) {
   needs({"--dbias", &arguments.grad_bias}, "--bias", arguments.bias);
   needs({"--dsink", &arguments.grad_sinks}, "--sink-logits", arguments.sink_logits);
   if (arguments.backward() && !any) {
-    bad(fmt::format("--do {}: given alone; allowed: with at least one of --dq, --dk, --dv",
+    bad(
+        fmt::format("--do {}: given alone; allowed: with at least one of --dq, --dk, --dv, "
+                    "--dbias, --dsink",
                     arguments.grad_o));
   }
 }
@@ -237,7 +242,7 @@ ExitStatus run_chapter(const RunArguments& arguments) {
 
   std::vector<std::string> done{describe(forward, Pass::kForward)};
   Outputs result;
-  name_extras(arguments, [&] {
+  name_sources(sources_of(arguments), [&] {
     const ShowRun show(done.back());
     result = run_forward(*forward.chapter, *forward.step, problem);
   });
@@ -245,7 +250,7 @@ ExitStatus run_chapter(const RunArguments& arguments) {
   Outputs gradients;
   if (arguments.backward()) {
     done.push_back(describe(backward, Pass::kBackward));
-    name_extras(arguments, [&] {
+    name_sources(sources_of(arguments), [&] {
       const ShowRun show(done.back());
       gradients = run_backward(*backward.chapter, *backward.step, problem, result.o, result.lse);
     });
@@ -278,22 +283,24 @@ const Chapter& oracle_record() {
 /// The formulas in float64, on float64 files too, which then give float64 files.
 ExitStatus run_oracle(const RunArguments& arguments) {
   if (!arguments.step.empty()) {
-    bad(fmt::format("--step {}: the oracle has none; allowed: nothing", arguments.step));
+    bad(fmt::format("--step {}: the oracle has no steps; allowed: a chapter's, or no --step",
+                    arguments.step));
   }
   check_files(arguments);
   const Mask mask = mask_of(arguments.problem);
   const std::optional<Element> wanted = element_of(arguments.problem);
   const Element element = wanted.value_or(Element::kFloat32);
   RunInputs<double> in = read_inputs<double>(arguments, wanted);
-  const float scale = scale_of(arguments, in.shape);
   const bool doubles = in.doubles && !wanted;
+  if (!doubles) in = read_inputs<float>(arguments, wanted).as<double>();  // as a chapter does
+  const float scale = scale_of(arguments, in.shape);
   for (std::vector<double>* array : {&in.q, &in.k, &in.v, &in.grad_o}) {
     if (doubles) break;
     for (double& x : *array) {
       x = static_cast<double>(rounded_to(element, static_cast<float>(x)));
     }
   }
-  name_extras(arguments, [&] {  // what a chapter would be refused for
+  name_sources(sources_of(arguments), [&] {  // what a chapter would be refused for
     const Problem problem = problem_of(in.as<float>(), mask, scale, element);
     const Chapter& oracle = oracle_record();
     const Run run(oracle, oracle.steps.front(), Pass::kForward, problem, {}, {}, {});

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
+#include <limits>
 #include <utility>
 
 #include "common/io/npy.hpp"
@@ -131,9 +131,10 @@ std::vector<std::int64_t> read_offsets(const std::string& path, std::int64_t tot
 template <class Real>
 void read_packed(const RunArguments& arguments, RunInputs<Real>& in, const Rows& q, const Rows& k) {
   const std::string& text = arguments.cu_seqlens;
-  const std::size_t comma = text.find(',');
-  const std::string q_path = text.substr(0, comma);
-  const std::string k_path = comma == std::string::npos ? q_path : text.substr(comma + 1);
+  const auto [q_path, k_path] = offset_files(arguments);
+  if (q_path.empty() || k_path.empty()) {
+    bad(fmt::format("--cu-seqlens {}: allowed: Q.npy or Q.npy,K.npy", text));
+  }
   in.extras.q_offsets = read_offsets(q_path, in.shape.Nq, q.name);
   in.extras.k_offsets = read_offsets(k_path, in.shape.Nk, k.name);
   if (in.extras.q_offsets.size() != in.extras.k_offsets.size()) {
@@ -176,11 +177,13 @@ std::vector<Real> read_of_heads(const char* option, const std::string& path, std
   });
 }
 
-std::int64_t parse_integer(const char* option, const std::string& text) {
-  std::int64_t value = 0;
+template <class Integer>
+Integer parse_integer(const char* option, const std::string& text) {
+  Integer value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || value < 0) {
-    bad(fmt::format("{} {}: allowed: an integer of 0 or more", option, text));
+  if (error != std::errc{} || end != text.data() + text.size() || std::cmp_less(value, 0)) {
+    bad(fmt::format("{} {}: allowed: an integer from 0 to {}", option, text,
+                    std::numeric_limits<Integer>::max()));
   }
   return value;
 }
@@ -200,7 +203,9 @@ template <class Real>
 void read_visibility(const RunArguments& arguments, RunInputs<Real>& in) {
   const Shape& shape = in.shape;
   auto& extras = in.extras;
-  if (!arguments.sinks.empty()) extras.sink_keys = parse_integer("--sinks", arguments.sinks);
+  if (!arguments.sinks.empty()) {
+    extras.sink_keys = parse_integer<std::int64_t>("--sinks", arguments.sinks);
+  }
   const std::int64_t batches[] = {shape.B};
   if (!arguments.key_begin.empty()) {
     extras.key_begin = read_integers("--key-begin", arguments.key_begin, batches);
@@ -233,11 +238,8 @@ template <class Real>
 void read_scores(const RunArguments& arguments, RunInputs<Real>& in) {
   auto& extras = in.extras;
   if (!arguments.softcap.empty()) {
-    const float softcap = parse_float("--softcap", arguments.softcap);
-    if (softcap < 0) {
-      bad(fmt::format("--softcap {}: allowed: 0 (none), or a positive number", arguments.softcap));
-    }
-    extras.softcap = static_cast<Real>(softcap);
+    const FloatRange range{.least = 0, .allowed = "0 (none), or a float32 above 0"};
+    extras.softcap = static_cast<Real>(parse_float("--softcap", arguments.softcap, range));
   }
   if (!arguments.bias.empty()) {
     auto array = naming("--bias", [&] { return io::read_floats<Real>(arguments.bias); });
@@ -262,12 +264,14 @@ void read_dropout(const RunArguments& arguments, RunInputs<Real>& in) {
     }
   }
   if (arguments.dropout.empty()) return;
-  in.extras.dropout = parse_float("--dropout", arguments.dropout);
-  if (!(in.extras.dropout >= 0 && in.extras.dropout < 1)) {
-    bad(fmt::format("--dropout {}: allowed: from 0 to less than 1", arguments.dropout));
+  in.extras.dropout =
+      parse_float("--dropout", arguments.dropout,
+                  {.least = 0, .below = 1, .allowed = "a float32 from 0 to below 1"});
+  if (arguments.seed.empty()) {
+    bad(fmt::format("--dropout {}: given without --seed; allowed: both together",
+                    arguments.dropout));
   }
-  if (arguments.seed.empty()) bad("--dropout: given without --seed; allowed: both together");
-  in.extras.dropout_seed = static_cast<std::uint64_t>(parse_integer("--seed", arguments.seed));
+  in.extras.dropout_seed = parse_integer<std::uint64_t>("--seed", arguments.seed);
 }
 
 }  // namespace
@@ -347,33 +351,32 @@ RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element
 template RunInputs<float> read_inputs(const RunArguments&, std::optional<Element>);
 template RunInputs<double> read_inputs(const RunArguments&, std::optional<Element>);
 
-void name_extras(const RunArguments& arguments, const std::function<void()>& action) {
-  const std::pair<const char*, std::string> options[] = {
-      {"key_begin", "--key-begin " + arguments.key_begin},
-      {"key_count", "--key-count " + arguments.key_count},
-      {"ranges", "--ranges " + arguments.ranges},
-      {"mask = window", "--window " + arguments.problem.window},
-      {"mask: an array", "--mask " + arguments.mask},
-      {"bias", "--bias " + arguments.bias},
-      {"alibi", "--alibi " + arguments.alibi},
-      {"softcap", "--softcap " + arguments.softcap},
-      {"sink_keys", "--sinks " + arguments.sinks},
-      {"sink_logits", "--sink-logits " + arguments.sink_logits},
-      {"dropout", "--dropout " + arguments.dropout},
-      {"grad_lse", "--dlse " + arguments.grad_lse},
-      {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
-      {"d_v", "--v " + arguments.v},
-      {"strides", "--layout " + arguments.layout},
-      {"element", "--dtype " + arguments.problem.dtype}};
-  try {
-    action();
-  } catch (const Error& error) {
-    const std::string text = error.what();
-    for (const auto& [argument, option] : options) {
-      if (text.starts_with(argument)) throw Error(error.kind(), option + ": " + text);
-    }
-    throw;
-  }
+std::pair<std::string, std::string> offset_files(const RunArguments& arguments) {
+  const std::string& text = arguments.cu_seqlens;
+  const std::size_t comma = text.find(',');
+  const std::string q_path = text.substr(0, comma);
+  return {q_path, comma == std::string::npos ? q_path : text.substr(comma + 1)};
+}
+
+std::vector<Source> sources_of(const RunArguments& arguments) {
+  return {{"Hkv", "--k " + arguments.k, true},
+          {"d = ", "--q " + arguments.q, true},
+          {"d_v", "--v " + arguments.v, true},
+          {"key_begin", "--key-begin " + arguments.key_begin},
+          {"key_count", "--key-count " + arguments.key_count},
+          {"ranges", "--ranges " + arguments.ranges},
+          {"mask = window", "--window " + arguments.problem.window},
+          {"mask: an array", "--mask " + arguments.mask},
+          {"bias", "--bias " + arguments.bias},
+          {"alibi", "--alibi " + arguments.alibi},
+          {"softcap", "--softcap " + arguments.softcap},
+          {"sink_keys", "--sinks " + arguments.sinks},
+          {"sink_logits", "--sink-logits " + arguments.sink_logits},
+          {"dropout", "--dropout " + arguments.dropout},
+          {"grad_lse", "--dlse " + arguments.grad_lse},
+          {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
+          {"strides", "--layout " + arguments.layout},
+          {"element", "--dtype " + arguments.problem.dtype}};
 }
 
 }  // namespace attn::cli

@@ -5,9 +5,9 @@
 // attn::validate().
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/attn/arguments.hpp"
@@ -64,8 +64,10 @@ template <class Real>
 std::vector<Real> swap_axes(const std::vector<Real>& values,
                             const std::vector<std::int64_t>& sizes);
 
-/// Runs `action`; an Error about an extra's argument ("key_count[1] = 9: ...") gets the option in
-/// front that it came from.
-void name_extras(const RunArguments& arguments, const std::function<void()>& action);
+/// The files of --cu-seqlens, for Q and for K: "Q.npy,K.npy", or one for both. Empty without it.
+std::pair<std::string, std::string> offset_files(const RunArguments& arguments);
+
+/// Which option each argument of attn::validate()'s messages came from.
+std::vector<Source> sources_of(const RunArguments& arguments);
 
 }  // namespace attn::cli

@@ -143,7 +143,14 @@ ExitStatus trace(TraceArguments arguments) {
   check_memory(trace.shape);
   check_size(trace.shape, trace.mask, trace.pass);
 
-  run_traced(trace);
+  const ProblemOptions& options = arguments.problem;
+  const std::string sizes =
+      options.shape.empty() ? "--workload " + options.workload : "--shape " + options.shape;
+  const Source sources[] = {{"Hkv", sizes, true},
+                            {"d = ", sizes, true},
+                            {"mask = window", "--window " + options.window},
+                            {"element", "--dtype " + options.dtype}};
+  name_sources(sources, [&] { run_traced(trace); });
   if (!trace.stopped) {
     naming("--times-heads", [&] {
       const auto launches = simt::times_heads(trace.launches, arguments.times_heads);
