@@ -19,8 +19,6 @@
 namespace attn::cli {
 namespace {
 
-[[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
-
 std::int64_t parse_size(std::string_view name, std::string_view text) {
   std::int64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);

@@ -20,6 +20,11 @@
 
 namespace attn::cli {
 
+/// Throws Error(kBadArgument).
+[[noreturn]] inline void bad(const std::string& message) {
+  throw Error(ErrorKind::kBadArgument, message);
+}
+
 /// --shape or --workload, --causal with --causal-align, --window, and --dtype.
 struct ProblemOptions {
   std::string shape;

@@ -28,8 +28,6 @@
 namespace attn::cli {
 namespace {
 
-[[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
-
 using NamedPath = std::pair<const char*, const std::string*>;  // option, file
 
 /// Every output can be written, and no file is named twice.

@@ -14,8 +14,6 @@
 namespace attn::cli {
 namespace {
 
-[[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
-
 /// One of the arrays of rows: where it came from and its sizes as [B, heads, N, width].
 struct Rows {
   std::string name;

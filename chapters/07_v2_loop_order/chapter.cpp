@@ -16,7 +16,7 @@ const Chapter& ch07_v2_loop_order() {
        .forward = forward_skip,
        .forward_workspace_bytes = no_workspace_bytes},
       {.id = "step3_exp2",
-       .idea = "exp2, with the scale and log2(e) in one factor",
+       .idea = "exp2 in place of expf, the maximum subtracted first",
        .forward = forward_exp2,
        .forward_workspace_bytes = no_workspace_bytes},
       {.id = "step4_backward",
