@@ -22,6 +22,8 @@ __device__ __forceinline__ void load_tile(float* sTile, int stride, const float*
   // 64-bit arithmetic is twice the instructions: once here, not once per element.
   int left = (rows_left < kRows ? static_cast<int>(rows_left) : kRows) - warp;  // rows inside
   const int width = static_cast<int>(d) - lane;                                 // columns inside
+  // Of 32 columns each lane has one, and a lane beyond d nothing to load in any row.
+  if (kColumns == 32 && width <= 0) left = 0;
   gRows += warp * d + lane;
   sTile += warp * stride + lane;
 // 8 to 16 loads of a thread are under way at a time.
@@ -29,7 +31,7 @@ __device__ __forceinline__ void load_tile(float* sTile, int stride, const float*
   for (int r = 0; r < kRows; r += kWarps) {
     for (int c = 0; c < kColumns; c += 32) {
       float value = 0.0f;
-      if (0 < left && c < width) value = gRows[c];
+      if (0 < left && (kColumns == 32 || c < width)) value = gRows[c];
       sTile[c] = value;
     }
     gRows += kWarps * d;
