@@ -72,8 +72,7 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   // Sizes around the largest tile are ragged for the smaller ones, too.
   const std::span<const int> edges = chapter.tile_edges;
   const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
-  // A formula that holds for every size with some mask, and every mask with some size, holds.
-  const verify::Extent extent = verify::Extent::kThin;
+  const verify::Extent extent = verify::options_from_environment().extent;
   for (verify::Case& one :
        verify::case_table(chapter.support, kFloat32, largest, pass, extent, kSeed)) {
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of

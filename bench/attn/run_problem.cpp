@@ -275,25 +275,6 @@ void read_dropout(const RunArguments& arguments, RunInputs<Real>& in) {
 }  // namespace
 
 template <class Real>
-std::vector<Real> swap_axes(const std::vector<Real>& values,
-                            const std::vector<std::int64_t>& sizes) {
-  std::vector<Real> result(values.size());
-  const std::int64_t outer = sizes[1], inner = sizes[2], width = sizes[3];
-  for (std::int64_t b = 0; b < sizes[0] && !values.empty(); ++b) {
-    for (std::int64_t x = 0; x < outer; ++x) {
-      for (std::int64_t y = 0; y < inner; ++y) {
-        std::copy_n(values.begin() + ((b * outer + x) * inner + y) * width, width,
-                    result.begin() + ((b * inner + y) * outer + x) * width);
-      }
-    }
-  }
-  return result;
-}
-template std::vector<float> swap_axes(const std::vector<float>&, const std::vector<std::int64_t>&);
-template std::vector<double> swap_axes(const std::vector<double>&,
-                                       const std::vector<std::int64_t>&);
-
-template <class Real>
 RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element> element) {
   if (!arguments.layout.empty() && arguments.layout != "BHNd" && arguments.layout != "BNHd") {
     bad(fmt::format("--layout {}: allowed: BHNd, BNHd", arguments.layout));

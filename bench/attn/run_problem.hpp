@@ -12,6 +12,7 @@
 
 #include "bench/attn/arguments.hpp"
 #include "common/run/problem.hpp"
+#include "common/run/swap_axes.hpp"
 
 namespace attn::cli {
 
@@ -58,11 +59,6 @@ struct RunInputs {
 /// Reads every file that the arguments name. Throws Error(kBadArgument) that begins with an option.
 template <class Real>
 RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element> element);
-
-/// Exchanges heads and rows of [B,N,heads,width], or back. Sizes are those of `values`.
-template <class Real>
-std::vector<Real> swap_axes(const std::vector<Real>& values,
-                            const std::vector<std::int64_t>& sizes);
 
 /// The files of --cu-seqlens, for Q and for K: "Q.npy,K.npy", or one for both. Empty without it.
 std::pair<std::string, std::string> offset_files(const RunArguments& arguments);

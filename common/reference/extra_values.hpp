@@ -99,6 +99,14 @@ HeadRows rows_of_head(const Shape& shape, const ExtraValues<Real>& extras, std::
   return {b, h, q[at + 1] - q[at], k[at + 1] - k[at], h * q.back() + q[at], kv * k.back() + k[at]};
 }
 
+/// Calls f(rows of the head) for every head of every batch.
+template <class Real, class F>
+void for_each_head(const Shape& shape, const ExtraValues<Real>& extras, F f) {
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    for (std::int64_t h = 0; h < shape.H; ++h) f(rows_of_head(shape, extras, b, h));
+  }
+}
+
 /// Which keys the rows see: what mask, sink keys, counts, ranges, mask array and a bias of -inf
 /// leave.
 class Visibility {

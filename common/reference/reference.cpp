@@ -31,14 +31,6 @@ double dot_of_magnitudes(const double* a, const double* b, std::int64_t d) {
 
 double magnitude(double x) { return std::isfinite(x) ? std::abs(x) : 0.0; }
 
-/// Calls f(head rows) for every head of every batch.
-template <typename F>
-void for_each_head(const Inputs& in, F f) {
-  for (std::int64_t b = 0; b < in.shape.B; ++b) {
-    for (std::int64_t h = 0; h < in.shape.H; ++h) f(rows_of_head(in.shape, in.extras, b, h));
-  }
-}
-
 /// What a logit is made of, and the derivative by its scale * q . k.
 template <typename T>
 struct Logit {
@@ -125,7 +117,7 @@ Forward forward_as(const Inputs& inputs) {
   std::vector<std::int64_t> keys;
   std::vector<T> p;
   std::vector<T> o(size(d_v));
-  for_each_head(inputs, [&](const HeadRows& at) {
+  for_each_head(inputs.shape, inputs.extras, [&](const HeadRows& at) {
     const T* k = all_k.data() + at.k_row * d;    // (Nk, d)
     const T* v = all_v.data() + at.k_row * d_v;  // (Nk, d_v)
     const T sink = scores.sink(at);
@@ -192,7 +184,7 @@ Gradients backward(const Inputs& inputs, const Forward& result) {
                  std::vector<double>(inputs.extras.bias.size(), 0.0),
                  std::vector<double>(inputs.extras.sink_logits.size(), 0.0)};
   std::vector<std::int64_t> keys;
-  for_each_head(inputs, [&](const HeadRows& at) {
+  for_each_head(inputs.shape, inputs.extras, [&](const HeadRows& at) {
     for (std::int64_t i = 0; i < at.Nq; ++i) {
       const std::int64_t row = at.q_row + i;
       const double* q = inputs.q.data() + row * d;
@@ -250,7 +242,7 @@ Magnitudes magnitudes(const Inputs& inputs, const Forward& result, bool of_stora
   std::vector<double> all_sinks(inputs.extras.sink_logits.size());
   std::vector<double> row_q(size(d)), row_ds_k(size(d));
   std::vector<std::int64_t> keys;
-  for_each_head(inputs, [&](const HeadRows& at) {
+  for_each_head(inputs.shape, inputs.extras, [&](const HeadRows& at) {
     const std::size_t head = size(at.b * shape.H + at.h);
     for (std::int64_t i = 0; i < at.Nq; ++i) {
       const std::int64_t row = at.q_row + i;
@@ -308,7 +300,7 @@ Magnitudes magnitudes(const Inputs& inputs, const Forward& result, bool of_stora
                           double& most) {
     for (std::int64_t e = from; e < to; ++e) most = std::max(most, all[size(e)]);
   };
-  for_each_head(inputs, [&](const HeadRows& at) {
+  for_each_head(inputs.shape, inputs.extras, [&](const HeadRows& at) {
     const std::size_t head = size(at.b * shape.Hkv + at.h / (shape.H / shape.Hkv));
     const std::int64_t end = at.k_row + at.Nk;
     largest(all_k, at.k_row * d, end * d, m.grad_k[head]);

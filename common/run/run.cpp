@@ -8,6 +8,8 @@
 #include <span>
 #include <utility>
 
+#include "common/run/swap_axes.hpp"
+
 namespace attn {
 namespace {
 
@@ -181,18 +183,9 @@ void* Run::add_output(const char* name, Element element, std::int64_t elements, 
 
 std::vector<float> Run::laid_out(std::vector<float> values, const Rows& rows, bool back) const {
   if (!problem_.rows_first || rows.width == 0 || values.empty()) return values;
-  std::vector<float> result(values.size());
-  const std::int64_t outer = back ? rows.N : rows.heads;
-  const std::int64_t inner = back ? rows.heads : rows.N;
-  for (std::int64_t b = 0; b < problem_.shape.B; ++b) {
-    for (std::int64_t x = 0; x < outer; ++x) {
-      for (std::int64_t y = 0; y < inner; ++y) {
-        const auto from = values.begin() + ((b * outer + x) * inner + y) * rows.width;
-        std::copy_n(from, rows.width, result.begin() + ((b * inner + y) * outer + x) * rows.width);
-      }
-    }
-  }
-  return result;
+  const std::int64_t B = problem_.shape.B;
+  return back ? swap_axes(values, {B, rows.N, rows.heads, rows.width})
+              : swap_axes(values, {B, rows.heads, rows.N, rows.width});
 }
 
 void Run::call() const {

@@ -115,23 +115,13 @@ void repeat_first_row(std::vector<float>& array, std::int64_t d) {
   for (std::size_t e = size(d); e < array.size(); ++e) array[e] = array[e - size(d)];
 }
 
-/// Calls f(head rows) for every head of every batch.
-template <typename F>
-void for_each_head(const Problem& problem, F f) {
-  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
-    for (std::int64_t h = 0; h < problem.shape.H; ++h) {
-      f(reference::rows_of_head(problem.shape, problem.extras, b, h));
-    }
-  }
-}
-
 /// Which rows of K and V some query sees.
 std::vector<bool> seen_keys(const Problem& problem) {
   std::vector<bool> seen(problem.k.size() / size(problem.shape.d), false);
   const reference::ExtraValues<double> extras = problem.extras.as<double>();
   const reference::Visibility visibility(problem.mask, extras);
   std::vector<std::int64_t> keys;
-  for_each_head(problem, [&](const reference::HeadRows& at) {
+  reference::for_each_head(problem.shape, problem.extras, [&](const reference::HeadRows& at) {
     for (std::int64_t i = 0; i < at.Nq; ++i) {
       visibility.keys_of(at, i, keys);
       for (const std::int64_t j : keys) seen[size(at.k_row + j)] = true;

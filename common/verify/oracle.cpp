@@ -51,17 +51,6 @@ Expected expected(std::string name, std::vector<std::int64_t> sizes, std::vector
   return {std::move(name), std::move(sizes), std::move(values), std::move(tolerance)};
 }
 
-/// Calls f(rows of the head, its number b * H + h) for all heads.
-template <typename F>
-void for_each_head(const Problem& problem, F f) {
-  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
-    for (std::int64_t h = 0; h < problem.shape.H; ++h) {
-      f(reference::rows_of_head(problem.shape, problem.extras, b, h),
-        size(b * problem.shape.H + h));
-    }
-  }
-}
-
 std::vector<Expected> expect_forward(const Problem& problem, const reference::Inputs& inputs,
                                      const reference::Forward& result) {
   const std::int64_t H = problem.shape.H;
@@ -77,7 +66,8 @@ std::vector<Expected> expect_forward(const Problem& problem, const reference::In
   sizes.pop_back();
   Expected lse = expected("lse", sizes, result.lse);
   std::vector<std::int64_t> keys;
-  for_each_head(problem, [&](const reference::HeadRows& at, std::size_t head) {
+  reference::for_each_head(problem.shape, problem.extras, [&](const reference::HeadRows& at) {
+    const std::size_t head = size(at.b * problem.shape.H + at.h);
     const double L = m.logit[head];
     const double max_v = m.v[head];
     double o_allowed = exact_o_tolerance(at.Nk, max_v);
@@ -161,12 +151,14 @@ std::vector<Expected> expect_backward(const Problem& problem, const reference::I
     return size(at.b * shape.Hkv + at.h / (shape.H / shape.Hkv));
   };
   std::vector<double> L(size(shape.B * shape.Hkv));  // the largest of a group of query heads
-  for_each_head(problem, [&](const reference::HeadRows& at, std::size_t head) {
+  reference::for_each_head(problem.shape, problem.extras, [&](const reference::HeadRows& at) {
+    const std::size_t head = size(at.b * problem.shape.H + at.h);
     L[group_of(at)] = std::max(L[group_of(at)], m.logit[head]);
   });
   std::vector<std::int64_t> keys;
   std::vector<bool> seen;
-  for_each_head(problem, [&](const reference::HeadRows& at, std::size_t head) {
+  reference::for_each_head(problem.shape, problem.extras, [&](const reference::HeadRows& at) {
+    const std::size_t head = size(at.b * problem.shape.H + at.h);
     seen.assign(size(at.Nk), false);
     for (std::int64_t i = 0; i < at.Nq; ++i) {
       visibility.keys_of(at, i, keys);
