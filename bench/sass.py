@@ -36,7 +36,7 @@ def show(path):
                 print(f"  {name}: {its['instructions']} instructions, {its['code_bytes']} bytes")
                 for loop in its["loops"]:
                     kinds = ", ".join(f"{kind} {number}" for kind, number in loop.items()
-                                      if kind not in ("depth", "innermost", "copies"))
+                                      if kind not in ("depth", "innermost", "inside", "copies"))
                     copies = f" ({loop['copies']} times)" if loop["copies"] > 1 else ""
                     print(f"  {'  ' * loop['depth']}loop{copies}: {kinds}")
 

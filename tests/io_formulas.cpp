@@ -186,9 +186,7 @@ Io fused_forward(const Shape& shape, Mask mask) {
 /// LSE once, and each tile of Q streams K and V. skips: only the tiles of keys of which a row sees
 /// one. Without a mask, one head, Tr = ceil(N / Br) tiles of queries: 2 N d + N + Tr 2 N d elements
 /// are asked for, 4 N d + N are distinct.
-Io v2_forward(const Shape& shape, Mask mask, bool skips) {
-  const std::int64_t Br = shape.d <= 64 ? 64 : 32;
-  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+Io v2_forward(const Shape& shape, Mask mask, bool skips, std::int64_t Br, std::int64_t Bc) {
   const std::int64_t q = shape.Nq * shape.d;  // elements of Q, and of O
   Io io{.loads = q, .stores = q + shape.Nq, .reads = q, .writes = q + shape.Nq};
   std::int64_t keys_read = 0;
@@ -201,8 +199,45 @@ Io v2_forward(const Shape& shape, Mask mask, bool skips) {
   return all_heads(shape, io);
 }
 
+/// Chapter 07's tiles.
+Io v2_forward(const Shape& shape, Mask mask, bool skips) {
+  const std::int64_t Br = shape.d <= 64 ? 64 : 32;
+  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+  return v2_forward(shape, mask, skips, Br, Bc);
+}
 Io v2_forward_whole(const Shape& shape, Mask mask) { return v2_forward(shape, mask, false); }
 Io v2_forward_skipping(const Shape& shape, Mask mask) { return v2_forward(shape, mask, true); }
+
+/// Chapter 08's: 128 queries, 64 keys.
+Io register_tiles_fused(const Shape& shape, Mask mask) {
+  return v2_forward(shape, mask, true, 128, 64);
+}
+
+/// Chapter 03's three kernels with tiles of (128, 64), d whole. Without a mask, one head, N a
+/// multiple of 128: N^2 d (1/64 + 1/128) + N^2 d / 128 + 5 N^2 + N d + N elements are asked for.
+Io register_tiles_unfused(const Shape& shape, Mask mask) {
+  constexpr std::int64_t kBr = 128, kBc = 64;
+  const Visible visible = count_visible(shape, mask);
+  const std::int64_t d = shape.d;
+  Io scores{.stores = visible.pairs, .writes = visible.pairs};
+  Io outputs{.loads = visible.pairs,  // of P, each once: a block has all columns of its rows of O
+             .stores = shape.Nq * d,
+             .reads = visible.pairs,
+             .writes = shape.Nq * d};
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += kBr) {
+    const std::int64_t queries = std::min(kBr, shape.Nq - i0);
+    const std::int64_t keys = keys_in_tiles(i0, kBr, kBc, shape, mask);
+    const std::int64_t key_tiles = (keys + kBc - 1) / kBc;
+    scores.loads += (key_tiles * queries + keys) * d;
+    scores.reads += key_tiles > 0 ? queries * d : 0;
+    outputs.loads += keys * d;
+    keys_read = std::max(keys_read, keys);
+  }
+  scores.reads += keys_read * d;
+  outputs.reads += keys_read * d;
+  return all_heads(shape, scores + softmax(shape, visible) + outputs);
+}
 
 /// delta: dO and O are read once, one number per row is written.
 Io delta_of_rows(const Shape& shape) {
@@ -210,13 +245,22 @@ Io delta_of_rows(const Shape& shape) {
   return {.loads = 2 * q, .stores = shape.Nq, .reads = 2 * q, .writes = shape.Nq};
 }
 
+/// Queries and keys of a tile.
+struct Tile {
+  std::int64_t Br, Bc;
+};
+
+/// Of chapter 07's backward pass.
+Tile v2_backward_tile(const Shape& shape) {
+  return {.Br = shape.d <= 64 ? 32 : 16, .Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16};
+}
+
 /// Blocks own tiles of keys: K and V once, dK and dV once; each streams Q, dO, LSE and delta of the
 /// tiles of queries of which a row sees one of its keys. adds_to_dq: one atomic for each element of
 /// the row of dQ, for each tile that the row sees a key of. Without a mask, one head,
 /// Tc = ceil(N / Bc): 4 N d + Tc (2 N d + 2 N) elements are asked for, and Tc N d atomics.
-Io v2_backward_keys(const Shape& shape, Mask mask, bool adds_to_dq) {
-  const std::int64_t Br = shape.d <= 64 ? 32 : 16;
-  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+Io v2_backward_keys(const Shape& shape, Mask mask, Tile tile, bool adds_to_dq) {
+  const auto [Br, Bc] = tile;
   const std::int64_t d = shape.d;
   const std::int64_t kv = 2 * shape.Nk * d;  // elements of K and V, and of dK and dV
   Io io{.loads = kv, .stores = kv, .reads = kv, .writes = kv};
@@ -236,16 +280,15 @@ Io v2_backward_keys(const Shape& shape, Mask mask, bool adds_to_dq) {
 }
 
 /// FlashAttention-2's backward pass. (dQ is cleared by the host, which is not counted.)
-Io v2_backward_atomics(const Shape& shape, Mask mask) {
-  return all_heads(shape, delta_of_rows(shape)) + v2_backward_keys(shape, mask, true);
+Io v2_backward_atomics(const Shape& shape, Mask mask, Tile tile) {
+  return all_heads(shape, delta_of_rows(shape)) + v2_backward_keys(shape, mask, tile, true);
 }
 
 /// The same without atomics: then dQ comes from blocks that own tiles of queries, read Q, dO, LSE
 /// and delta once, and stream K and V as the forward pass does. Without a mask, one head,
 /// Tr = ceil(N / Br): 3 N d + 2 N + Tr 2 N d elements more than without dQ.
-Io v2_backward_deterministic(const Shape& shape, Mask mask) {
-  const std::int64_t Br = shape.d <= 64 ? 32 : 16;
-  const std::int64_t Bc = shape.d <= 32 ? 64 : shape.d <= 64 ? 32 : 16;
+Io v2_backward_deterministic(const Shape& shape, Mask mask, Tile tile) {
+  const auto [Br, Bc] = tile;
   const std::int64_t rows = shape.Nq * (2 * shape.d + 2);  // elements of Q, dO, LSE, delta
   const std::int64_t q = shape.Nq * shape.d;
   Io queries{.loads = rows, .stores = q, .reads = rows, .writes = q};
@@ -256,7 +299,22 @@ Io v2_backward_deterministic(const Shape& shape, Mask mask) {
     keys_read = std::max(keys_read, keys);
   }
   queries.reads += 2 * keys_read * shape.d;
-  return all_heads(shape, delta_of_rows(shape) + queries) + v2_backward_keys(shape, mask, false);
+  return all_heads(shape, delta_of_rows(shape) + queries) +
+         v2_backward_keys(shape, mask, tile, false);
+}
+
+Io v2_backward_atomics(const Shape& shape, Mask mask) {
+  return v2_backward_atomics(shape, mask, v2_backward_tile(shape));
+}
+Io v2_backward_deterministic(const Shape& shape, Mask mask) {
+  return v2_backward_deterministic(shape, mask, v2_backward_tile(shape));
+}
+/// Chapter 08's: 64 queries, 64 keys.
+Io register_tiles_backward_atomics(const Shape& shape, Mask mask) {
+  return v2_backward_atomics(shape, mask, {.Br = 64, .Bc = 64});
+}
+Io register_tiles_backward_deterministic(const Shape& shape, Mask mask) {
+  return v2_backward_deterministic(shape, mask, {.Br = 64, .Bc = 64});
 }
 
 /// Rows [0, first) of a head do not see this key, the others do; Nq if none does.
@@ -368,6 +426,14 @@ constexpr Entry kFormulas[] = {
     {"07_v2_loop_order", "step3_exp2", Pass::kForward, v2_forward_skipping},
     {"07_v2_loop_order", "step4_backward", Pass::kBackward, v2_backward_atomics},
     {"07_v2_loop_order", "step5_deterministic", Pass::kBackward, v2_backward_deterministic},
+    {"08_register_tiles", "step1_unfused", Pass::kForward, register_tiles_unfused},
+    {"08_register_tiles", "step2_fused", Pass::kForward, register_tiles_fused},
+    {"08_register_tiles", "step3_paired_lanes", Pass::kForward, register_tiles_fused},
+    {"08_register_tiles", "step4_wide_loads", Pass::kForward, register_tiles_fused},
+    {"08_register_tiles", "step5_exp2", Pass::kForward, register_tiles_fused},
+    {"08_register_tiles", "step6_backward", Pass::kBackward, register_tiles_backward_atomics},
+    {"08_register_tiles", "step7_deterministic", Pass::kBackward,
+     register_tiles_backward_deterministic},
 };
 
 }  // namespace

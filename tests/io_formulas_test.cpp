@@ -180,5 +180,68 @@ TEST_CASE("07_v2_loop_order: N = 512, d = 64, one head") {
   CHECK(seven.atomics == 0);
 }
 
+/// Wavefronts of shared loads for a multiply-add of a warp, times 128. `products`: matrix products
+/// of N^2 d multiply-adds.
+double wavefronts_per_128_ffma(std::uint64_t wavefronts, std::int64_t N, std::int64_t d,
+                               int products) {
+  return 128.0 * static_cast<double>(wavefronts) / static_cast<double>(products * N * N * d / 32);
+}
+
+TEST_CASE("08_register_tiles: N = 512, one head") {
+  constexpr std::int64_t N = 512, Tr = N / 128, Tc = N / 64;
+  const Chapter& chapter = chapters::ch08_register_tiles();
+  const auto traffic = [&](std::string_view step, Pass pass, Mask mask, std::int64_t d) {
+    return count(chapter, find_step(chapter, step), pass,
+                 {.shape = make_shape(1, 1, N, N, d),
+                  .mask = mask,
+                  .scale = default_scale(d),
+                  .seed = kSeed},
+                 0);
+  };
+  struct Loads {
+    std::int64_t d;
+    const char* step;
+    double wavefronts;  // for 128 multiply-adds
+  };
+  // A lane's loads for 4 columns, or keys: 8 + 8 for 256 multiply-adds at d = 64, in four turns for
+  // K and V where lanes stand in reading order, else in two. At d = 128 4 + 8 for 128, and 4 + 16
+  // for 256.
+  for (const auto [d, step, wavefronts] : {Loads{64, "step2_fused", 24},
+                                           {64, "step3_paired_lanes", 16},
+                                           {64, "step4_wide_loads", 16},
+                                           {64, "step5_exp2", 16},
+                                           {128, "step5_exp2", 22}}) {
+    INFO(step << " d=" << d);
+    const simt::Traffic full = traffic(step, Pass::kForward, Mask::kFull, d);
+    const Io io = io_of(full);
+    CHECK(io.loads + io.stores == 2 * N * d + N + Tr * 2 * N * d);
+    CHECK(io.reads + io.writes == 4 * N * d + N);
+    CHECK(full.barriers == static_cast<std::uint64_t>(2 * Tr * Tc));
+    CHECK(wavefronts_per_128_ffma(full.shared_load_wavefronts, N, d, 2) == wavefronts);
+    CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
+    CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+    // The tiles and P, which have to come to shared memory before.
+    const std::uint64_t all = full.shared_load_wavefronts + full.shared_store_wavefronts;
+    if (d == 64 && wavefronts == 16) {
+      CHECK(wavefronts_per_128_ffma(all, N, d, 2) <= 0.145 * 128);
+    }
+    const Io causal = io_of(traffic(step, Pass::kForward, Mask::kCausal, d));
+    CHECK(causal.loads + causal.stores == 2 * N * d + N + (Tr + 1) * N * d);
+  }
+  for (const char* step : {"step6_backward", "step7_deterministic"}) {
+    INFO(step);
+    constexpr std::int64_t d = 64;
+    const bool adds = std::string_view(step) == "step6_backward";
+    const simt::Traffic full = traffic(step, Pass::kBackward, Mask::kFull, d);
+    const Io io = io_of(full);
+    CHECK(io.loads + io.stores == (adds ? 6 * N * d + N + Tc * (2 * N * d + 2 * N)
+                                        : 9 * N * d + 3 * N + Tc * (4 * N * d + 2 * N)));
+    CHECK(io.atomics == (adds ? Tc * N * d : 0));
+    CHECK(wavefronts_per_128_ffma(full.shared_load_wavefronts, N, d, adds ? 5 : 7) <= 0.19 * 128);
+    CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
+    CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+  }
+}
+
 }  // namespace
 }  // namespace attn::testing

@@ -155,8 +155,8 @@ def split_outside(text, separator):
 
 def kernel_name(demangled):
     """forward_kernel<64> of `void attn::(anonymous namespace)::forward_kernel<64>(float*)`."""
-    name = split_outside(split_outside(demangled, " ")[-1], "::")[-1]
-    return split_outside(name, "(")[0]
+    demangled = re.sub(r"\w+::", "", demangled.replace("(anonymous namespace)::", ""))
+    return split_outside(split_outside(demangled, " ")[-1], "(")[0]
 
 
 def demangle(mangled):

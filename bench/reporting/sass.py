@@ -205,20 +205,25 @@ class Graph:
 def loops_of(graph):
     """The loops of a function in the order of their code, each with the instructions that belong
     to it and to no loop inside it. depth 1 is an outermost loop; an innermost one holds no other.
-    Loops that agree in all of this, unrolled copies of one, share an entry.
+    inside: the number, in this list, of the loop around it. Loops that agree in all of this,
+    unrolled copies of one, share an entry.
     """
-    loops, result = graph.loops(), []
+    loops, result, number = graph.loops(), [], {}
     for head, body in sorted(loops.items()):
         inside = set().union(*(its for other, its in loops.items()
                                if other != head and its < body))
         own = [its for block in sorted(body - inside) for its in graph.blocks[block]]
+        around = min((other for other, its in loops.items() if other != head and body < its),
+                     key=lambda other: len(loops[other]), default=None)
         loop = {"depth": sum(body <= its for its in loops.values()), "innermost": not inside,
-                **count(own)}
-        same = next((its for its in result if {**its, "copies": 0} == {**loop, "copies": 0}), None)
+                **({} if around is None else {"inside": number[around]}), **count(own)}
+        same = next((i for i, its in enumerate(result)
+                     if {**its, "copies": 0} == {**loop, "copies": 0}), None)
+        number[head] = len(result) if same is None else same
         if same is None:
             result.append({"copies": 1, **loop})
         else:
-            same["copies"] += 1
+            result[same]["copies"] += 1
     return result
 
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -195,10 +196,15 @@ std::string function_name(const void* function) {
     name.erase(at, kAnonymous.size());
   }
   name.erase(std::min(name.find('('), name.size()));
-  // Namespaces go, but not those inside template arguments.
-  const std::size_t arguments = std::min(name.find('<'), name.size());
-  const std::size_t colons = name.rfind("::", arguments);
-  if (colons != std::string::npos) name.erase(0, colons + 2);
+  // Namespaces go, also inside template arguments.
+  for (std::size_t colons; (colons = name.find("::")) != std::string::npos;) {
+    std::size_t start = colons;
+    while (start > 0 && (std::isalnum(static_cast<unsigned char>(name[start - 1])) != 0 ||
+                         name[start - 1] == '_')) {
+      --start;
+    }
+    name.erase(start, colons + 2 - start);
+  }
   const std::size_t space = name.rfind(' ', std::min(name.find('<'), name.size()));
   return space == std::string::npos ? name : name.substr(space + 1);
 }

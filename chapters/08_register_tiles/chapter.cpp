@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+#include "chapters/08_register_tiles/register_tiles.hpp"
+#include "chapters/chapters.hpp"
+
+namespace attn::chapters {
+
+const Chapter& ch08_register_tiles() {
+  using namespace register_tiles;
+  static constexpr Step kSteps[] = {
+      {.id = "step1_unfused",
+       .idea = "chapter 03's kernels, both products with their results in registers",
+       .forward = forward_unfused,
+       .forward_workspace_bytes = scores_bytes},
+      {.id = "step2_fused",
+       .idea = "the same products in chapter 07's forward pass",
+       .forward = forward_fused,
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step3_paired_lanes",
+       .idea = "lanes dealt out so that a 16-byte load takes two turns, not four",
+       .forward = forward_paired,
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step4_wide_loads",
+       .idea = "global memory 16 bytes at a time, where rows allow it",
+       .forward = forward_wide,
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_exp2",
+       .idea = "2^x by one instruction",
+       .forward = forward_approximate,
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step6_backward",
+       .idea = "backward: all five products in registers, dQ by atomics",
+       .backward = backward_atomics,
+       .backward_workspace_bytes = backward_workspace_bytes,
+       .deterministic_backward = false},
+      {.id = "step7_deterministic",
+       .idea = "backward: dQ by a kernel of its own, no atomics",
+       .price = "S and dP computed twice",
+       .backward = backward_deterministic,
+       .backward_workspace_bytes = backward_workspace_bytes},
+  };
+  static constexpr int kTileEdges[] = {64, 128};
+  static constexpr Chapter kChapter{
+      .id = "08_register_tiles",
+      .title = "Register tiles",
+      .idea = "S and O in registers: eight times fewer loads from shared memory",
+      .memory = device_memory,
+      .steps = kSteps,
+      .tile_edges = kTileEdges,
+  };
+  return kChapter;
+}
+
+}  // namespace attn::chapters
