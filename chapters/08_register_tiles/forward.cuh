@@ -87,7 +87,7 @@ static __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
 
   load_rows<kWide, T::kThreads, T::kBr, T::kD>(sQ, T::kQStride, gQ + (head * Nq + i0) * d, Nq - i0,
                                                d);
-  const auto visit_tile = [&]<bool kMasked>(std::int64_t j0) __attribute__((always_inline)) {
+  const auto visit_tile = [&]<bool kMasked>(std::int64_t j0) {
     __syncthreads();  // wait until everyone is done with the last K and V
     load_rows<kWide, T::kThreads, T::kBc, T::kD>(sK, T::kQStride, gK + j0 * d, Nk - j0, d);
     load_rows<kWide, T::kThreads, T::kBc, T::kD>(sV, T::kD, gV + j0 * d, Nk - j0, d);
