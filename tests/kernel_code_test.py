@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the lessons of 06 and 07 say of their kernels' machine code, asked of
+"""What the lessons of 06 to 08 say of their kernels' machine code, asked of
 bench/results/sass.json (which report_test.py compares with the disassembly, where there is one)."""
 import json
 import re
@@ -9,6 +9,9 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / 'bench'))
+from reporting import issue  # noqa: E402  (found by the line above)
+
 INSTRUCTION_CACHE = 128 * 1024  # of an SM, about
 
 
@@ -61,8 +64,31 @@ class KernelCode(unittest.TestCase):
         self.assertGreaterEqual(seen, 20)
 
     def test_the_code_fits_the_instruction_cache(self):
-        for kernel, _ in kernels('05', '06', '07'):
+        for kernel, _ in kernels('05', '06', '07', '08'):
             self.assertLessEqual(kernel['code_bytes'], INSTRUCTION_CACHE, name(kernel))
+
+    def test_most_instructions_of_a_turn_over_register_tiles_multiply_and_add(self):
+        """One whole turn of the loop over tiles: loads, softmax and stores included."""
+        seen = 0
+        for kernel, columns in kernels('08'):
+            wide = re.search(r'true', kernel['kernel'])  # 16-byte loads
+            if columns == 32 or not wide or not (turn := issue.iteration(kernel)):
+                continue
+            seen += 1
+            _, ffma, instructions = turn
+            least = 0.80 if kernel['kernel'].startswith('forward_kernel') else 0.78
+            self.assertGreaterEqual(ffma / instructions, least, name(kernel))
+        self.assertEqual(seen, 2 * 2 * (2 + 1 + 2))  # forward in two steps, backward in two
+
+    def test_register_tiles_load_16_bytes_at_a_time(self):
+        seen = 0
+        for kernel, _ in kernels('08'):
+            for loop in inner_loops(kernel):
+                if loop.get('ffma', 0) >= 16 and 'shared_load' in loop:
+                    seen += 1
+                    self.assertEqual(loop['shared_load'], loop['shared_load_16_bytes'],
+                                     name(kernel))
+        self.assertGreater(seen, 100)
 
 
 if __name__ == '__main__':

@@ -12,14 +12,20 @@ equally large. So
 
     instructions = FFMAs of one product * sum over products of (instructions / FFMAs of its code)
 
-What this leaves out makes it too small: whatever stands outside of that straight-line code (tiles
+From chapter 08 on a kernel names its tile among its template arguments. There the count is of one
+whole turn of the loop over tiles, loads, softmax and stores included: its own instructions, and
+those of the loops inside it as often as their products need (iteration()).
+
+What the first count leaves out makes it too small: whatever stands outside of that straight-line code (tiles
 copied to shared memory, the softmax where it has code of its own, remainders, rows and keys that
 only fill a tile up). Waiting is left out too: it is a time for schedulers that always find a warp
 that is ready. What makes it too large: keys that a mask hides in a tile that is skipped.
 """
+import re
 import sys
 
 from . import ROOT
+from .sass import UNROLLED
 
 sys.path.insert(0, str(ROOT / "notes"))
 import tables as forms  # noqa: E402  (found by the line above)
@@ -31,6 +37,43 @@ PRODUCTS = {"forward": 2, "backward": 5}
 ARCHITECTURE = {"H200": "sm_90a", "H100": "sm_90a", "A100": "sm_80", "RTX4090": "sm_80",
                 "RTX3090": "sm_80"}
 NO_PRODUCT = ("delta_kernel",)  # sums of d, not of d for each query and key
+
+
+def tile_of(name):
+    """(queries, keys, columns, threads) of the tile that a kernel's name tells, or None."""
+    if its := re.search(r"\bTiles<(\d+), (\d+), (\d+), (\d+), \d+>", name):
+        columns, queries, keys, warps = map(int, its.groups())
+        return queries, keys, columns, LANES * warps
+    if its := re.search(r"\bBackwardTiles<(\d+)>", name):
+        columns = int(its[1])
+        return 64, 64, columns, LANES * (8 if columns == 128 else 4)
+    return None
+
+
+def iteration(kernel):
+    """(products, FFMAs, instructions) of a thread in one whole turn of the kernel's loop over
+    tiles: of the loop without masks, which is the shorter one. None if it has no such loop, or does
+    not tell its tile."""
+    tile, loops = tile_of(kernel["kernel"]), kernel["loops"]
+    if tile is None:
+        return None
+    queries, keys, columns, threads = tile
+    product = queries * keys * columns // threads
+    inside = {i: [its for its in loops if its.get("inside") == i] for i in range(len(loops))}
+    outer = [i for i, its in inside.items()
+             if any(loop.get("ffma", 0) >= UNROLLED for loop in its)]
+    if not outer:
+        return None
+    turn = min(outer, key=lambda i: loops[i]["instructions"])
+    products, instructions = 0, loops[turn]["instructions"]
+    for loop in inside[turn]:
+        if loop.get("ffma", 0) >= UNROLLED:
+            products += loop["copies"]
+            instructions += loop["copies"] * loop["instructions"] * product / loop["ffma"]
+        else:  # it brings a tile, a float at a time
+            turns = keys * columns / threads / loop["global_load"]
+            instructions += loop["copies"] * loop["instructions"] * turns
+    return products, products * product, instructions
 
 
 def launched_kernels(sass, chapter, step, pass_name, d):
@@ -51,14 +94,25 @@ def kernel_of(sass, chapter, step, name, architecture):
 def instructions_per_ffma(sass, chapter, step, pass_name, d, architecture):
     """[instructions that come with one FFMA], product by product; empty where sass.json lacks a
     kernel of this pass."""
+    costs = []
     lines = []  # (FFMAs, launch, block, instructions of the block)
     for launch, name in enumerate(launched_kernels(sass, chapter, step, pass_name, d)):
         kernel = kernel_of(sass, chapter, step, name, architecture)
         if kernel is None:
             return []
-        if name.partition("<")[0] not in NO_PRODUCT:
+        if turn := iteration(kernel):
+            products, ffma, instructions = turn
+            costs += products * [instructions / ffma]
+        elif tile_of(name):  # one tile and no loop around its product, which has lines of its own
+            product = kernel["products"][0]
+            ffma = sum(its["ffma"] for its in kernel["products"]
+                       if its["block"] == product["block"])
+            costs.append(product["block_instructions"] / ffma)
+        elif name.partition("<")[0] not in NO_PRODUCT:
             lines += [(its["ffma"], launch, its["block"], its["block_instructions"])
                       for its in kernel["products"]]
+    if costs:
+        return costs
     if pass_name == "forward":  # a sum over a row, if there is one, has fewer FFMAs than both
         lines = sorted(lines, key=lambda line: -line[0])[:PRODUCTS["forward"]]
     in_block = {}

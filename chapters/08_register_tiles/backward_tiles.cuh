@@ -27,8 +27,9 @@ struct BackwardTiles {
   static constexpr int kKeys = kRows / kGroups;
   static constexpr int kLanes = kWarp / kGroups;  // that share the columns of a key
   static constexpr int CG = D / (4 * kLanes);
-  static constexpr int kStride = D + 4;       // of Q, dO, K, V
-  static constexpr int kPStride = kEdge + 8;  // of P, dS
+  static constexpr int kUnroll = D == 128 ? 2 : 1;  // where registers are left
+  static constexpr int kStride = D + 4;             // of Q, dO, K, V
+  static constexpr int kPStride = kEdge + 8;        // of P, dS
   static constexpr int kFloats = 4 * kEdge * kStride + 2 * kEdge * kPStride + 2 * kEdge;
   static_assert(CG * 4 * kLanes == D && kKeys % 4 == 0);
 };
@@ -95,10 +96,10 @@ __device__ __forceinline__ void recompute(const SharedTiles<T>& tiles, const Pai
   constexpr float kLog2E = 1.44269504f;
   float p[T::TM][T::TN] = {};
   float dp[T::TM][T::TN] = {};
-  add_dots<T::kD, T::kStride, 1>(p, tiles.sQ + row * T::kStride,
-                                 tiles.sK + lane.column * T::kStride);
-  add_dots<T::kD, T::kStride, 1>(dp, tiles.sDO + row * T::kStride,
-                                 tiles.sV + lane.column * T::kStride);
+  add_dots<T::kD, T::kStride, T::kUnroll>(p, tiles.sQ + row * T::kStride,
+                                          tiles.sK + lane.column * T::kStride);
+  add_dots<T::kD, T::kStride, T::kUnroll>(dp, tiles.sDO + row * T::kStride,
+                                          tiles.sV + lane.column * T::kStride);
 #pragma unroll
   for (int m = 0; m < T::TM; ++m) {
     const float lse = tiles.sLSE[row + kLaneRows * m];

@@ -38,7 +38,8 @@ __device__ __forceinline__ void softmax_tile(float (&s)[T::TM][T::TN], float sca
     float tile_max = -INFINITY;
 #pragma unroll
     for (int n = 0; n < T::TN; ++n) {
-      s[m][n] = scale * s[m][n];
+      // Rounded: one multiply-add with the subtraction below would lose large logits (chapter 07).
+      s[m][n] = __fmul_rn(scale, s[m][n]);
       if (kMasked && column + kLaneColumns * n >= keys[m]) s[m][n] = -INFINITY;
       tile_max = fmaxf(tile_max, s[m][n]);
     }

@@ -87,7 +87,7 @@ __device__ __forceinline__ void add_dots(float (&acc)[TM][TN], const float* a, c
       load4(b4, b + kLaneColumns * n * kStride + c);
 #pragma unroll
       for (int m = 0; m < TM; ++m) {
-        acc[m][n] += a4[m][0] * b4[0];
+        acc[m][n] += a4[m][0] * b4[0];  // each in turn: one multiply-add after the other
         acc[m][n] += a4[m][1] * b4[1];
         acc[m][n] += a4[m][2] * b4[2];
         acc[m][n] += a4[m][3] * b4[3];
