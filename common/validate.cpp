@@ -229,32 +229,6 @@ std::vector<std::pair<Feature, std::string>> needs_of(const Shape& shape, const 
   return needs;
 }
 
-void check_support(Element element, const Shape& shape, const Mask& mask, const Extras& extras,
-                   const Support& support) {
-  for (const auto& [name, width] :
-       {std::pair{"d", shape.d}, std::pair{"d_v", value_width(shape, extras)}}) {
-    if (width > support.max_d) {
-      unsupported(
-          fmt::format("{} = {}: this chapter supports 1 <= d <= {}", name, width, support.max_d));
-    }
-    const auto& only = support.only_d;
-    if (!only.empty() && std::find(only.begin(), only.end(), width) == only.end()) {
-      std::string list;
-      for (const std::int64_t d : only) list += fmt::format("{}{}", list.empty() ? "" : ", ", d);
-      unsupported(fmt::format("{} = {}: this chapter supports {}", name, width, list));
-    }
-    const std::size_t row = static_cast<std::size_t>(width) * bytes_of(element);
-    if (row % support.alignment != 0) {
-      unsupported(fmt::format("{} = {}: rows of {} bytes; this chapter supports multiples of {}",
-                              name, width, row, support.alignment));
-    }
-  }
-  for (const auto& [feature, argument] : needs_of(shape, mask, extras)) {
-    if (support.features.has(feature)) continue;
-    unsupported(fmt::format("{}; this chapter does not take {}", argument, to_string(feature)));
-  }
-}
-
 /// What fits a grid. After everything that no chapter could accept.
 void check_extent(const Shape& shape, const Support& support) {
   if (shape.H > 0 && shape.B > kMaxHeads / shape.H) {
@@ -415,11 +389,38 @@ void check_request(Element element, const Args& args, const Support& support) {
   const Shape& s = args.shape;
   check_shape(s);
   check_numbers(args.mask, args.scale, args.extras);
-  check_support(element, s, args.mask, args.extras, support);
+  const std::string why = why_unsupported(element, s, args.mask, args.extras, support);
+  if (!why.empty()) unsupported(why);
   check_extras(s, args.extras);
 }
 
 }  // namespace
+
+std::string why_unsupported(Element element, const Shape& shape, const Mask& mask,
+                            const Extras& extras, const Support& support) {
+  for (const auto& [name, width] :
+       {std::pair{"d", shape.d}, std::pair{"d_v", value_width(shape, extras)}}) {
+    if (width > support.max_d) {
+      return fmt::format("{} = {}: this chapter supports 1 <= d <= {}", name, width, support.max_d);
+    }
+    const auto& only = support.only_d;
+    if (!only.empty() && std::find(only.begin(), only.end(), width) == only.end()) {
+      std::string list;
+      for (const std::int64_t d : only) list += fmt::format("{}{}", list.empty() ? "" : ", ", d);
+      return fmt::format("{} = {}: this chapter supports {}", name, width, list);
+    }
+    const std::size_t row = static_cast<std::size_t>(width) * bytes_of(element);
+    if (row % support.alignment != 0) {
+      return fmt::format("{} = {}: rows of {} bytes; this chapter supports multiples of {}", name,
+                         width, row, support.alignment);
+    }
+  }
+  for (const auto& [feature, argument] : needs_of(shape, mask, extras)) {
+    if (support.features.has(feature)) continue;
+    return fmt::format("{}; this chapter does not take {}", argument, to_string(feature));
+  }
+  return {};
+}
 
 void validate(Element element, const ForwardArgsOf<void>& args, const Support& support) {
   const Shape& s = args.shape;

@@ -58,6 +58,9 @@ TEST_CASE("sizes count the width of V and packed sequences") {
   CHECK(sizes.v == 2 * 2 * 7 * 4);
   CHECK(sizes.o == 2 * 6 * 5 * 4);
   CHECK(sizes.rows == 2 * 6 * 5);
+  CHECK(to_string(shape) == "B=2 H=6 Hkv=2 Nq=5 Nk=7 d=3");
+  CHECK(to_string(shape, 4) == "B=2 H=6 Hkv=2 Nq=5 Nk=7 d=3 dv=4");
+  CHECK(to_string(shape, 3) == to_string(shape));
   const std::int64_t q_offsets[] = {0, 5, 8};
   const std::int64_t k_offsets[] = {0, 4, 11};
   extras.q_offsets.host = q_offsets;

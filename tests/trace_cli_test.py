@@ -139,7 +139,7 @@ def formats(cli):
                                     "total", "detections", "bound"], list(result)
         assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
         assert result["pass"] == pass_name and result["causal"] is False
-        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8}
+        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8, "dv": 8}
         assert result["detections"] == [] and result["damage"] == []
         assert result["launches"], "no launches"
         for launch in result["launches"]:
@@ -208,6 +208,12 @@ def refusals(cli):
            "takes float32")
     refuse("fewer heads", 3, ["2", "--shape", "H=2,Hkv=1,N=4,d=4"],
            "attn: --shape H=2,Hkv=1,N=4,d=4: Hkv = 1: H = 2; this chapter does not take")
+    refuse("narrower rows of V", 3, ["2", "--shape", "N=4,d=4,dv=3"],
+           "attn: --shape N=4,d=4,dv=3: d_v = 3: d = 4; this chapter does not take rows of V of")
+    refuse("rows of V too large", 3, ["2", "--shape", "N=4,d=4,dv=200"],
+           "attn: --shape N=4,d=4,dv=200: d_v = 200: this chapter supports 1 <= d <= 128")
+    refuse("too large by its V", 2, ["2", "--shape", "N=8192,d=1,dv=128"],
+           "--shape B=1 H=1 Nq=8192 Nk=8192 d=1 dv=128: about", ",d=1,dv=128")
     refuse("no such chapter", 2, ["99"], "99")
     refuse("no such step", 2, ["2", "--step", "fast"], "--step", "fast")
     refuse("no such device", 2, ["2", "--device", "Voodoo"],

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,23 +38,32 @@ struct ProblemOptions {
 void add_shape_options(CLI::App& command, ProblemOptions& options);
 void add_mask_options(CLI::App& command, ProblemOptions& options);
 
+/// What SHAPE says.
+struct ProblemSizes {
+  Shape shape;
+  std::int64_t d_v = 0;  // elements of a row of V and O; 0: d
+};
+std::string to_string(const ProblemSizes& sizes);
+nlohmann::ordered_json to_json(const ProblemSizes& sizes);
+
 /// The problem's sizes: those of --shape, of --workload (its scaled twin unless `on_gpu`), or
 /// `fallback`.
-Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
+ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
 void add_dtype_option(CLI::App& command, ProblemOptions& options);
 Mask mask_of(const ProblemOptions& options);
 /// --dtype: fp32, bf16 or fp16; nothing if it was not given.
 std::optional<Element> element_of(const ProblemOptions& options);
 
-/// "B=1,H=2,Nq=128,Nk=128,d=64". B and H default to 1, Hkv to H; N=128 stands for Nq=128,Nk=128.
-Shape parse_shape(std::string_view text);
+/// "B=1,H=2,Nq=128,Nk=128,d=64". B and H default to 1, Hkv to H, dv to d; N=128 stands for
+/// Nq=128,Nk=128.
+ProblemSizes parse_shape(std::string_view text);
 
 /// Bytes of memory in this computer.
 double physical_memory();
 
 /// Refuses sizes whose arrays and float64 oracle would not fit into memory, at about 64 bytes for
 /// each element of Q, K, V and O together.
-void check_memory(const Shape& shape);
+void check_memory(const ProblemSizes& sizes);
 
 /// "forward" or "backward"; nothing for an empty text.
 std::optional<Pass> parse_pass(std::string_view text);

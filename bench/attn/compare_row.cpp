@@ -74,10 +74,11 @@ constexpr std::int64_t kCountedWork = 100'000'000;
 Problem first_head(const Problem& problem) {
   Problem one = problem;
   one.shape.B = one.shape.H = one.shape.Hkv = 1;
-  one.q.resize(static_cast<std::size_t>(one.shape.q_elements()));
-  one.k.resize(static_cast<std::size_t>(one.shape.kv_elements()));
-  one.v.resize(static_cast<std::size_t>(one.shape.kv_elements()));
-  if (!one.grad_o.empty()) one.grad_o.resize(one.q.size());
+  const Sizes sizes = sizes_of(one.shape, one.extras.on_host());
+  one.q.resize(static_cast<std::size_t>(sizes.q));
+  one.k.resize(static_cast<std::size_t>(sizes.k));
+  one.v.resize(static_cast<std::size_t>(sizes.v));
+  if (!one.grad_o.empty()) one.grad_o.resize(static_cast<std::size_t>(sizes.o));
   return one;
 }
 
@@ -90,8 +91,9 @@ void count(Row& row, Pass pass, const Subject& subject) {
     if (!array.empty()) array.resize(static_cast<std::size_t>(elements));
     return array;
   };
-  const std::vector<float> o = first(subject.truth.o, head.shape.q_elements());
-  const std::vector<float> lse = first(subject.truth.lse, head.shape.rows());
+  const Sizes sizes = sizes_of(head.shape, head.extras.on_host());
+  const std::vector<float> o = first(subject.truth.o, sizes.o);
+  const std::vector<float> lse = first(subject.truth.lse, sizes.rows);
   const Run run(*row.chapter, *row.step, pass, head, o, lse, {});
   simt::take_launches();
   simt::options().tracer = true;
@@ -104,8 +106,9 @@ void count(Row& row, Pass pass, const Subject& subject) {
                                             total.global_atomic_bytes + total.global_async_bytes);
   row.compulsory_bytes =
       static_cast<double>(total.global_read_bytes_compulsory + total.global_write_bytes_compulsory);
-  row.bound_seconds =
-      bound_of(launches, simt::work_of(row.shape, head.mask, pass), simt::current_device()).seconds;
+  const simt::PassWork work =
+      simt::work_of(row.shape, head.mask, pass, head.element, head.extras.d_v);
+  row.bound_seconds = bound_of(launches, work, simt::current_device()).seconds;
 }
 #else
 void count(Row&, Pass, const Subject&) {}

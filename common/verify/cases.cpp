@@ -101,6 +101,7 @@ class Builder {
                                .tile_edge = edges_[number % edges_.size()],
                                .seed = seed_ + number,
                                .element = elements_[number / 3 % elements_.size()],
+                               .d_v = features.has(Feature::kValueWidth) ? other_width(shape.d) : 0,
                                .features = features},
                       .offset = number % 5 == 4 ? offset() : 0,
                       .repeat = number % 8 == 3,
@@ -124,6 +125,10 @@ class Builder {
   }
 
  private:
+  /// A width of V's rows that is not d, if the chapter takes another one.
+  std::int64_t other_width(std::int64_t d) const {
+    return supported_d(support_, elements_.front(), d > 8 ? d / 2 + 3 : d + 3);
+  }
   /// The least misalignment that the chapter must bear, in elements.
   int offset() const {
     const std::size_t each = bytes_of(elements_.front());
@@ -285,12 +290,14 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 
 std::string to_string(const Case& one) {
   const InputSpec& spec = one.spec;
-  std::string text = fmt::format(
-      "{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape), to_string(spec.mask),
-      spec.scale, to_string(spec.kind), spec.seed, one.offset == 0 ? "" : ", unaligned");
+  std::string text =
+      fmt::format("{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape, spec.d_v),
+                  to_string(spec.mask), spec.scale, to_string(spec.kind), spec.seed,
+                  one.offset == 0 ? "" : ", unaligned");
   if (spec.element != Element::kFloat32) text += fmt::format(", {}", to_string(spec.element));
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
+    if (feature == Feature::kValueWidth) continue;  // dv, in the shape
     if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
   }
   return text;

@@ -26,7 +26,7 @@ struct Case {
   bool watched = true;
 };
 
-/// "B=1 H=1 Nq=17 Nk=33 d=40, causal, scale=-0.158, normal inputs, seed=..., unaligned"
+/// "B=1 H=1 Nq=17 Nk=33 d=40 dv=23, causal, scale=-0.158, normal inputs, seed=..., unaligned"
 std::string to_string(const Case& one);
 
 /// d, or the next larger one that a chapter takes, with rows of this element.
