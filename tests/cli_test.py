@@ -600,6 +600,8 @@ def bad_arguments(cli):
         (["check", "99"], "CHAPTER = 99"),
         (["check", "1", "--step", "nonsense"], "--step", "nonsense"),
         (["check", "1", "--pass", "sideways"], "--pass sideways", "forward"),
+        (["check", "1", "--window", "4"], "--window 4: allowed: LEFT,RIGHT"),
+        (["check", "1", "--causal-align", "top-left"], "--causal-align top-left: given alone"),
         (["compare", "--shape", "nonsense"], "--shape nonsense"),
         (["compare", "--shape", ""], "--shape"),
         (["compare", "--shape", "B=1"], "--shape B=1", "Nq"),
@@ -643,6 +645,11 @@ def bad_arguments(cli):
             cli.test(f"{chapter['id']}: check of a pass it lacks", lambda: refused(3, arguments))
     beyond = ["compare", "--shape", "N=4,d=4096"]
     cli.test("compare beyond every chapter", lambda: refused(3, beyond, "--shape", "d=4096"))
+    without = [chapter["id"] for chapter in chapters(cli) if "windows" not in chapter["features"]]
+    for chapter in without:
+        cli.test(f"{chapter}: check of a window it does not take", lambda: refused(
+            3, ["check", chapter, "--window", "4,0"],
+            "attn: --window 4,0: this chapter does not take windows"))
     taking = [feature for chapter in chapters(cli) for feature in chapter["features"]]
     if "rows of V of another length" not in taking:
         narrow = ["compare", "--shape", "N=4,d=4,dv=3"]
@@ -759,6 +766,10 @@ def commands(cli):
     def check_one():
         text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive")
         assert "right" in text and "WRONG" not in text and "01_naive_cpu" in text, text
+        assert "mask" not in text, text
+        for options, mask in ((["--causal"], "causal"), (["--window", "-1,2"], "window -1,2")):
+            text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive", *options)
+            assert f"right  01_naive_cpu naive forward  on host, mask {mask}: " in text, text
 
     def on_a_terminal(*arguments):
         """Exit status, and what standard error, a terminal, was given."""

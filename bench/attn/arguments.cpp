@@ -116,6 +116,21 @@ Mask mask_of(const ProblemOptions& options) {
   return mask;
 }
 
+std::optional<Mask> mask_if_given(const ProblemOptions& options) {
+  const bool given = options.causal || !options.causal_align.empty() || !options.window.empty();
+  return given ? std::optional(mask_of(options)) : std::nullopt;
+}
+
+std::vector<Source> sources_of(const ProblemOptions& options) {
+  const std::string sizes =
+      options.shape.empty() ? "--workload " + options.workload : "--shape " + options.shape;
+  return {{"Hkv", sizes, true},
+          {"d = ", sizes, true},
+          {"d_v", sizes, true},
+          {"mask = window", "--window " + options.window},
+          {"element", "--dtype " + options.dtype}};
+}
+
 std::optional<Element> element_of(const ProblemOptions& options) {
   if (options.dtype.empty()) return std::nullopt;
   if (options.dtype == "fp32") return Element::kFloat32;

@@ -26,6 +26,13 @@ namespace attn::cli {
   throw Error(ErrorKind::kBadArgument, message);
 }
 
+/// The option that an argument of attn::validate()'s messages came from.
+struct Source {
+  std::string_view argument;  // "softcap", with which a message begins
+  std::string option;         // "--softcap 2"
+  bool says_more = false;     // the message names sizes, and the option only a file
+};
+
 /// --shape or --workload, --causal with --causal-align, --window, and --dtype.
 struct ProblemOptions {
   std::string shape;
@@ -51,6 +58,10 @@ nlohmann::ordered_json to_json(const ProblemSizes& sizes);
 ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
 void add_dtype_option(CLI::App& command, ProblemOptions& options);
 Mask mask_of(const ProblemOptions& options);
+/// The same, or nothing if no option says anything of a mask.
+std::optional<Mask> mask_if_given(const ProblemOptions& options);
+/// Where an Error about the mask, the element or the sizes comes from.
+std::vector<Source> sources_of(const ProblemOptions& options);
 /// --dtype: fp32, bf16 or fp16; nothing if it was not given.
 std::optional<Element> element_of(const ProblemOptions& options);
 
@@ -101,12 +112,6 @@ void write_json(const JsonOptions& options, const std::string& text);
 /// Whether the step runs on a GPU in this build.
 bool runs_on_gpu(const Chapter& chapter, const Step& step);
 
-/// The option that an argument of attn::validate()'s messages came from.
-struct Source {
-  std::string_view argument;  // "softcap", with which a message begins
-  std::string option;         // "--softcap 2"
-  bool says_more = false;     // the message names sizes, and the option only a file
-};
 /// Runs `action`; an Error about one of the arguments ("key_count[1] = 9: ...") gets its option in
 /// front, or in place of what only repeats it.
 void name_sources(std::span<const Source> sources, const std::function<void()>& action);

@@ -149,15 +149,7 @@ ExitStatus trace(TraceArguments arguments) {
   check_memory(trace.sizes);
   check_size(trace.sizes, trace.mask, trace.pass);
 
-  const ProblemOptions& options = arguments.problem;
-  const std::string sizes =
-      options.shape.empty() ? "--workload " + options.workload : "--shape " + options.shape;
-  const Source sources[] = {{"Hkv", sizes, true},
-                            {"d = ", sizes, true},
-                            {"d_v", sizes, true},
-                            {"mask = window", "--window " + options.window},
-                            {"element", "--dtype " + options.dtype}};
-  name_sources(sources, [&] { run_traced(trace); });
+  name_sources(sources_of(arguments.problem), [&] { run_traced(trace); });
   if (!trace.stopped) {
     naming("--times-heads", [&] {
       const auto launches = simt::times_heads(trace.launches, arguments.times_heads);

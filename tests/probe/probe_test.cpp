@@ -7,6 +7,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
@@ -79,6 +85,69 @@ TEST_CASE("probe: every planted bug is found") {
     INFO("bug " << static_cast<int>(planted.bug) << ", " << to_string(planted.pass) << ", "
                 << to_string(element));
     CHECK_FALSE(check(planted.bug, planted.pass, element).right());
+  }
+}
+
+verify::CheckReport check_with_mask(const Chapter& probe, Pass pass, const Mask& mask) {
+  verify::CheckOptions options;
+  options.extent = verify::Extent::kThin;
+  options.element = Element::kBfloat16;
+  options.mask = mask;
+  options.detectors = false;
+  options.max_failures = 1;
+  options.survey = 0;
+  return verify::check(probe, probe.steps.back(), pass, options);
+}
+
+TEST_CASE("probe: checked with one mask alone, if it takes that mask") {
+  constexpr Mask kWindow{.before = 3, .after = 0};
+  constexpr Mask kFromTopLeft{.before = 6, .after = 2, .top_left = true};
+  const Pass pass = GENERATE(Pass::kForward, Pass::kBackward);
+  for (const Mask& mask : {kWindow, kFromTopLeft, Mask::kCausal, Mask::kFull}) {
+    const verify::CheckReport report = check_with_mask(chapter(Bug::kNone), pass, mask);
+    INFO(to_string(mask) << ", " << to_string(pass) << "\n" << verify::describe(report));
+    CHECK(report.passed());
+    CHECK(report.cases > 90);
+  }
+  if (pass == Pass::kForward) {  // a bug of windows shows in windows only
+    CHECK_FALSE(check_with_mask(chapter(Bug::kNoLowerBound), pass, kWindow).right());
+    CHECK(check_with_mask(chapter(Bug::kNoLowerBound), pass, Mask::kCausal).right());
+  }
+
+  Chapter without = chapter(Bug::kNone);
+  without.support.features.remove(Feature::kWindows);
+  CHECK(check_with_mask(without, pass, {.after = 2}).passed());
+  const auto refusal = [&](const auto& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kUnsupported);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  constexpr std::string_view kWords =
+      "mask = window 3,0: a window; this chapter does not take windows";
+  CHECK(refusal([&] { check_with_mask(without, pass, kWindow); }) == kWords);
+  const Step* const steps[] = {&without.steps.back()};
+  CHECK(refusal([&] { verify::find_endless(without, steps, pass, kWindow); }) == kWords);
+}
+
+TEST_CASE("a case table with one mask has no other, and every size of the whole table") {
+  const Element element = Element::kFloat32;
+  constexpr Mask kWindow{.before = 5, .after = 1};
+  const Support support{.features = {Feature::kWindows, Feature::kBias}};
+  for (const verify::Extent extent : {verify::Extent::kThin, verify::Extent::kCovering}) {
+    const auto sizes_of_cases = [&](const std::optional<Mask>& only) {
+      std::set<std::pair<std::int64_t, std::int64_t>> sizes;
+      for (const verify::Case& one : verify::case_table(support, std::span(&element, 1), {},
+                                                        Pass::kForward, extent, kSeed, only)) {
+        sizes.insert({one.spec.shape.Nq, one.spec.shape.Nk});
+        if (only && one.spec.mask != *only) FAIL(verify::to_string(one));
+      }
+      return sizes;
+    };
+    CHECK(sizes_of_cases(kWindow) == sizes_of_cases({}));
   }
 }
 
