@@ -394,6 +394,113 @@ TEST_CASE("bad arrays of an extra are refused") {
 
 namespace {
 
+/// Where an array of [B, H, N, width] begins in a buffer [B, N, elements] and how it lies there.
+struct Place {
+  std::int64_t at, elements, head;
+};
+
+attn::Strides strides_in(const Place& place, std::int64_t N) {
+  return {N * place.elements, place.head, place.elements};
+}
+
+void* element_of(void* buffer, Element element, std::int64_t at) {
+  return static_cast<std::byte*>(buffer) + at * static_cast<std::int64_t>(bytes_of(element));
+}
+
+/// A request whose dQ, dK, dV (and O, where the pass is forward) lie in one buffer.
+struct OneBuffer {
+  std::int64_t Hkv = 6, d_v = 8;
+  Place q{}, k{}, v{}, o{};
+  Element element = Element::kFloat32;
+};
+
+std::string answer_in_one_buffer(const OneBuffer& places, attn::Pass pass) {
+  Request r;
+  Shape& shape = r.args.shape;
+  shape.Nq = shape.Nk;
+  shape.Hkv = places.Hkv;
+  r.element = places.element;
+  Extras& extras = r.args.extras;
+  extras.d_v = places.d_v;
+  extras.q = strides_in(places.q, shape.Nk);
+  extras.k = strides_in(places.k, shape.Nk);
+  extras.v = strides_in(places.v, shape.Nk);
+  void* buffer = r.args.grad_q;
+  const auto at = [&](const Place& place) { return element_of(buffer, r.element, place.at); };
+  if (pass == attn::Pass::kForward) {
+    extras.o = strides_in(places.o, shape.Nk);
+    r.args.q = at(places.q);
+    r.args.k = at(places.k);
+    r.args.v = at(places.v);
+    r.args.o = at(places.o);
+  } else {
+    r.args.grad_q = at(places.q);
+    r.args.grad_k = at(places.k);
+    r.args.grad_v = at(places.v);
+  }
+  return answer(r, pass, chapter_with(kEverything)).message;
+}
+
+}  // namespace
+
+TEST_CASE("outputs may lie in the gaps of other arrays, and share no element with them") {
+  const auto backward = [](const OneBuffer& places) {
+    return answer_in_one_buffer(places, attn::Pass::kBackward);
+  };
+  const auto forward = [](const OneBuffer& places) {
+    return answer_in_one_buffer(places, attn::Pass::kForward);
+  };
+  // [B, N, 3, H, d]
+  OneBuffer three{.q = {0, 144, 8}, .k = {48, 144, 8}, .v = {96, 144, 8}};
+  for (const Element element : attn::kAllElements) {
+    three.element = element;
+    INFO(to_string(element));
+    CHECK(backward(three).empty());
+    for (const std::int64_t shift : {-1, 1, -47, 47}) {  // into dQ, or into dV
+      OneBuffer wrong = three;
+      wrong.k.at += shift;
+      INFO("dK " << shift << " elements from its place: " << backward(wrong));
+      CHECK(begins_with(backward(wrong), shift < 0 ? "grad_q = 0x" : "grad_k = 0x"));
+      CHECK(backward(wrong).find(shift < 0 ? "it overlaps grad_k;" : "it overlaps grad_v;") !=
+            std::string::npos);
+    }
+    OneBuffer same = three;
+    same.v = same.q;
+    CHECK(backward(same).find("it overlaps grad_v;") != std::string::npos);
+  }
+  three.element = Element::kFloat32;
+  // dQ of the next row, of the next batch, and behind the last one of all.
+  three.v.at = 144;
+  CHECK(backward(three).find("it overlaps grad_v;") != std::string::npos);
+  three.v.at = 8 * 144;
+  CHECK(backward(three).find("it overlaps grad_v;") != std::string::npos);
+  three.v.at = 2 * 8 * 144;
+  CHECK(backward(three).empty());
+
+  // Two heads of K and V, whose rows are as far apart; and heads of V that are half as wide.
+  OneBuffer grouped{.Hkv = 2, .q = {0, 80, 8}, .k = {48, 80, 8}, .v = {64, 80, 8}};
+  CHECK(backward(grouped).empty());
+  grouped.k.at = 40;
+  CHECK(backward(grouped).find("it overlaps grad_k;") != std::string::npos);
+  OneBuffer narrow{.d_v = 4, .q = {0, 120, 8}, .k = {48, 120, 8}, .v = {96, 120, 4}};
+  CHECK(backward(narrow).empty());
+  narrow.v.at = 93;
+  CHECK(backward(narrow).find("it overlaps grad_v;") != std::string::npos);
+  // Heads between heads, [B, N, H, 3, d].
+  CHECK(backward({.q = {0, 144, 24}, .k = {8, 144, 24}, .v = {16, 144, 24}}).empty());
+  CHECK(backward({.q = {0, 144, 24}, .k = {8, 144, 24}, .v = {32, 144, 24}})
+            .find("it overlaps grad_v;") != std::string::npos);
+
+  // O behind Q, K and V of its token; inputs may share elements, O with none of them.
+  OneBuffer four{.q = {0, 192, 8}, .k = {48, 192, 8}, .v = {48, 192, 8}, .o = {144, 192, 8}};
+  CHECK(forward(four).empty());
+  four.o.at = 95;
+  CHECK(begins_with(forward(four), "o = 0x"));
+  CHECK(forward(four).find("it overlaps k;") != std::string::npos);
+}
+
+namespace {
+
 /// A legal request that needs one feature, and how its refusal begins.
 struct Need {
   Feature feature;

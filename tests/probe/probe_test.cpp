@@ -13,7 +13,9 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
@@ -149,6 +151,66 @@ TEST_CASE("a case table with one mask has no other, and every size of the whole 
     };
     CHECK(sizes_of_cases(kWindow) == sizes_of_cases({}));
   }
+}
+
+/// Three arrays [B, H, N, d] as one, [B, N, 3, H, d].
+std::vector<float> interleaved(const Shape& s, const std::vector<float>& q,
+                               const std::vector<float>& k, const std::vector<float>& v) {
+  std::vector<float> all;
+  for (std::int64_t b = 0; b < s.B; ++b) {
+    for (std::int64_t i = 0; i < s.Nq; ++i) {
+      for (const std::vector<float>* array : {&q, &k, &v}) {
+        for (std::int64_t h = 0; h < s.H; ++h) {
+          const auto row = array->begin() + ((b * s.H + h) * s.Nq + i) * s.d;
+          all.insert(all.end(), row, row + s.d);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+TEST_CASE("probe: Q, K, V in one buffer, and their gradients in another") {
+  const Chapter& probe = chapter(Bug::kNone);
+  const Step& step = probe.steps.back();
+  const Problem problem = verify::make_problem(
+      {.shape = make_shape(2, 3, 19, 19, 16), .scale = 0.25f, .seed = kSeed}, Pass::kBackward);
+  const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);
+  const Outputs apart = run_backward(probe, step, problem, truth.o, truth.lse);
+
+  const Shape& shape = problem.shape;
+  Memory& memory = probe.memory();
+  const auto filled = [&](const char* name, const std::vector<float>& values) {
+    GuardedBuffer buffer(memory, name, values.size() * sizeof(float), 0);
+    buffer.write(values.data());
+    return buffer;
+  };
+  const GuardedBuffer qkv = filled("qkv", interleaved(shape, problem.q, problem.k, problem.v));
+  const GuardedBuffer o = filled("o", truth.o), lse = filled("lse", truth.lse);
+  const GuardedBuffer grad_o = filled("dO", problem.grad_o);
+  GuardedBuffer grads(memory, "dqkv", qkv.bytes(), 0);
+  grads.fill_undefined(0xFF);
+
+  const std::int64_t part = shape.H * shape.d;
+  BackwardArgs args{.shape = shape,
+                    .scale = problem.scale,
+                    .q = qkv.floats(),
+                    .k = qkv.floats() + part,
+                    .v = qkv.floats() + 2 * part,
+                    .o = o.floats(),
+                    .lse = lse.floats(),
+                    .grad_o = grad_o.floats(),
+                    .grad_q = grads.floats(),
+                    .grad_k = grads.floats() + part,
+                    .grad_v = grads.floats() + 2 * part};
+  args.extras.q = {.batch = shape.Nq * 3 * part, .head = shape.d, .row = 3 * part};
+  args.extras.k = args.extras.v = args.extras.q;
+  backward(probe, step, args);
+  memory.synchronize();
+  std::vector<float> together(grads.bytes() / sizeof(float));
+  grads.read(together.data());
+  CHECK(together == interleaved(shape, apart.grad_q, apart.grad_k, apart.grad_v));
+  CHECK(grads.check().empty());
 }
 
 /// The outputs of one case: zeros, or what the formulas give.
