@@ -601,6 +601,8 @@ def bad_arguments(cli):
         (["check", "1", "--step", "nonsense"], "--step", "nonsense"),
         (["check", "1", "--pass", "sideways"], "--pass sideways", "forward"),
         (["check", "1", "--window", "4"], "--window 4: allowed: LEFT,RIGHT"),
+        (["check", "1", "--completion", "soon"],
+         "--completion soon: allowed: late, eager, random"),
         (["check", "1", "--causal-align", "top-left"], "--causal-align top-left: given alone"),
         (["compare", "--shape", "nonsense"], "--shape nonsense"),
         (["compare", "--shape", ""], "--shape"),
@@ -650,6 +652,12 @@ def bad_arguments(cli):
         cli.test(f"{chapter}: check of a window it does not take", lambda: refused(
             3, ["check", chapter, "--window", "4,0"],
             "attn: --window 4,0: this chapter does not take windows"))
+    plain = [(chapter["id"], step["id"]) for chapter in chapters(cli) for step in chapter["steps"]
+             if step["runs_on"] == "host"]
+    for chapter, step in plain:
+        cli.test(f"{chapter} {step}: check of a completion it does not have", lambda: refused(
+            3, ["check", chapter, "--step", step, "--completion", "late"],
+            f"attn: --completion late: {chapter} {step} is plain C++; allowed: with a chapter's"))
     taking = [feature for chapter in chapters(cli) for feature in chapter["features"]]
     if "rows of V of another length" not in taking:
         narrow = ["compare", "--shape", "N=4,d=4,dv=3"]

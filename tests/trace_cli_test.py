@@ -186,6 +186,26 @@ def formats(cli):
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
         assert "nothing to count" in cli.succeed("trace", "2", "--shape", "Nq=0,Nk=3,d=4")
 
+    def completion():
+        """Chapter 07 starts nothing that it goes on without: the counts stay, whatever is asked."""
+        usual = trace(cli, "7", "--shape", "N=32,d=8")
+        assert usual["completion"] == "late" and usual["completion_seed"] is None
+        asked = ["trace", "7", "--shape", "N=32,d=8", "--json", "--completion"]
+        for name in ("late", "eager"):
+            result = cli.run(*asked, name)
+            assert result.returncode == 0 and result.stderr == "", result.stderr
+            assert json.loads(result.stdout) == {**usual, "completion": name}
+        os.environ.pop("ATTN_SEED", None)
+        for seed in ("20260101", "7"):
+            result = cli.run(*asked, "random")
+            assert result.stderr == ("attn: asynchronous operations complete at random, seed "
+                                     f"{seed}; ATTN_SEED=n for another\n"), result.stderr
+            assert json.loads(result.stdout) == {**usual, "completion": "random",
+                                                 "completion_seed": int(seed)}
+            os.environ["ATTN_SEED"] = "7"
+        del os.environ["ATTN_SEED"]
+
+    cli.test("--completion", completion)
     cli.test("--json prints or writes", json_anywhere)
     cli.test("JSON of every chapter, step and pass", keys)
     cli.test("--lines", lines)
@@ -199,6 +219,8 @@ def refusals(cli):
         cli.test(name, lambda: cli.refuse(status, ["trace", *arguments], *expected))
 
     refuse("plain C++", 3, ["1"], "01_naive_cpu naive", "plain C++")
+    refuse("no such completion", 2, ["2", "--completion", "now"],
+           "attn: --completion now: allowed: late, eager, random")
     refuse("no such pass", 3, ["2", "--pass", "backward"], "--pass backward", "02_naive_gpu")
     refuse("d too large", 3, ["2", "--shape", "N=4,d=200"], "attn: --shape N=4,d=200: d = 200: ")
     small = ["--shape", "H=2,N=4,d=4"]

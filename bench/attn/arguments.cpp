@@ -15,6 +15,10 @@
 #include "common/io/output_file.hpp"
 #include "common/io/suggest.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/check.hpp"
+#if !defined(ATTN_USE_CUDA) && ATTN_HAS_DEVICE
+#include "common/simt/machine/options.hpp"
+#endif
 
 namespace attn::cli {
 namespace {
@@ -239,6 +243,45 @@ void name_sources(std::span<const Source> sources, const std::function<void()>& 
     }
     throw;
   }
+}
+
+void add_completion_option(CLI::App& command, std::string& completion) {
+  command.add_option("--completion", completion,
+                     "when asynchronous operations complete on the CPU machine: late (default),\n"
+                     "eager, or random, which ATTN_SEED=n in the environment varies");
+}
+
+void set_completion(const std::string& text, const Chapter& chapter,
+                    std::span<const Step* const> steps) {
+  if (text.empty()) return;
+  if (text != "late" && text != "eager" && text != "random") {
+    bad(fmt::format("--completion {}: allowed: late, eager, random", text));
+  }
+  const auto unsupported = [&](std::string_view why) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("--completion {}: {}", text, why));
+  };
+  const bool plain = std::all_of(steps.begin(), steps.end(), [&](const Step* step) {
+    return step == chapter.twin || chapter.memory == host_memory;
+  });
+  if (plain) {
+    unsupported(fmt::format("{} {}is plain C++; allowed: with a chapter's kernels, for example 02",
+                            chapter.id, steps.size() == 1 ? fmt::format("{} ", steps[0]->id) : ""));
+  }
+#if defined(ATTN_USE_CUDA)
+  unsupported("a GPU does not let itself be told; allowed: with attn, on the CPU machine");
+#elif !ATTN_HAS_DEVICE
+  unsupported("this build has no CPU machine; install Boost.Context and configure again");
+#else
+  simt::Options& options = simt::options();
+  options.completion = text == "late"    ? simt::Completion::kLate
+                       : text == "eager" ? simt::Completion::kEager
+                                         : simt::Completion::kRandom;
+  if (options.completion != simt::Completion::kRandom) return;
+  options.shuffle_seed = verify::options_from_environment().seed;
+  fmt::print(stderr,
+             "attn: asynchronous operations complete at random, seed {}; ATTN_SEED=n for another\n",
+             options.shuffle_seed);
+#endif
 }
 
 std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& text) {

@@ -88,6 +88,13 @@ struct FloatRange {
 /// A finite float32 for the option of this name; not a number too small for one, either.
 float parse_float(std::string_view option, const std::string& text, const FloatRange& range = {});
 
+/// --completion: when the CPU machine completes what a block has started and goes on without.
+void add_completion_option(CLI::App& command, std::string& completion);
+/// Tells it to the CPU machine, and the seed of a random order to standard error; nothing for an
+/// empty text. Refuses it where none of the steps runs there.
+void set_completion(const std::string& text, const Chapter& chapter,
+                    std::span<const Step* const> steps);
+
 /// All of the chapter's steps and then its twin.
 std::vector<const Step*> all_steps(const Chapter& chapter);
 

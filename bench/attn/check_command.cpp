@@ -23,6 +23,7 @@ struct CheckArguments {
   std::string chapter;
   std::string step;
   std::string pass;
+  std::string completion;
   ProblemOptions problem;  // --dtype and a mask
 };
 
@@ -66,6 +67,7 @@ ExitStatus check(const CheckArguments& arguments) {
   const std::optional<Element> element = element_of(arguments.problem);
   const std::optional<Mask> mask = mask_if_given(arguments.problem);
   const std::vector<const Step*> steps = select_steps(chapter, arguments.step);
+  set_completion(arguments.completion, chapter, steps);
   std::optional<verify::Endless> endless;
   name_sources(sources_of(arguments.problem),
                [&] { endless = verify::find_endless(chapter, steps, only, mask); });
@@ -113,6 +115,7 @@ void add_check_command(CLI::App& app, Action& chosen) {
   command->add_option("--pass", arguments->pass, "forward or backward only");
   add_mask_options(*command, arguments->problem);
   add_dtype_option(*command, arguments->problem);
+  add_completion_option(*command, arguments->completion);
   command->footer(
       "ATTN_FULL=1 in the environment runs every combination of the case table. A mask is that of "
       "every case;\nwithout one all that the chapter takes have their turn.");

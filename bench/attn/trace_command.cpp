@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,7 @@ namespace attn::cli {
 namespace {
 
 struct TraceArguments {
-  std::string chapter, step, pass, device;
+  std::string chapter, step, pass, device, completion;
   ProblemOptions problem;
   std::int64_t times_heads = 1;
   bool lines = false;
@@ -137,6 +138,7 @@ ExitStatus trace(TraceArguments arguments) {
                 fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
                             chapter.id, step.id));
   }
+  set_completion(arguments.completion, chapter, std::array{&step});
   trace.pass = pass_of(arguments, chapter, step);
   trace.sizes = problem_sizes(arguments.problem, false, make_shape(1, 1, 512, 512, 64));
   if (!arguments.problem.workload.empty()) {
@@ -208,6 +210,7 @@ void add_trace_command(CLI::App& app, Action& chosen) {
   command->add_option("--times-heads", arguments->times_heads,
                       "the bound for so many times as many heads: one of them leaves most\n"
                       "of a GPU idle. The counts stay those of the shape");
+  add_completion_option(*command, arguments->completion);
   add_json_option(*command, arguments->json);
   command->callback([arguments, &chosen] { chosen = [arguments] { return trace(*arguments); }; });
 }

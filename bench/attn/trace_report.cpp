@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/io/table.hpp"
+#include "common/simt/machine/options.hpp"
 #include "common/simt/watch/launch_report.hpp"
 
 namespace attn::cli {
@@ -177,6 +178,7 @@ Json to_json(const Trace& trace, bool lines) {
   for (const LaunchRecord& launch : trace.launches) launches.push_back(to_json(launch, lines));
   Json detections = Json::array();
   for (const Detection& detection : trace.detections) detections.push_back(to_json(detection));
+  const bool random = simt::options().completion == simt::Completion::kRandom;
   return {{"chapter", trace.chapter->id},
           {"step", trace.step->id},
           {"pass", to_string(trace.pass)},
@@ -189,7 +191,9 @@ Json to_json(const Trace& trace, bool lines) {
           {"times_heads", trace.times_heads},
           {"mask", to_json(trace.mask)},
           {"element", to_string(trace.element)},
-          {"damage", trace.damage}};
+          {"damage", trace.damage},
+          {"completion", to_string(simt::options().completion)},
+          {"completion_seed", random ? Json(simt::options().shuffle_seed) : Json(nullptr)}};
 }
 
 }  // namespace attn::cli
