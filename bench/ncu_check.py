@@ -122,12 +122,13 @@ def compare(traced, measured):
     return different
 
 
-def parse_shape(text):
-    sizes = dict(item.split("=") for item in text.split(","))
-    n = sizes.get("N", 0)
-    shape = [sizes.get("B", 1), sizes.get("H", 1), sizes.get("Nq", n), sizes.get("Nk", n),
-             sizes.get("d", 0)]
-    return [int(size) for size in shape]
+def input_shapes(text):
+    """Sizes of Q, K, V and dO for a SHAPE of attn's."""
+    given = {name: int(size) for name, size in (item.split("=") for item in text.split(","))}
+    B, H, n, d = given.get("B", 1), given.get("H", 1), given.get("N", 0), given.get("d", 0)
+    Nq, Nk = given.get("Nq", n), given.get("Nk", n)
+    Hkv, dv = given.get("Hkv", H), given.get("dv", d)
+    return {"q": (B, H, Nq, d), "k": (B, Hkv, Nk, d), "v": (B, Hkv, Nk, dv), "do": (B, H, Nq, dv)}
 
 
 def write_npy(path, shape, rng):
@@ -164,14 +165,13 @@ def run_ncu(options, metrics):
         raise CannotCompare("ncu was not found; it comes with the CUDA Toolkit")
     if not os.access(options.attn_cuda, os.X_OK):
         raise CannotCompare(f"{options.attn_cuda} was not found; nvcc builds it")
-    B, H, Nq, Nk, d = parse_shape(options.shape)
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as folder:
         def file(name):
             return os.path.join(folder, name + ".npy")
 
-        for name, n in (("q", Nq), ("k", Nk), ("v", Nk), ("do", Nq)):
-            write_npy(file(name), (B, H, n, d), rng)
+        for name, shape in input_shapes(options.shape).items():
+            write_npy(file(name), shape, rng)
         command = [ncu, "--csv", "--print-units", "base", "--print-kernel-base", "function",
                    "--metrics", ",".join(metrics),
                    os.path.abspath(options.attn_cuda), "run", options.chapter]

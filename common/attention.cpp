@@ -87,10 +87,10 @@ void clear_gradients(Memory& memory, Element element, const BackwardArgsOf<void>
 
 }  // namespace
 
-std::string to_string(const Shape& s) {
-  return s.Hkv == s.H
-             ? fmt::format("B={} H={} Nq={} Nk={} d={}", s.B, s.H, s.Nq, s.Nk, s.d)
-             : fmt::format("B={} H={} Hkv={} Nq={} Nk={} d={}", s.B, s.H, s.Hkv, s.Nq, s.Nk, s.d);
+std::string to_string(const Shape& s, std::int64_t d_v) {
+  return fmt::format("B={} H={}{} Nq={} Nk={} d={}{}", s.B, s.H,
+                     s.Hkv == s.H ? "" : fmt::format(" Hkv={}", s.Hkv), s.Nq, s.Nk, s.d,
+                     d_v == 0 || d_v == s.d ? "" : fmt::format(" dv={}", d_v));
 }
 
 std::string_view to_string(Pass pass) { return pass == Pass::kForward ? "forward" : "backward"; }

@@ -53,8 +53,9 @@ inline Shape make_shape(std::int64_t B, std::int64_t H, std::int64_t Nq, std::in
   return Shape{.B = B, .H = H, .Hkv = H, .Nq = Nq, .Nk = Nk, .d = d};
 }
 
-/// "B=1 H=2 Nq=128 Nk=128 d=64", with Hkv only where it differs from H.
-std::string to_string(const Shape& shape);
+/// "B=1 H=2 Nq=128 Nk=128 d=64", with Hkv only where it differs from H, and the width of V's rows,
+/// dv, only where it is given (not 0) and differs from d.
+std::string to_string(const Shape& shape, std::int64_t d_v = 0);
 
 enum class Pass { kForward, kBackward };
 std::string_view to_string(Pass pass);
@@ -262,6 +263,12 @@ struct Chapter {
 
 /// The memory a step computes in: the chapter's, or the host's for the chapter's twin.
 Memory& memory_of(const Chapter& chapter, const Step& step);
+
+/// Why a record with this support does not take such a request, in words that begin with the
+/// argument: "mask = window 3,0: a window; this chapter does not take windows". Empty if it does,
+/// as far as can be told without N and the arrays.
+std::string why_unsupported(Element element, const Shape& shape, const Mask& mask,
+                            const Extras& extras, const Support& support);
 
 /// Throws Error if the arguments break the contract or go beyond `support`; touches no array.
 void validate(Element element, const ForwardArgsOf<void>& args, const Support& support);

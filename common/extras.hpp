@@ -61,7 +61,8 @@ class Features {
 };
 
 /// Distances in elements from one batch, head or row of an array to the next; the elements of a
-/// row lie side by side. All zero stands for [B, H, N, d] without gaps.
+/// row lie side by side. All zero stands for [B, H, N, d] without gaps. Gaps may hold other arrays,
+/// outputs too: dQ, dK and dV in one [B, N, 3, H, d] have strides 3 N H d, d, 3 H d.
 struct Strides {
   std::int64_t batch = 0, head = 0, row = 0;
 

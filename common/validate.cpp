@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/attention.hpp"
+#include "common/overlap.hpp"
 
 namespace attn {
 namespace {
@@ -30,6 +31,13 @@ struct Array {
   bool written;
   std::size_t alignment = alignof(float);  // of the element
   std::size_t wanted = 1;                  // by the chapter
+  std::size_t row_bytes = 0;               // with gaps between the rows; 0: none
+  std::array<View::Axis, 3> axes = {};
+
+  /// Which of its bytes are used.
+  View view() const {
+    return row_bytes == 0 ? View{pointer, bytes, {}} : View{pointer, row_bytes, axes};
+  }
 };
 
 constexpr std::int64_t kMaxHeads = 0x7FFFFFFF;
@@ -229,32 +237,6 @@ std::vector<std::pair<Feature, std::string>> needs_of(const Shape& shape, const 
   return needs;
 }
 
-void check_support(Element element, const Shape& shape, const Mask& mask, const Extras& extras,
-                   const Support& support) {
-  for (const auto& [name, width] :
-       {std::pair{"d", shape.d}, std::pair{"d_v", value_width(shape, extras)}}) {
-    if (width > support.max_d) {
-      unsupported(
-          fmt::format("{} = {}: this chapter supports 1 <= d <= {}", name, width, support.max_d));
-    }
-    const auto& only = support.only_d;
-    if (!only.empty() && std::find(only.begin(), only.end(), width) == only.end()) {
-      std::string list;
-      for (const std::int64_t d : only) list += fmt::format("{}{}", list.empty() ? "" : ", ", d);
-      unsupported(fmt::format("{} = {}: this chapter supports {}", name, width, list));
-    }
-    const std::size_t row = static_cast<std::size_t>(width) * bytes_of(element);
-    if (row % support.alignment != 0) {
-      unsupported(fmt::format("{} = {}: rows of {} bytes; this chapter supports multiples of {}",
-                              name, width, row, support.alignment));
-    }
-  }
-  for (const auto& [feature, argument] : needs_of(shape, mask, extras)) {
-    if (support.features.has(feature)) continue;
-    unsupported(fmt::format("{}; this chapter does not take {}", argument, to_string(feature)));
-  }
-}
-
 /// What fits a grid. After everything that no chapter could accept.
 void check_extent(const Shape& shape, const Support& support) {
   if (shape.H > 0 && shape.B > kMaxHeads / shape.H) {
@@ -334,21 +316,28 @@ class ArrayList {
   void add_rows(const char* name, const void* pointer, bool written, const Strides& strides,
                 const Integers& offsets, std::int64_t heads, std::int64_t N, std::int64_t width) {
     const std::size_t each = bytes_of(element_);
-    std::size_t bytes = 0;
+    Array array{name, pointer, 0, written, each, alignment_};
     if (!offsets.host.empty()) {
-      bytes = checked_bytes(name, {heads, offsets.host.back(), width}, each);
+      array.bytes = checked_bytes(name, {heads, offsets.host.back(), width}, each);
     } else if (strides == Strides{}) {
-      bytes = checked_bytes(name, {shape_.B, heads, N, width}, each);
+      array.bytes = checked_bytes(name, {shape_.B, heads, N, width}, each);
     } else {
-      bytes = checked_bytes(
+      array.bytes = checked_bytes(
           name, {checked_reach(name, strides, shape_.B, heads, N, width, written)}, each);
+      const auto in_bytes = [each](std::int64_t elements) {  // unsigned: one that no row takes
+        return static_cast<std::int64_t>(static_cast<std::size_t>(elements) * each);
+      };
+      array.row_bytes = static_cast<std::size_t>(in_bytes(width));
+      array.axes = {{{in_bytes(strides.batch), shape_.B},
+                     {in_bytes(strides.head), heads},
+                     {in_bytes(strides.row), N}}};
       for (const std::int64_t stride : {strides.batch, strides.head, strides.row}) {
         if (static_cast<std::size_t>(stride) * each % alignment_ == 0) continue;
         unsupported(fmt::format("{} strides: {}; this chapter supports multiples of {} bytes", name,
                                 stride, alignment_));
       }
     }
-    arrays_.push_back({name, pointer, bytes, written, each, alignment_});
+    arrays_.push_back(array);
   }
 
   Element element_;
@@ -402,7 +391,7 @@ void check_arrays(std::span<const Array> arrays) {
     for (const Array& other : arrays) {
       if (&other == &output || other.bytes == 0) continue;
       if (begin(output) < begin(other) + other.bytes &&
-          begin(other) < begin(output) + output.bytes) {
+          begin(other) < begin(output) + output.bytes && share_bytes(output.view(), other.view())) {
         bad(fmt::format("{} = {}: it overlaps {}; allowed: an output apart from all other arrays",
                         output.name, fmt::ptr(output.pointer), other.name));
       }
@@ -415,11 +404,38 @@ void check_request(Element element, const Args& args, const Support& support) {
   const Shape& s = args.shape;
   check_shape(s);
   check_numbers(args.mask, args.scale, args.extras);
-  check_support(element, s, args.mask, args.extras, support);
+  const std::string why = why_unsupported(element, s, args.mask, args.extras, support);
+  if (!why.empty()) unsupported(why);
   check_extras(s, args.extras);
 }
 
 }  // namespace
+
+std::string why_unsupported(Element element, const Shape& shape, const Mask& mask,
+                            const Extras& extras, const Support& support) {
+  for (const auto& [name, width] :
+       {std::pair{"d", shape.d}, std::pair{"d_v", value_width(shape, extras)}}) {
+    if (width > support.max_d) {
+      return fmt::format("{} = {}: this chapter supports 1 <= d <= {}", name, width, support.max_d);
+    }
+    const auto& only = support.only_d;
+    if (!only.empty() && std::find(only.begin(), only.end(), width) == only.end()) {
+      std::string list;
+      for (const std::int64_t d : only) list += fmt::format("{}{}", list.empty() ? "" : ", ", d);
+      return fmt::format("{} = {}: this chapter supports {}", name, width, list);
+    }
+    const std::size_t row = static_cast<std::size_t>(width) * bytes_of(element);
+    if (row % support.alignment != 0) {
+      return fmt::format("{} = {}: rows of {} bytes; this chapter supports multiples of {}", name,
+                         width, row, support.alignment);
+    }
+  }
+  for (const auto& [feature, argument] : needs_of(shape, mask, extras)) {
+    if (support.features.has(feature)) continue;
+    return fmt::format("{}; this chapter does not take {}", argument, to_string(feature));
+  }
+  return {};
+}
 
 void validate(Element element, const ForwardArgsOf<void>& args, const Support& support) {
   const Shape& s = args.shape;

@@ -600,6 +600,10 @@ def bad_arguments(cli):
         (["check", "99"], "CHAPTER = 99"),
         (["check", "1", "--step", "nonsense"], "--step", "nonsense"),
         (["check", "1", "--pass", "sideways"], "--pass sideways", "forward"),
+        (["check", "1", "--window", "4"], "--window 4: allowed: LEFT,RIGHT"),
+        (["check", "1", "--completion", "soon"],
+         "--completion soon: allowed: late, eager, random"),
+        (["check", "1", "--causal-align", "top-left"], "--causal-align top-left: given alone"),
         (["compare", "--shape", "nonsense"], "--shape nonsense"),
         (["compare", "--shape", ""], "--shape"),
         (["compare", "--shape", "B=1"], "--shape B=1", "Nq"),
@@ -620,6 +624,11 @@ def bad_arguments(cli):
         (["compare", "--shape", "N=-99999999999999999999,d=4"], "an integer of 0 or more"),
         (["compare", "--shape", "N=9000000000000000000,d=128"], "memory"),
         (["compare", "--shape", "H=3,Hkv=2,N=4,d=4"], "Hkv = 2", "H = 3"),
+        (["compare", "--shape", "N=4,d=4,dv=0"], "--shape dv = 0: allowed: an integer of 1"),
+        (["compare", "--shape", "N=4,d=4,dv=-1"], "--shape dv = -1"),
+        (["compare", "--shape", "N=4,d=4,dv=4,dv=4"], "dv is given twice"),
+        (["compare", "--shape", "N=4,dv=4"], "d is missing"),
+        (["compare", "--shape", "N=99999999999,d=1,dv=128"], "d=1 dv=128: its arrays need about"),
         (["compare", "--workload", "nonsense"], "--workload nonsense", "vit_b16_224"),
         (["compare", "--workload", ""], "--workload"),
         (["compare", "--workload", "vit_b16_224", "--shape", "N=4,d=4"], "--workload", "--shape"),
@@ -638,6 +647,22 @@ def bad_arguments(cli):
             cli.test(f"{chapter['id']}: check of a pass it lacks", lambda: refused(3, arguments))
     beyond = ["compare", "--shape", "N=4,d=4096"]
     cli.test("compare beyond every chapter", lambda: refused(3, beyond, "--shape", "d=4096"))
+    without = [chapter["id"] for chapter in chapters(cli) if "windows" not in chapter["features"]]
+    for chapter in without:
+        cli.test(f"{chapter}: check of a window it does not take", lambda: refused(
+            3, ["check", chapter, "--window", "4,0"],
+            "attn: --window 4,0: this chapter does not take windows"))
+    plain = [(chapter["id"], step["id"]) for chapter in chapters(cli) for step in chapter["steps"]
+             if step["runs_on"] == "host"]
+    for chapter, step in plain:
+        cli.test(f"{chapter} {step}: check of a completion it does not have", lambda: refused(
+            3, ["check", chapter, "--step", step, "--completion", "late"],
+            f"attn: --completion late: {chapter} {step} is plain C++; allowed: with a chapter's"))
+    taking = [feature for chapter in chapters(cli) for feature in chapter["features"]]
+    if "rows of V of another length" not in taking:
+        narrow = ["compare", "--shape", "N=4,d=4,dv=3"]
+        cli.test("compare where no chapter takes dv", lambda: refused(
+            3, narrow, "--shape B=1 H=1 Nq=4 Nk=4 d=4 dv=3, mask full, float32: no chapter"))
 
 
 # ---- the other commands --------------------------------------------------------------------------
@@ -713,12 +738,12 @@ def commands(cli):
             assert name in text, name
 
     def comparison(pass_name):
-        shape = "B=1,H=2,Nq=19,Nk=23,d=8"
+        shape = "B=1,H=2,Nq=19,Nk=23,d=8,dv=8"
         options = ["--shape", shape, "--causal", "--pass", pass_name, "--json", "table.json"]
         text = cli.succeed("compare", *options)
         with open("table.json", encoding="utf-8") as file:
             table = json.load(file)
-        assert table["shape"] == {"B": 1, "H": 2, "Hkv": 2, "Nq": 19, "Nk": 23, "d": 8}
+        assert table["shape"] == {"B": 1, "H": 2, "Hkv": 2, "Nq": 19, "Nk": 23, "d": 8, "dv": 8}
         assert table["pass"] == pass_name and table["mask"] == "causal"
         assert "WRONG" not in text and "\x1b" not in text
         wanted = [
@@ -749,6 +774,10 @@ def commands(cli):
     def check_one():
         text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive")
         assert "right" in text and "WRONG" not in text and "01_naive_cpu" in text, text
+        assert "mask" not in text, text
+        for options, mask in ((["--causal"], "causal"), (["--window", "-1,2"], "window -1,2")):
+            text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive", *options)
+            assert f"right  01_naive_cpu naive forward  on host, mask {mask}: " in text, text
 
     def on_a_terminal(*arguments):
         """Exit status, and what standard error, a terminal, was given."""

@@ -176,6 +176,25 @@ class NcuCheck(unittest.TestCase):
         self.assertIn("All counters agree.", result.stdout)
         self.assertEqual(result.stdout.count("not measured"), 9)
 
+    def test_inputs_of_the_shape(self):
+        """Each of the arrays has the sizes that the shape gives it, fewer heads and dv counted."""
+        ncu = self.program("ncu", f"""for file in "$@"; do
+            case "$file" in */[qkv].npy|*/do.npy)
+              if [ -e "$file" ]; then cp "$file" {self.path("")}; fi;; esac; done
+            echo "==WARNING== No kernels were profiled."\n""")
+        program = self.program("attn-cuda", "exit 0\n")
+        self.one_line(self.run_script("--ncu", ncu, "--attn-cuda", program, "--pass", "backward",
+                                      "--shape", "B=2,H=6,Hkv=3,Nq=5,Nk=7,d=4,dv=2"),
+                      "ncu profiled no kernel")
+        shapes = {"q": (2, 6, 5, 4), "k": (2, 3, 7, 4), "v": (2, 3, 7, 2), "do": (2, 6, 5, 2)}
+        for name, shape in shapes.items():
+            with open(self.path(f"{name}.npy"), "rb") as file:
+                data = file.read()
+            self.assertIn(f"'shape': {shape}".encode(), data[:80], name)
+            count = shape[0] * shape[1] * shape[2] * shape[3]
+            self.assertEqual(len(data) % 64, 4 * count % 64)
+            self.assertGreater(len(data), 4 * count)
+
     def test_no_kernel(self):
         ncu = self.program("ncu", 'echo "==WARNING== No kernels were profiled."\n')
         program = self.program("attn-cuda", "exit 0\n")

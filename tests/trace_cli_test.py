@@ -139,7 +139,7 @@ def formats(cli):
                                     "total", "detections", "bound"], list(result)
         assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
         assert result["pass"] == pass_name and result["causal"] is False
-        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8}
+        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8, "dv": 8}
         assert result["detections"] == [] and result["damage"] == []
         assert result["launches"], "no launches"
         for launch in result["launches"]:
@@ -186,6 +186,26 @@ def formats(cli):
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
         assert "nothing to count" in cli.succeed("trace", "2", "--shape", "Nq=0,Nk=3,d=4")
 
+    def completion():
+        """Chapter 07 starts nothing that it goes on without: the counts stay, whatever is asked."""
+        usual = trace(cli, "7", "--shape", "N=32,d=8")
+        assert usual["completion"] == "late" and usual["completion_seed"] is None
+        asked = ["trace", "7", "--shape", "N=32,d=8", "--json", "--completion"]
+        for name in ("late", "eager"):
+            result = cli.run(*asked, name)
+            assert result.returncode == 0 and result.stderr == "", result.stderr
+            assert json.loads(result.stdout) == {**usual, "completion": name}
+        os.environ.pop("ATTN_SEED", None)
+        for seed in ("20260101", "7"):
+            result = cli.run(*asked, "random")
+            assert result.stderr == ("attn: asynchronous operations complete at random, seed "
+                                     f"{seed}; ATTN_SEED=n for another\n"), result.stderr
+            assert json.loads(result.stdout) == {**usual, "completion": "random",
+                                                 "completion_seed": int(seed)}
+            os.environ["ATTN_SEED"] = "7"
+        del os.environ["ATTN_SEED"]
+
+    cli.test("--completion", completion)
     cli.test("--json prints or writes", json_anywhere)
     cli.test("JSON of every chapter, step and pass", keys)
     cli.test("--lines", lines)
@@ -199,6 +219,8 @@ def refusals(cli):
         cli.test(name, lambda: cli.refuse(status, ["trace", *arguments], *expected))
 
     refuse("plain C++", 3, ["1"], "01_naive_cpu naive", "plain C++")
+    refuse("no such completion", 2, ["2", "--completion", "now"],
+           "attn: --completion now: allowed: late, eager, random")
     refuse("no such pass", 3, ["2", "--pass", "backward"], "--pass backward", "02_naive_gpu")
     refuse("d too large", 3, ["2", "--shape", "N=4,d=200"], "attn: --shape N=4,d=200: d = 200: ")
     small = ["--shape", "H=2,N=4,d=4"]
@@ -208,6 +230,12 @@ def refusals(cli):
            "takes float32")
     refuse("fewer heads", 3, ["2", "--shape", "H=2,Hkv=1,N=4,d=4"],
            "attn: --shape H=2,Hkv=1,N=4,d=4: Hkv = 1: H = 2; this chapter does not take")
+    refuse("narrower rows of V", 3, ["2", "--shape", "N=4,d=4,dv=3"],
+           "attn: --shape N=4,d=4,dv=3: d_v = 3: d = 4; this chapter does not take rows of V of")
+    refuse("rows of V too large", 3, ["2", "--shape", "N=4,d=4,dv=200"],
+           "attn: --shape N=4,d=4,dv=200: d_v = 200: this chapter supports 1 <= d <= 128")
+    refuse("too large by its V", 2, ["2", "--shape", "N=8192,d=1,dv=128"],
+           "--shape B=1 H=1 Nq=8192 Nk=8192 d=1 dv=128: about", ",d=1,dv=128")
     refuse("no such chapter", 2, ["99"], "99")
     refuse("no such step", 2, ["2", "--step", "fast"], "--step", "fast")
     refuse("no such device", 2, ["2", "--device", "Voodoo"],

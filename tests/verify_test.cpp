@@ -767,6 +767,28 @@ TEST_CASE("right backward passes are never refused", "[verify]") {
 
 // --- The parts ----------------------------------------------------------------------------------
 
+TEST_CASE("cases with other rows of V say how long they are, and keep the alignment", "[verify]") {
+  const Support support{.features = {Feature::kValueWidth}, .alignment = 16};
+  int narrow = 0;
+  for (const Case& one :
+       case_table(support, kFloat32, kTileEdges, Pass::kForward, Extent::kThin, 9)) {
+    const InputSpec& spec = one.spec;
+    const std::string name = to_string(one);
+    CAPTURE(name);
+    CHECK((name.find(fmt::format(" dv={},", spec.d_v)) != std::string::npos) == (spec.d_v != 0));
+    CHECK(spec.features.has(Feature::kValueWidth) == (spec.d_v != 0));
+    if (spec.d_v == 0) continue;
+    CHECK(spec.d_v != spec.shape.d);
+    CHECK(spec.d_v * 4 % 16 == 0);
+    const Problem problem = make_problem(spec, Pass::kBackward);
+    CHECK(problem.v.size() ==
+          static_cast<std::size_t>(spec.shape.B * spec.shape.Hkv * spec.shape.Nk * spec.d_v));
+    CHECK(problem.grad_o.size() == static_cast<std::size_t>(spec.shape.rows() * spec.d_v));
+    ++narrow;
+  }
+  CHECK(narrow > 0);
+}
+
 TEST_CASE("a match is only what is known to be right", "[verify]") {
   CHECK(matches(1.0, 1.0f, 0.0));
   CHECK(matches(1.0, 1.5f, 0.5));

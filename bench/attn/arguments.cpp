@@ -15,6 +15,10 @@
 #include "common/io/output_file.hpp"
 #include "common/io/suggest.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/check.hpp"
+#if !defined(ATTN_USE_CUDA) && ATTN_HAS_DEVICE
+#include "common/simt/machine/options.hpp"
+#endif
 
 namespace attn::cli {
 namespace {
@@ -22,7 +26,7 @@ namespace {
 std::int64_t parse_size(std::string_view name, std::string_view text) {
   std::int64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-  const std::int64_t least = name == "d" ? 1 : 0;
+  const std::int64_t least = name == "d" || name == "dv" ? 1 : 0;
   if (error == std::errc::result_out_of_range && !text.starts_with('-')) {
     bad(fmt::format("--shape {} = {}: allowed: at most {}", name, text,
                     std::numeric_limits<std::int64_t>::max()));
@@ -44,7 +48,8 @@ bool has_nonzero_digit(std::string_view text) {
 
 void add_shape_options(CLI::App& command, ProblemOptions& options) {
   command.add_option("--shape", options.shape,
-                     "sizes: B=1,H=2,Nq=128,Nk=128,d=64 (N=128 for both)");
+                     "sizes: B=1,H=2,Nq=128,Nk=128,d=64 (N=128 for both);\n"
+                     "Hkv: fewer heads of K and V; dv: other rows of V and O than d");
   command.add_option("--workload", options.workload, "sizes by name; `attn workloads` lists them");
 }
 
@@ -62,14 +67,27 @@ void add_dtype_option(CLI::App& command, ProblemOptions& options) {
   command.add_option("--dtype", options.dtype, "what the arrays are stored in: fp32, bf16, fp16");
 }
 
-Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback) {
+std::string to_string(const ProblemSizes& sizes) { return to_string(sizes.shape, sizes.d_v); }
+
+nlohmann::ordered_json to_json(const ProblemSizes& sizes) {
+  const Shape& s = sizes.shape;
+  return {{"B", s.B},
+          {"H", s.H},
+          {"Hkv", s.Hkv},
+          {"Nq", s.Nq},
+          {"Nk", s.Nk},
+          {"d", s.d},
+          {"dv", sizes.d_v == 0 ? s.d : sizes.d_v}};
+}
+
+ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback) {
   if (!options.shape.empty() && !options.workload.empty()) {
     bad("--workload: given together with --shape; allowed: one of the two");
   }
   if (!options.shape.empty()) return parse_shape(options.shape);
-  if (options.workload.empty()) return fallback;
+  if (options.workload.empty()) return {fallback};
   const io::Workload& workload = io::find_workload(options.workload);
-  return on_gpu ? workload.shape : workload.on_cpu;
+  return {on_gpu ? workload.shape : workload.on_cpu};
 }
 
 std::int64_t parse_bound(const std::string& window, std::string_view text) {
@@ -102,6 +120,21 @@ Mask mask_of(const ProblemOptions& options) {
   return mask;
 }
 
+std::optional<Mask> mask_if_given(const ProblemOptions& options) {
+  const bool given = options.causal || !options.causal_align.empty() || !options.window.empty();
+  return given ? std::optional(mask_of(options)) : std::nullopt;
+}
+
+std::vector<Source> sources_of(const ProblemOptions& options) {
+  const std::string sizes =
+      options.shape.empty() ? "--workload " + options.workload : "--shape " + options.shape;
+  return {{"Hkv", sizes, true},
+          {"d = ", sizes, true},
+          {"d_v", sizes, true},
+          {"mask = window", "--window " + options.window},
+          {"element", "--dtype " + options.dtype}};
+}
+
 std::optional<Element> element_of(const ProblemOptions& options) {
   if (options.dtype.empty()) return std::nullopt;
   if (options.dtype == "fp32") return Element::kFloat32;
@@ -110,7 +143,7 @@ std::optional<Element> element_of(const ProblemOptions& options) {
   bad(fmt::format("--dtype {}: allowed: fp32, bf16, fp16", options.dtype));
 }
 
-Shape parse_shape(std::string_view text) {
+ProblemSizes parse_shape(std::string_view text) {
   std::map<std::string_view, std::int64_t> sizes;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::string_view item = text.substr(begin, text.find(',', begin) - begin);
@@ -118,8 +151,9 @@ Shape parse_shape(std::string_view text) {
     const std::size_t equals = item.find('=');
     const std::string_view name = item.substr(0, equals);
     if (name != "B" && name != "H" && name != "Hkv" && name != "Nq" && name != "Nk" &&
-        name != "N" && name != "d") {
-      bad(fmt::format("--shape {}: allowed names: B, H, Hkv, Nq, Nk, N (both Nq and Nk), d", item));
+        name != "N" && name != "d" && name != "dv") {
+      bad(fmt::format("--shape {}: allowed names: B, H, Hkv, Nq, Nk, N (both Nq and Nk), d, dv",
+                      item));
     }
     if (equals == std::string_view::npos) {
       bad(fmt::format("--shape {}: allowed: {}=SIZE", item, name));
@@ -149,7 +183,7 @@ Shape parse_shape(std::string_view text) {
   if (shape.Hkv == 0 ? shape.H != 0 : shape.H % shape.Hkv != 0) {
     bad(fmt::format("--shape Hkv = {}: allowed: a divisor of H = {}", shape.Hkv, shape.H));
   }
-  return shape;
+  return {shape, size("dv", 0)};
 }
 
 double physical_memory() {
@@ -157,15 +191,18 @@ double physical_memory() {
          static_cast<double>(::sysconf(_SC_PAGE_SIZE));
 }
 
-void check_memory(const Shape& shape) {
-  const auto product = [](auto... sizes) { return (static_cast<double>(sizes) * ...); };
-  const double elements = 2 * product(shape.B, shape.H, shape.Nq, shape.d) +
-                          2 * product(shape.B, shape.Hkv, shape.Nk, shape.d);
+void check_memory(const ProblemSizes& sizes) {
+  const Shape& shape = sizes.shape;
+  const auto product = [](auto... factors) { return (static_cast<double>(factors) * ...); };
+  const double widths =  // of a row of Q and of O, or of K and of V
+      static_cast<double>(shape.d) + static_cast<double>(sizes.d_v == 0 ? shape.d : sizes.d_v);
+  const double elements =
+      widths * (product(shape.B, shape.H, shape.Nq) + product(shape.B, shape.Hkv, shape.Nk));
   if (64 * elements > physical_memory()) {
     throw Error(ErrorKind::kBadArgument,
                 fmt::format("--shape {}: its arrays need about {:.0f} GiB; allowed: what fits into "
                             "{:.0f} GiB of memory",
-                            to_string(shape), 64 * elements / 0x1p30, physical_memory() / 0x1p30));
+                            to_string(sizes), 64 * elements / 0x1p30, physical_memory() / 0x1p30));
   }
 }
 
@@ -206,6 +243,45 @@ void name_sources(std::span<const Source> sources, const std::function<void()>& 
     }
     throw;
   }
+}
+
+void add_completion_option(CLI::App& command, std::string& completion) {
+  command.add_option("--completion", completion,
+                     "when asynchronous operations complete on the CPU machine: late (default),\n"
+                     "eager, or random, which ATTN_SEED=n in the environment varies");
+}
+
+void set_completion(const std::string& text, const Chapter& chapter,
+                    std::span<const Step* const> steps) {
+  if (text.empty()) return;
+  if (text != "late" && text != "eager" && text != "random") {
+    bad(fmt::format("--completion {}: allowed: late, eager, random", text));
+  }
+  const auto unsupported = [&](std::string_view why) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("--completion {}: {}", text, why));
+  };
+  const bool plain = std::all_of(steps.begin(), steps.end(), [&](const Step* step) {
+    return step == chapter.twin || chapter.memory == host_memory;
+  });
+  if (plain) {
+    unsupported(fmt::format("{} {}is plain C++; allowed: with a chapter's kernels, for example 02",
+                            chapter.id, steps.size() == 1 ? fmt::format("{} ", steps[0]->id) : ""));
+  }
+#if defined(ATTN_USE_CUDA)
+  unsupported("a GPU does not let itself be told; allowed: with attn, on the CPU machine");
+#elif !ATTN_HAS_DEVICE
+  unsupported("this build has no CPU machine; install Boost.Context and configure again");
+#else
+  simt::Options& options = simt::options();
+  options.completion = text == "late"    ? simt::Completion::kLate
+                       : text == "eager" ? simt::Completion::kEager
+                                         : simt::Completion::kRandom;
+  if (options.completion != simt::Completion::kRandom) return;
+  options.shuffle_seed = verify::options_from_environment().seed;
+  fmt::print(stderr,
+             "attn: asynchronous operations complete at random, seed {}; ATTN_SEED=n for another\n",
+             options.shuffle_seed);
+#endif
 }
 
 std::vector<const Step*> select_steps(const Chapter& chapter, const std::string& text) {

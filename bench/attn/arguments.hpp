@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +26,13 @@ namespace attn::cli {
   throw Error(ErrorKind::kBadArgument, message);
 }
 
+/// The option that an argument of attn::validate()'s messages came from.
+struct Source {
+  std::string_view argument;  // "softcap", with which a message begins
+  std::string option;         // "--softcap 2"
+  bool says_more = false;     // the message names sizes, and the option only a file
+};
+
 /// --shape or --workload, --causal with --causal-align, --window, and --dtype.
 struct ProblemOptions {
   std::string shape;
@@ -37,23 +45,36 @@ struct ProblemOptions {
 void add_shape_options(CLI::App& command, ProblemOptions& options);
 void add_mask_options(CLI::App& command, ProblemOptions& options);
 
+/// What SHAPE says.
+struct ProblemSizes {
+  Shape shape;
+  std::int64_t d_v = 0;  // elements of a row of V and O; 0: d
+};
+std::string to_string(const ProblemSizes& sizes);
+nlohmann::ordered_json to_json(const ProblemSizes& sizes);
+
 /// The problem's sizes: those of --shape, of --workload (its scaled twin unless `on_gpu`), or
 /// `fallback`.
-Shape shape_of(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
+ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
 void add_dtype_option(CLI::App& command, ProblemOptions& options);
 Mask mask_of(const ProblemOptions& options);
+/// The same, or nothing if no option says anything of a mask.
+std::optional<Mask> mask_if_given(const ProblemOptions& options);
+/// Where an Error about the mask, the element or the sizes comes from.
+std::vector<Source> sources_of(const ProblemOptions& options);
 /// --dtype: fp32, bf16 or fp16; nothing if it was not given.
 std::optional<Element> element_of(const ProblemOptions& options);
 
-/// "B=1,H=2,Nq=128,Nk=128,d=64". B and H default to 1, Hkv to H; N=128 stands for Nq=128,Nk=128.
-Shape parse_shape(std::string_view text);
+/// "B=1,H=2,Nq=128,Nk=128,d=64". B and H default to 1, Hkv to H, dv to d; N=128 stands for
+/// Nq=128,Nk=128.
+ProblemSizes parse_shape(std::string_view text);
 
 /// Bytes of memory in this computer.
 double physical_memory();
 
 /// Refuses sizes whose arrays and float64 oracle would not fit into memory, at about 64 bytes for
 /// each element of Q, K, V and O together.
-void check_memory(const Shape& shape);
+void check_memory(const ProblemSizes& sizes);
 
 /// "forward" or "backward"; nothing for an empty text.
 std::optional<Pass> parse_pass(std::string_view text);
@@ -66,6 +87,13 @@ struct FloatRange {
 };
 /// A finite float32 for the option of this name; not a number too small for one, either.
 float parse_float(std::string_view option, const std::string& text, const FloatRange& range = {});
+
+/// --completion: when the CPU machine completes what a block has started and goes on without.
+void add_completion_option(CLI::App& command, std::string& completion);
+/// Tells it to the CPU machine, and the seed of a random order to standard error; nothing for an
+/// empty text. Refuses it where none of the steps runs there.
+void set_completion(const std::string& text, const Chapter& chapter,
+                    std::span<const Step* const> steps);
 
 /// All of the chapter's steps and then its twin.
 std::vector<const Step*> all_steps(const Chapter& chapter);
@@ -91,12 +119,6 @@ void write_json(const JsonOptions& options, const std::string& text);
 /// Whether the step runs on a GPU in this build.
 bool runs_on_gpu(const Chapter& chapter, const Step& step);
 
-/// The option that an argument of attn::validate()'s messages came from.
-struct Source {
-  std::string_view argument;  // "softcap", with which a message begins
-  std::string option;         // "--softcap 2"
-  bool says_more = false;     // the message names sizes, and the option only a file
-};
 /// Runs `action`; an Error about one of the arguments ("key_count[1] = 9: ...") gets its option in
 /// front, or in place of what only repeats it.
 void name_sources(std::span<const Source> sources, const std::function<void()>& action);

@@ -23,7 +23,8 @@ struct CheckArguments {
   std::string chapter;
   std::string step;
   std::string pass;
-  ProblemOptions problem;  // --dtype
+  std::string completion;
+  ProblemOptions problem;  // --dtype and a mask
 };
 
 std::string name_of(const Chapter& chapter, const Step& step, Pass pass) {
@@ -31,30 +32,32 @@ std::string name_of(const Chapter& chapter, const Step& step, Pass pass) {
 }
 
 void print_verdict(const Chapter& chapter, const Step& step, Pass pass,
-                   const verify::CheckReport& report) {
+                   const std::optional<Mask>& mask, const verify::CheckReport& report) {
   fmt::print("{}", describe(report));
   const std::string verdict = report.passed()
                                   ? fmt::format("worst error / tolerance {:.3g}", report.worst)
                                   : fmt::format("{} failed", report.failed);
-  fmt::print("{}  {}  on {}: {} cases, {}\n", report.passed() ? "right" : "WRONG",
-             name_of(chapter, step, pass), memory_of(chapter, step).name(), report.cases, verdict);
+  fmt::print("{}  {}  on {}{}: {} cases, {}\n", report.passed() ? "right" : "WRONG",
+             name_of(chapter, step, pass), memory_of(chapter, step).name(),
+             mask ? fmt::format(", mask {}", to_string(*mask)) : "", report.cases, verdict);
   std::fflush(stdout);
 }
 
 /// Checks one step and one pass, prints the verdict, and returns whether it is right.
 bool check_one(const Chapter& chapter, const Step& step, Pass pass,
-               const std::optional<Element>& element) {
+               const std::optional<Element>& element, const std::optional<Mask>& mask) {
   const std::string name = name_of(chapter, step, pass);
   Progress progress;
   verify::CheckOptions options;
   options.extent = verify::options_from_environment().extent;
   options.element = element;
+  options.mask = mask;
   options.progress = [&](int done, int total) {
     progress.show(fmt::format("{}: case {} of {}", name, done, total));
   };
   const verify::CheckReport report = verify::check(chapter, step, pass, options);
   progress.clear();
-  print_verdict(chapter, step, pass, report);
+  print_verdict(chapter, step, pass, mask, report);
   return report.passed();
 }
 
@@ -62,9 +65,14 @@ ExitStatus check(const CheckArguments& arguments) {
   const Chapter& chapter = chapters::find(arguments.chapter);
   const std::optional<Pass> only = parse_pass(arguments.pass);
   const std::optional<Element> element = element_of(arguments.problem);
+  const std::optional<Mask> mask = mask_if_given(arguments.problem);
   const std::vector<const Step*> steps = select_steps(chapter, arguments.step);
-  if (const auto endless = verify::find_endless(chapter, steps, only)) {
-    print_verdict(chapter, *endless->step, endless->pass, endless->report);
+  set_completion(arguments.completion, chapter, steps);
+  std::optional<verify::Endless> endless;
+  name_sources(sources_of(arguments.problem),
+               [&] { endless = verify::find_endless(chapter, steps, only, mask); });
+  if (endless) {
+    print_verdict(chapter, *endless->step, endless->pass, mask, endless->report);
     if (steps.size() > 1) fmt::print("Nothing else was checked.\n");
     return kFailedVerification;
   }
@@ -77,7 +85,7 @@ ExitStatus check(const CheckArguments& arguments) {
                            ? std::find(elements.begin(), elements.end(), *element) != elements.end()
                            : !elements.empty();
       if (!has || (only && *only != pass)) continue;
-      right = check_one(chapter, *step, pass, element) && right;
+      right = check_one(chapter, *step, pass, element, mask) && right;
       ran = true;
     }
   }
@@ -105,8 +113,12 @@ void add_check_command(CLI::App& app, Action& chosen) {
   command->add_option("--step", arguments->step,
                       "this step only: its id, its number, or a part of the id");
   command->add_option("--pass", arguments->pass, "forward or backward only");
+  add_mask_options(*command, arguments->problem);
   add_dtype_option(*command, arguments->problem);
-  command->footer("ATTN_FULL=1 in the environment runs every combination of the case table.");
+  add_completion_option(*command, arguments->completion);
+  command->footer(
+      "ATTN_FULL=1 in the environment runs every combination of the case table. A mask is that of "
+      "every case;\nwithout one all that the chapter takes have their turn.");
   command->callback([arguments, &chosen] { chosen = [arguments] { return check(*arguments); }; });
 }
 

@@ -34,21 +34,20 @@ struct CompareArguments {
 };
 
 /// Refuses a request that no chapter takes, before any work.
-void check_support(const Shape& shape, const Mask& mask, Element element, Pass pass) {
+void check_support(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass) {
   const auto takes_element = [&](const Step& step) {
     return pass == Pass::kForward ? step.forward.takes(element) : step.backward.takes(element);
   };
+  Extras extras;
+  extras.d_v = sizes.d_v;
   const auto takes = [&](const Chapter* chapter) {
-    const Support& support = chapter->support;
-    return shape.d <= support.max_d &&
-           (shape.Hkv == shape.H || support.features.has(Feature::kGroupedHeads)) &&
-           (mask.is_prefix() || support.features.has(Feature::kWindows)) &&
+    return why_unsupported(element, sizes.shape, mask, extras, chapter->support).empty() &&
            std::any_of(chapter->steps.begin(), chapter->steps.end(), takes_element);
   };
   const auto all = chapters::all();
   if (std::any_of(all.begin(), all.end(), takes)) return;
   throw Error(ErrorKind::kUnsupported,
-              fmt::format("--shape {}, mask {}, {}: no chapter computes it", to_string(shape),
+              fmt::format("--shape {}, mask {}, {}: no chapter computes it", to_string(sizes),
                           to_string(mask), to_string(element)));
 }
 
@@ -115,14 +114,13 @@ void print_problems(const std::vector<Row>& rows) {
   }
 }
 
-nlohmann::ordered_json to_json(const Shape& s) {
-  return {{"B", s.B}, {"H", s.H}, {"Hkv", s.Hkv}, {"Nq", s.Nq}, {"Nk", s.Nk}, {"d", s.d}};
-}
-
 nlohmann::ordered_json to_json(const Subject& subject, const std::string& workload, Pass pass,
                                const std::vector<Row>& rows) {
   using Json = nlohmann::ordered_json;
   const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  const auto sizes = [&](const Shape& shape) {
+    return to_json(ProblemSizes{shape, subject.problem.extras.d_v});
+  };
   Json list = Json::array();
   for (const Row& row : rows) {
     const bool compared = row.problem.empty();
@@ -142,17 +140,17 @@ nlohmann::ordered_json to_json(const Subject& subject, const std::string& worklo
          {"cpu_seconds", or_null(row.cpu_seconds)},
          {"gpu_seconds", or_null(row.gpu_seconds)},
          {"compulsory_bytes", or_null(row.compulsory_bytes)},
-         {"shape", to_json(row.shape)},
+         {"shape", sizes(row.shape)},
          {"price", row.step->price}});
   }
   return {{"pass", to_string(pass)},
-          {"shape", to_json(subject.shape)},
+          {"shape", sizes(subject.shape)},
           {"workload", workload.empty() ? Json(nullptr) : Json(workload)},
           {"mask", to_string(subject.problem.mask)},
           {"scale", subject.problem.scale},
           {"seed", kCompareSeed},
           {"rows", list},
-          {"shape_run", to_json(subject.problem.shape)}};
+          {"shape_run", sizes(subject.problem.shape)}};
 }
 
 /// What is compared where no shape is asked for: enough heads for every multiprocessor of a GPU,
@@ -164,13 +162,15 @@ constexpr std::int64_t kTokens = 512;
 constexpr std::int64_t kTokensOfPlain = 4096;
 constexpr std::int64_t kHeadSize = 64;
 
-Subject subject_of(const Shape& shape, const Mask& mask, Element element, Pass pass) {
+Subject subject_of(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass) {
+  const Shape& shape = sizes.shape;
   Subject subject{.shape = shape, .problem = {}, .truth = {}};
   subject.problem = verify::make_problem({.shape = shape,
                                           .mask = mask,
                                           .scale = default_scale(shape.d),
                                           .seed = kCompareSeed,
-                                          .element = element},
+                                          .element = element,
+                                          .d_v = sizes.d_v},
                                          pass);
   subject.truth = verify::truth_of(subject.problem, pass);
   return subject;
@@ -213,22 +213,22 @@ Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Prog
   const Element element = element_of(options).value_or(Element::kFloat32);
   Subjects subjects;
   if (options.shape.empty() && options.workload.empty()) {
-    check_support(make_shape(1, 1, kTokens, kTokens, kHeadSize), mask, element, pass);
+    const ProblemSizes one_head{make_shape(1, 1, kTokens, kTokens, kHeadSize)};
+    check_support(one_head, mask, element, pass);
     progress.stage(kStage);
-    subjects.kernels =
-        subject_of(make_shape(1, 1, kTokens, kTokens, kHeadSize), mask, element, pass);
+    subjects.kernels = subject_of(one_head, mask, element, pass);
     subjects.kernels.shape = make_shape(kBatch, kHeads, kTokens, kTokens, kHeadSize);
     if (on_gpu) repeat_heads(subjects.kernels);
     // Backward, plain C++ is the textbook only, and slow: it has nothing to be compared with.
     const std::int64_t N = pass == Pass::kForward ? kTokensOfPlain : kTokens;
-    subjects.plain = subject_of(make_shape(1, 1, N, N, kHeadSize), mask, element, pass);
+    subjects.plain = subject_of({make_shape(1, 1, N, N, kHeadSize)}, mask, element, pass);
     return subjects;
   }
-  const Shape shape = shape_of(options, on_gpu, {});
-  check_memory(shape);
-  check_support(shape, mask, element, pass);
+  const ProblemSizes sizes = problem_sizes(options, on_gpu, {});
+  check_memory(sizes);
+  check_support(sizes, mask, element, pass);
   progress.stage(kStage);
-  subjects.kernels = subject_of(shape, mask, element, pass);
+  subjects.kernels = subject_of(sizes, mask, element, pass);
   if (!options.workload.empty()) {
     const io::Workload& known = io::find_workload(options.workload);
     subjects.name = options.workload;
@@ -245,8 +245,9 @@ void print(const Subjects& subjects, Pass pass, const std::vector<Row>& rows) {
   const Subject& plain = subjects.plain ? *subjects.plain : kernels;
   const bool styled = ::isatty(STDOUT_FILENO) != 0;
   const auto title = [&](const char* what, const Subject& subject) {
-    fmt::print("\n{}{}{}, {} pass, mask {}\n\n", what, subjects.name, to_string(subject.shape),
-               to_string(pass), to_string(subject.problem.mask));
+    fmt::print("\n{}{}{}, {} pass, mask {}\n\n", what, subjects.name,
+               to_string(subject.shape, subject.problem.extras.d_v), to_string(pass),
+               to_string(subject.problem.mask));
   };
   title("Kernels. ", kernels);
   print_table(rows, false, styled);

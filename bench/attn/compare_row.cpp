@@ -70,42 +70,47 @@ void measure(Row& row, Pass pass, const Subject& subject) {
 /// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T.
 constexpr std::int64_t kCountedWork = 100'000'000;
 
-/// The first head of all its arrays.
-Problem first_head(const Problem& problem) {
+/// The first head of K and V, and the heads of Q that read it.
+Problem first_group(const Problem& problem) {
   Problem one = problem;
-  one.shape.B = one.shape.H = one.shape.Hkv = 1;
-  one.q.resize(static_cast<std::size_t>(one.shape.q_elements()));
-  one.k.resize(static_cast<std::size_t>(one.shape.kv_elements()));
-  one.v.resize(static_cast<std::size_t>(one.shape.kv_elements()));
-  if (!one.grad_o.empty()) one.grad_o.resize(one.q.size());
+  one.shape.B = one.shape.Hkv = 1;
+  one.shape.H = problem.shape.H / problem.shape.Hkv;
+  const Sizes sizes = sizes_of(one.shape, one.extras.on_host());
+  one.q.resize(static_cast<std::size_t>(sizes.q));
+  one.k.resize(static_cast<std::size_t>(sizes.k));
+  one.v.resize(static_cast<std::size_t>(sizes.v));
+  if (!one.grad_o.empty()) one.grad_o.resize(static_cast<std::size_t>(sizes.o));
   return one;
 }
 
-/// What the kernels ask of global memory, and the lower bound that follows. Counted on one head.
+/// What the kernels ask of global memory, and the lower bound that follows. Counted on one head of
+/// K and V and the heads of Q that read it: groups share no byte.
 void count(Row& row, Pass pass, const Subject& subject) {
   const Shape& whole = subject.problem.shape;
   if (on_host(row) || whole.heads() == 0 || whole.Nq * whole.Nk * whole.d > kCountedWork) return;
-  const Problem head = first_head(subject.problem);
+  const Problem group = first_group(subject.problem);
   const auto first = [](std::vector<float> array, std::int64_t elements) {
     if (!array.empty()) array.resize(static_cast<std::size_t>(elements));
     return array;
   };
-  const std::vector<float> o = first(subject.truth.o, head.shape.q_elements());
-  const std::vector<float> lse = first(subject.truth.lse, head.shape.rows());
-  const Run run(*row.chapter, *row.step, pass, head, o, lse, {});
+  const Sizes sizes = sizes_of(group.shape, group.extras.on_host());
+  const std::vector<float> o = first(subject.truth.o, sizes.o);
+  const std::vector<float> lse = first(subject.truth.lse, sizes.rows);
+  const Run run(*row.chapter, *row.step, pass, group, o, lse, {});
   simt::take_launches();
   simt::options().tracer = true;
   seconds_of(run, row, pass, 1);
   simt::options().tracer = false;
-  const auto launches = simt::times_heads(simt::take_launches(), row.shape.heads());
+  const auto launches = simt::times_heads(simt::take_launches(), row.shape.B * row.shape.Hkv);
   simt::Traffic total;
   for (const simt::LaunchRecord& launch : launches) total += launch.traffic;
   row.requested_bytes = static_cast<double>(total.global_load_bytes + total.global_store_bytes +
                                             total.global_atomic_bytes + total.global_async_bytes);
   row.compulsory_bytes =
       static_cast<double>(total.global_read_bytes_compulsory + total.global_write_bytes_compulsory);
-  row.bound_seconds =
-      bound_of(launches, simt::work_of(row.shape, head.mask, pass), simt::current_device()).seconds;
+  const simt::PassWork work =
+      simt::work_of(row.shape, group.mask, pass, group.element, group.extras.d_v);
+  row.bound_seconds = bound_of(launches, work, simt::current_device()).seconds;
 }
 #else
 void count(Row&, Pass, const Subject&) {}

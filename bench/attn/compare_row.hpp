@@ -16,8 +16,8 @@ namespace attn::cli {
 inline constexpr std::uint64_t kCompareSeed = 20260101;
 
 /// What a row is about: a problem that is run and compared with what it must give, and the shape
-/// that the counts are for, which may have more of its heads. Heads share no byte: one is counted,
-/// and multiplied.
+/// that the counts are for, which may have more of its heads. Heads of K and V share no byte: one is
+/// counted, with the heads of Q that read it, and multiplied.
 struct Subject {
   Shape shape;
   Problem problem;

@@ -200,7 +200,7 @@ void write(const RunArguments& arguments, const RunInputs<Real>& in, const RunRe
   }
   for (io::OutputFile& file : files) file.commit();
   fmt::print(stderr, "attn: {}; {}, mask {}, scale {}; wrote {}\n", fmt::join(done, ", "),
-             to_string(in.shape), to_string(mask), scale, fmt::join(names, ", "));
+             to_string(in.shape, in.extras.d_v), to_string(mask), scale, fmt::join(names, ", "));
 }
 
 /// The problem that a chapter gets: inputs in float32 or rounded to the element.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,7 @@ namespace attn::cli {
 namespace {
 
 struct TraceArguments {
-  std::string chapter, step, pass, device;
+  std::string chapter, step, pass, device, completion;
   ProblemOptions problem;
   std::int64_t times_heads = 1;
   bool lines = false;
@@ -38,36 +39,42 @@ struct TraceArguments {
 constexpr std::uint64_t kSeed = 20260101;
 constexpr double kMostAccesses = 2e9;  // about a minute
 
-/// A rough number of memory accesses of an unfused pass: two products of 2 d loads for each query
-/// and key (five backward), and the sweeps over S.
-double estimated_accesses(const Shape& shape, Mask mask, Pass pass) {
-  const simt::PassWork work = simt::work_of(shape, mask, pass);
-  return work.flops * (1 + 16 / static_cast<double>(shape.d));
+/// A rough number of memory accesses of an unfused pass: products of a load for each FLOP, and for
+/// each query and key (whose four FLOPs have d = 1) the sweeps over S.
+double estimated_accesses(const ProblemSizes& sizes, Mask mask, Pass pass) {
+  Shape narrow = sizes.shape;
+  narrow.d = 1;
+  return simt::work_of(sizes.shape, mask, pass, Element::kFloat32, sizes.d_v).flops +
+         16 * simt::work_of(narrow, mask, pass).flops;
 }
 
 /// Refuses sizes that would run for many minutes, and names some that do not.
-void check_size(const Shape& shape, Mask mask, Pass pass) {
-  const double accesses = estimated_accesses(shape, mask, pass);
+void check_size(const ProblemSizes& sizes, Mask mask, Pass pass) {
+  const double accesses = estimated_accesses(sizes, mask, pass);
   if (accesses <= kMostAccesses) return;
-  Shape smaller = make_shape(1, 1, shape.Nq, shape.Nk, shape.d);
-  while (estimated_accesses(smaller, mask, pass) > kMostAccesses / 4) {
+  const Shape& shape = sizes.shape;
+  ProblemSizes fewer{make_shape(1, 1, shape.Nq, shape.Nk, shape.d), sizes.d_v};
+  Shape& smaller = fewer.shape;
+  while (estimated_accesses(fewer, mask, pass) > kMostAccesses / 4) {
     smaller.Nq = (smaller.Nq + 1) / 2;
     smaller.Nk = (smaller.Nk + 1) / 2;
   }
-  throw Error(
-      ErrorKind::kBadArgument,
-      fmt::format("--shape {}: about {:.1g} memory accesses, too many for the CPU machine; "
-                  "allowed: about {:.1g}, for example --shape B=1,H=1,Nq={},Nk={},d={}",
-                  to_string(shape), accesses, kMostAccesses, smaller.Nq, smaller.Nk, smaller.d));
+  throw Error(ErrorKind::kBadArgument,
+              fmt::format("--shape {}: about {:.1g} memory accesses, too many for the CPU machine; "
+                          "allowed: about {:.1g}, for example --shape B=1,H=1,Nq={},Nk={},d={}{}",
+                          to_string(sizes), accesses, kMostAccesses, smaller.Nq, smaller.Nk,
+                          smaller.d, sizes.d_v == 0 ? "" : fmt::format(",dv={}", sizes.d_v)));
 }
 
 /// Runs the pass with tracer and detectors on.
 void run_traced(Trace& trace) {
-  const Problem problem = verify::make_problem({.shape = trace.shape,
+  const Shape& shape = trace.sizes.shape;
+  const Problem problem = verify::make_problem({.shape = shape,
                                                 .mask = trace.mask,
-                                                .scale = default_scale(trace.shape.d),
+                                                .scale = default_scale(shape.d),
                                                 .seed = kSeed,
-                                                .element = trace.element},
+                                                .element = trace.element,
+                                                .d_v = trace.sizes.d_v},
                                                trace.pass);
   verify::Truth truth;
   if (trace.pass == Pass::kBackward)
@@ -131,8 +138,9 @@ ExitStatus trace(TraceArguments arguments) {
                 fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
                             chapter.id, step.id));
   }
+  set_completion(arguments.completion, chapter, std::array{&step});
   trace.pass = pass_of(arguments, chapter, step);
-  trace.shape = shape_of(arguments.problem, false, make_shape(1, 1, 512, 512, 64));
+  trace.sizes = problem_sizes(arguments.problem, false, make_shape(1, 1, 512, 512, 64));
   if (!arguments.problem.workload.empty()) {
     const io::Workload& workload = io::find_workload(arguments.problem.workload);
     if (workload.has_twin()) {
@@ -140,24 +148,18 @@ ExitStatus trace(TraceArguments arguments) {
           fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
     }
   }
-  check_memory(trace.shape);
-  check_size(trace.shape, trace.mask, trace.pass);
+  check_memory(trace.sizes);
+  check_size(trace.sizes, trace.mask, trace.pass);
 
-  const ProblemOptions& options = arguments.problem;
-  const std::string sizes =
-      options.shape.empty() ? "--workload " + options.workload : "--shape " + options.shape;
-  const Source sources[] = {{"Hkv", sizes, true},
-                            {"d = ", sizes, true},
-                            {"mask = window", "--window " + options.window},
-                            {"element", "--dtype " + options.dtype}};
-  name_sources(sources, [&] { run_traced(trace); });
+  name_sources(sources_of(arguments.problem), [&] { run_traced(trace); });
   if (!trace.stopped) {
     naming("--times-heads", [&] {
       const auto launches = simt::times_heads(trace.launches, arguments.times_heads);
-      Shape many = trace.shape;
+      Shape many = trace.sizes.shape;
       many.B *= arguments.times_heads;
-      trace.bound = bound_of(launches, simt::work_of(many, trace.mask, trace.pass, trace.element),
-                             simt::current_device());
+      const simt::PassWork work =
+          simt::work_of(many, trace.mask, trace.pass, trace.element, trace.sizes.d_v);
+      trace.bound = bound_of(launches, work, simt::current_device());
     });
   }
   write_json(arguments.json, to_json(trace, arguments.lines).dump(2));
@@ -208,6 +210,7 @@ void add_trace_command(CLI::App& app, Action& chosen) {
   command->add_option("--times-heads", arguments->times_heads,
                       "the bound for so many times as many heads: one of them leaves most\n"
                       "of a GPU idle. The counts stay those of the shape");
+  add_completion_option(*command, arguments->completion);
   add_json_option(*command, arguments->json);
   command->callback([arguments, &chosen] { chosen = [arguments] { return trace(*arguments); }; });
 }

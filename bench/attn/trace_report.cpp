@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/io/table.hpp"
+#include "common/simt/machine/options.hpp"
 #include "common/simt/watch/launch_report.hpp"
 
 namespace attn::cli {
@@ -150,7 +151,7 @@ Json to_json(const Mask& mask) {
 
 void print_trace(const Trace& trace, bool styled) {
   fmt::print("{} {}, {} pass: {}, mask {}{}{}\n\n", trace.chapter->id, trace.step->id,
-             to_string(trace.pass), to_string(trace.shape), to_string(trace.mask),
+             to_string(trace.pass), to_string(trace.sizes), to_string(trace.mask),
              trace.scaled.empty() ? "" : "\n", trace.scaled);
   if (trace.launches.empty()) {
     fmt::print("{}, so there is nothing to count.\n",
@@ -177,21 +178,22 @@ Json to_json(const Trace& trace, bool lines) {
   for (const LaunchRecord& launch : trace.launches) launches.push_back(to_json(launch, lines));
   Json detections = Json::array();
   for (const Detection& detection : trace.detections) detections.push_back(to_json(detection));
-  const Shape& s = trace.shape;
-  return {
-      {"chapter", trace.chapter->id},
-      {"step", trace.step->id},
-      {"pass", to_string(trace.pass)},
-      {"shape", {{"B", s.B}, {"H", s.H}, {"Hkv", s.Hkv}, {"Nq", s.Nq}, {"Nk", s.Nk}, {"d", s.d}}},
-      {"causal", trace.mask != Mask::kFull},
-      {"launches", launches},
-      {"total", counters(total(trace.launches))},
-      {"detections", detections},
-      {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
-      {"times_heads", trace.times_heads},
-      {"mask", to_json(trace.mask)},
-      {"element", to_string(trace.element)},
-      {"damage", trace.damage}};
+  const bool random = simt::options().completion == simt::Completion::kRandom;
+  return {{"chapter", trace.chapter->id},
+          {"step", trace.step->id},
+          {"pass", to_string(trace.pass)},
+          {"shape", to_json(trace.sizes)},
+          {"causal", trace.mask != Mask::kFull},
+          {"launches", launches},
+          {"total", counters(total(trace.launches))},
+          {"detections", detections},
+          {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
+          {"times_heads", trace.times_heads},
+          {"mask", to_json(trace.mask)},
+          {"element", to_string(trace.element)},
+          {"damage", trace.damage},
+          {"completion", to_string(simt::options().completion)},
+          {"completion_seed", random ? Json(simt::options().shuffle_seed) : Json(nullptr)}};
 }
 
 }  // namespace attn::cli

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/attn/arguments.hpp"
 #include "common/attention.hpp"
 #include "common/simt/watch/bound.hpp"
 #include "common/simt/watch/counters.hpp"
@@ -27,7 +28,7 @@ struct Trace {
   const Chapter* chapter = nullptr;
   const Step* step = nullptr;
   Pass pass = Pass::kForward;
-  Shape shape;
+  ProblemSizes sizes;
   Mask mask = Mask::kFull;
   Element element = Element::kFloat32;
   std::string scaled;  // how the shape falls short of the workload asked for; empty if it does not

@@ -16,11 +16,11 @@ namespace {
 constexpr unsigned char kPoison = 0xFF;  // two of them are a 16-bit NaN, four a float32 one
 
 /// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one
-/// thread takes some 6 d for each score and twenty more, backward 2.5 times that; as many requests
-/// with one lane, up to four times as many. Twice that.
-double plenty_of_steps(const Shape& shape, Pass pass) {
+/// thread takes some 3 (d + d_v) for each score and twenty more, backward 2.5 times that; as many
+/// requests with one lane, up to four times as many. Twice that.
+double plenty_of_steps(const Shape& shape, std::int64_t d_v, Pass pass) {
   const double scores = static_cast<double>(shape.rows()) * static_cast<double>(shape.Nk);
-  const double steps = scores * (6 * static_cast<double>(shape.d) + 20);
+  const double steps = scores * (3 * static_cast<double>(shape.d + d_v) + 20);
   return 8 * (pass == Pass::kForward ? steps : 2.5 * steps);
 }
 
@@ -189,7 +189,8 @@ std::vector<float> Run::laid_out(std::vector<float> values, const Rows& rows, bo
 }
 
 void Run::call() const {
-  memory_.expect_steps(plenty_of_steps(problem_.shape, pass_));
+  memory_.expect_steps(plenty_of_steps(
+      problem_.shape, value_width(problem_.shape, problem_.extras.on_host()), pass_));
   if (pass_ == Pass::kForward) {
     forward(chapter_, step_, problem_.element, forward_);
   } else {

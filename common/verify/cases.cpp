@@ -59,13 +59,16 @@ std::vector<int> edges_or_default(std::span<const int> tile_edges) {
 class Builder {
  public:
   Builder(const Support& support, std::span<const Element> elements,
-          std::span<const int> tile_edges, Pass pass, std::uint64_t seed)
+          std::span<const int> tile_edges, Pass pass, std::uint64_t seed,
+          const std::optional<Mask>& only_mask)
       : support_(support),
         elements_(elements.begin(), elements.end()),
         edges_(edges_or_default(tile_edges)),
         seed_(seed),
         masks_(std::begin(kMasks), std::end(kMasks)) {
-    if (support.features.has(Feature::kWindows)) {
+    if (only_mask) {
+      masks_ = {*only_mask};
+    } else if (support.features.has(Feature::kWindows)) {
       masks_.insert(masks_.end(), std::begin(kWindows), std::end(kWindows));
     }
     for (const InputKind kind : kAllInputKinds) {
@@ -80,7 +83,7 @@ class Builder {
   std::span<const Mask> masks() const { return masks_; }
   /// Three of them in turn, or in a thin table the one whose turn it is.
   std::span<const Mask> masks(std::size_t turn, bool thin) const {
-    const std::size_t count = thin ? 1 : std::size(kMasks);
+    const std::size_t count = thin ? 1 : std::min(std::size(kMasks), masks_.size());
     return masks().subspan(turn % (masks_.size() / count) * count, count);
   }
   const std::vector<InputKind>& kinds() const { return kinds_; }
@@ -101,6 +104,7 @@ class Builder {
                                .tile_edge = edges_[number % edges_.size()],
                                .seed = seed_ + number,
                                .element = elements_[number / 3 % elements_.size()],
+                               .d_v = features.has(Feature::kValueWidth) ? other_width(shape.d) : 0,
                                .features = features},
                       .offset = number % 5 == 4 ? offset() : 0,
                       .repeat = number % 8 == 3,
@@ -124,6 +128,10 @@ class Builder {
   }
 
  private:
+  /// A width of V's rows that is not d, if the chapter takes another one.
+  std::int64_t other_width(std::int64_t d) const {
+    return supported_d(support_, elements_.front(), d > 8 ? d / 2 + 3 : d + 3);
+  }
   /// The least misalignment that the chapter must bear, in elements.
   int offset() const {
     const std::size_t each = bytes_of(elements_.front());
@@ -266,9 +274,10 @@ void add_features(Builder& builder, bool thin) {
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(Builder& builder, bool thin) {
-  builder.add(make_shape(0, 2, 5, 5, 8), Mask::kFull, InputKind::kNormal, 0);
-  builder.add(make_shape(2, 0, 5, 5, 8), Mask::kFull, InputKind::kNormal, 0);
-  if (!thin) builder.add(make_shape(kManyHeads, 1, 1, 1, 1), Mask::kFull, InputKind::kNormal, 0);
+  const Mask mask = builder.masks().front();
+  builder.add(make_shape(0, 2, 5, 5, 8), mask, InputKind::kNormal, 0);
+  builder.add(make_shape(2, 0, 5, 5, 8), mask, InputKind::kNormal, 0);
+  if (!thin) builder.add(make_shape(kManyHeads, 1, 1, 1, 1), mask, InputKind::kNormal, 0);
 }
 
 }  // namespace
@@ -285,12 +294,14 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 
 std::string to_string(const Case& one) {
   const InputSpec& spec = one.spec;
-  std::string text = fmt::format(
-      "{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape), to_string(spec.mask),
-      spec.scale, to_string(spec.kind), spec.seed, one.offset == 0 ? "" : ", unaligned");
+  std::string text =
+      fmt::format("{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape, spec.d_v),
+                  to_string(spec.mask), spec.scale, to_string(spec.kind), spec.seed,
+                  one.offset == 0 ? "" : ", unaligned");
   if (spec.element != Element::kFloat32) text += fmt::format(", {}", to_string(spec.element));
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
+    if (feature == Feature::kValueWidth) continue;  // dv, in the shape
     if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
   }
   return text;
@@ -298,8 +309,8 @@ std::string to_string(const Case& one) {
 
 std::vector<Case> case_table(const Support& support, std::span<const Element> elements,
                              std::span<const int> tile_edges, Pass pass, Extent extent,
-                             std::uint64_t seed) {
-  Builder builder(support, elements, tile_edges, pass, seed);
+                             std::uint64_t seed, const std::optional<Mask>& only_mask) {
+  Builder builder(support, elements, tile_edges, pass, seed, only_mask);
   const std::vector<std::int64_t> sizes = sizes_around(builder.edges());
   const std::vector<std::int64_t> dims = head_dimensions(support);
   add_starters(builder);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,7 +27,7 @@ struct Case {
   bool watched = true;
 };
 
-/// "B=1 H=1 Nq=17 Nk=33 d=40, causal, scale=-0.158, normal inputs, seed=..., unaligned"
+/// "B=1 H=1 Nq=17 Nk=33 d=40 dv=23, causal, scale=-0.158, normal inputs, seed=..., unaligned"
 std::string to_string(const Case& one);
 
 /// d, or the next larger one that a chapter takes, with rows of this element.
@@ -38,9 +39,10 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// for every edge T, and awkward pairs; d from {1, 8, 16, 32, 40, 64, 80, 128}; B, H from {1, 3};
 /// every mask; default, zero and negative scale; every input distribution.
 ///
-/// But for Extent::kFull, d is kept small where Nq * Nk is large.
+/// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
+/// that mask, which the chapter must take.
 std::vector<Case> case_table(const Support& support, std::span<const Element> elements,
                              std::span<const int> tile_edges, Pass pass, Extent extent,
-                             std::uint64_t seed);
+                             std::uint64_t seed, const std::optional<Mask>& only_mask = {});
 
 }  // namespace attn::verify

@@ -65,13 +65,19 @@ std::vector<std::size_t> visiting_order(std::size_t n, bool scattered) {
 class Checker {
  public:
   Checker(const Subject& subject, std::vector<Element> elements, const CheckOptions& options)
-      : subject_(subject), elements_(std::move(elements)), options_(options) {}
+      : subject_(subject), elements_(std::move(elements)), options_(options) {
+    if (!options.mask) return;
+    const Support& support = subject.chapter.support;
+    const Element element = elements_.front();
+    const Shape shape = make_shape(1, 1, 1, 1, supported_d(support, element, 1));
+    const std::string why = why_unsupported(element, shape, *options.mask, {}, support);
+    if (!why.empty()) throw Error(ErrorKind::kUnsupported, why);
+  }
 
   CheckReport run() {
     const Watch watch(memory(), options_.detectors);
     const Chapter& chapter = subject_.chapter;
-    const std::vector<Case> cases = case_table(chapter.support, elements_, chapter.tile_edges,
-                                               subject_.pass, options_.extent, options_.seed);
+    const std::vector<Case> cases = table(options_.extent);
     const std::vector<Property> properties = all_properties();
     total_ = static_cast<int>(cases.size() + properties.size());
     std::vector<std::size_t> order = visiting_order(cases.size(), options_.scattered);
@@ -105,9 +111,7 @@ class Checker {
   std::optional<CheckReport> look_for_endless() {
     const Watch watch(memory(), options_.detectors);
     constexpr std::size_t kLooks = 6;
-    std::vector<Case> plain =
-        case_table(subject_.chapter.support, elements_, subject_.chapter.tile_edges, subject_.pass,
-                   Extent::kThin, options_.seed);
+    std::vector<Case> plain = table(Extent::kThin);
     std::erase_if(plain, [](const Case& one) {
       const Shape& shape = one.spec.shape;
       return one.spec.kind != InputKind::kNormal || !one.watched || shape.rows() * shape.Nk == 0;
@@ -121,6 +125,12 @@ class Checker {
 
  private:
   Memory& memory() const { return memory_of(subject_.chapter, subject_.step); }
+
+  std::vector<Case> table(Extent extent) const {
+    const Chapter& chapter = subject_.chapter;
+    return case_table(chapter.support, elements_, chapter.tile_edges, subject_.pass, extent,
+                      options_.seed, options_.mask);
+  }
 
   std::vector<Property> all_properties() const {
     std::vector<Property> list =
@@ -282,12 +292,13 @@ CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
 }
 
 std::optional<Endless> find_endless(const Chapter& chapter, std::span<const Step* const> steps,
-                                    std::optional<Pass> only) {
+                                    std::optional<Pass> only, std::optional<Mask> mask) {
   for (const Step* step : steps) {
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       const std::vector<Element> elements = elements_of(*step, pass);
       if (elements.empty() || (only && *only != pass)) continue;
-      const CheckOptions options;
+      CheckOptions options;
+      options.mask = mask;
       Checker checker({chapter, *step, pass, options.seed, elements.front()}, elements, options);
       if (std::optional<CheckReport> report = checker.look_for_endless()) {
         return Endless{step, pass, std::move(*report)};

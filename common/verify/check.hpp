@@ -35,6 +35,7 @@ struct CheckOptions {
   bool scattered = false;  // cases from all over the table first, not the plainest
   std::uint64_t seed = 20260101;
   std::optional<Element> element = {};  // none: all that the step takes, in turn
+  std::optional<Mask> mask = {};        // in every case; none: all that the chapter takes
   std::function<void(int done, int total)> progress;
 };
 
@@ -73,7 +74,7 @@ std::vector<Element> elements_of(const Step& step, Pass pass);
 /// The whole battery on one step and one pass: case table, input distributions, bad arguments,
 /// properties, reproducibility. Whatever a run throws is a failure of its case. A twin
 /// (`&step == chapter.twin`) computes in host memory. Throws Error(kUnsupported) if the step does
-/// not have this pass, or not for options.element.
+/// not have this pass, or not for options.element, and if the chapter does not take options.mask.
 CheckReport check(const Chapter& chapter, const Step& step, Pass pass,
                   const CheckOptions& options = {});
 
@@ -86,8 +87,9 @@ struct Endless {
 
 /// Runs each step on a few problems without tricks, both passes or one: the first that does not end
 /// on one of them. For whoever is about to check several steps, each for a minute: so nobody waits
-/// for the others to hear that one hangs.
+/// for the others to hear that one hangs. Throws as check() does if the chapter does not take the
+/// mask.
 std::optional<Endless> find_endless(const Chapter& chapter, std::span<const Step* const> steps,
-                                    std::optional<Pass> only = {});
+                                    std::optional<Pass> only = {}, std::optional<Mask> mask = {});
 
 }  // namespace attn::verify

@@ -183,9 +183,7 @@ std::vector<std::int64_t> some_offsets(std::int64_t B, std::int64_t N, Random& r
 /// The first extras: those that decide how many elements the arrays have.
 void add_sizes(const InputSpec& spec, Random& random, Problem& problem) {
   const Shape& shape = spec.shape;
-  if (spec.features.has(Feature::kValueWidth)) {
-    problem.extras.d_v = shape.d > 8 ? shape.d / 2 + 3 : shape.d + 3;
-  }
+  problem.extras.d_v = spec.d_v;
   problem.rows_first = spec.features.has(Feature::kStrides);
   if (!spec.features.has(Feature::kPacked)) return;
   problem.extras.q_offsets = some_offsets(shape.B, shape.Nq, random);

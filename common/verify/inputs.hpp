@@ -67,7 +67,8 @@ struct InputSpec {
   int tile_edge = 16;      // where kPeakAtEdge puts its peak
   std::uint64_t seed = 0;  // the same seed gives the same numbers on every machine
   Element element = Element::kFloat32;
-  Features features = {};  // extras to make up; those that shape and mask have are not of interest
+  std::int64_t d_v = 0;    // elements of a row of V and O; 0: d
+  Features features = {};  // extras to make up; those that sizes and mask have are not of interest
 };
 
 /// Makes the inputs, rounded to the element; grad_o (standard normal) for a backward pass only.

@@ -7,7 +7,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
@@ -80,6 +88,129 @@ TEST_CASE("probe: every planted bug is found") {
                 << to_string(element));
     CHECK_FALSE(check(planted.bug, planted.pass, element).right());
   }
+}
+
+verify::CheckReport check_with_mask(const Chapter& probe, Pass pass, const Mask& mask) {
+  verify::CheckOptions options;
+  options.extent = verify::Extent::kThin;
+  options.element = Element::kBfloat16;
+  options.mask = mask;
+  options.detectors = false;
+  options.max_failures = 1;
+  options.survey = 0;
+  return verify::check(probe, probe.steps.back(), pass, options);
+}
+
+TEST_CASE("probe: checked with one mask alone, if it takes that mask") {
+  constexpr Mask kWindow{.before = 3, .after = 0};
+  constexpr Mask kFromTopLeft{.before = 6, .after = 2, .top_left = true};
+  const Pass pass = GENERATE(Pass::kForward, Pass::kBackward);
+  for (const Mask& mask : {kWindow, kFromTopLeft, Mask::kCausal, Mask::kFull}) {
+    const verify::CheckReport report = check_with_mask(chapter(Bug::kNone), pass, mask);
+    INFO(to_string(mask) << ", " << to_string(pass) << "\n" << verify::describe(report));
+    CHECK(report.passed());
+    CHECK(report.cases > 90);
+  }
+  if (pass == Pass::kForward) {  // a bug of windows shows in windows only
+    CHECK_FALSE(check_with_mask(chapter(Bug::kNoLowerBound), pass, kWindow).right());
+    CHECK(check_with_mask(chapter(Bug::kNoLowerBound), pass, Mask::kCausal).right());
+  }
+
+  Chapter without = chapter(Bug::kNone);
+  without.support.features.remove(Feature::kWindows);
+  CHECK(check_with_mask(without, pass, {.after = 2}).passed());
+  const auto refusal = [&](const auto& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kUnsupported);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  constexpr std::string_view kWords =
+      "mask = window 3,0: a window; this chapter does not take windows";
+  CHECK(refusal([&] { check_with_mask(without, pass, kWindow); }) == kWords);
+  const Step* const steps[] = {&without.steps.back()};
+  CHECK(refusal([&] { verify::find_endless(without, steps, pass, kWindow); }) == kWords);
+}
+
+TEST_CASE("a case table with one mask has no other, and every size of the whole table") {
+  const Element element = Element::kFloat32;
+  constexpr Mask kWindow{.before = 5, .after = 1};
+  const Support support{.features = {Feature::kWindows, Feature::kBias}};
+  for (const verify::Extent extent : {verify::Extent::kThin, verify::Extent::kCovering}) {
+    const auto sizes_of_cases = [&](const std::optional<Mask>& only) {
+      std::set<std::pair<std::int64_t, std::int64_t>> sizes;
+      for (const verify::Case& one : verify::case_table(support, std::span(&element, 1), {},
+                                                        Pass::kForward, extent, kSeed, only)) {
+        sizes.insert({one.spec.shape.Nq, one.spec.shape.Nk});
+        if (only && one.spec.mask != *only) FAIL(verify::to_string(one));
+      }
+      return sizes;
+    };
+    CHECK(sizes_of_cases(kWindow) == sizes_of_cases({}));
+  }
+}
+
+/// Three arrays [B, H, N, d] as one, [B, N, 3, H, d].
+std::vector<float> interleaved(const Shape& s, const std::vector<float>& q,
+                               const std::vector<float>& k, const std::vector<float>& v) {
+  std::vector<float> all;
+  for (std::int64_t b = 0; b < s.B; ++b) {
+    for (std::int64_t i = 0; i < s.Nq; ++i) {
+      for (const std::vector<float>* array : {&q, &k, &v}) {
+        for (std::int64_t h = 0; h < s.H; ++h) {
+          const auto row = array->begin() + ((b * s.H + h) * s.Nq + i) * s.d;
+          all.insert(all.end(), row, row + s.d);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+TEST_CASE("probe: Q, K, V in one buffer, and their gradients in another") {
+  const Chapter& probe = chapter(Bug::kNone);
+  const Step& step = probe.steps.back();
+  const Problem problem = verify::make_problem(
+      {.shape = make_shape(2, 3, 19, 19, 16), .scale = 0.25f, .seed = kSeed}, Pass::kBackward);
+  const verify::Truth truth = verify::truth_of(problem, Pass::kBackward);
+  const Outputs apart = run_backward(probe, step, problem, truth.o, truth.lse);
+
+  const Shape& shape = problem.shape;
+  Memory& memory = probe.memory();
+  const auto filled = [&](const char* name, const std::vector<float>& values) {
+    GuardedBuffer buffer(memory, name, values.size() * sizeof(float), 0);
+    buffer.write(values.data());
+    return buffer;
+  };
+  const GuardedBuffer qkv = filled("qkv", interleaved(shape, problem.q, problem.k, problem.v));
+  const GuardedBuffer o = filled("o", truth.o), lse = filled("lse", truth.lse);
+  const GuardedBuffer grad_o = filled("dO", problem.grad_o);
+  GuardedBuffer grads(memory, "dqkv", qkv.bytes(), 0);
+  grads.fill_undefined(0xFF);
+
+  const std::int64_t part = shape.H * shape.d;
+  BackwardArgs args{.shape = shape,
+                    .scale = problem.scale,
+                    .q = qkv.floats(),
+                    .k = qkv.floats() + part,
+                    .v = qkv.floats() + 2 * part,
+                    .o = o.floats(),
+                    .lse = lse.floats(),
+                    .grad_o = grad_o.floats(),
+                    .grad_q = grads.floats(),
+                    .grad_k = grads.floats() + part,
+                    .grad_v = grads.floats() + 2 * part};
+  args.extras.q = {.batch = shape.Nq * 3 * part, .head = shape.d, .row = 3 * part};
+  args.extras.k = args.extras.v = args.extras.q;
+  backward(probe, step, args);
+  memory.synchronize();
+  std::vector<float> together(grads.bytes() / sizeof(float));
+  grads.read(together.data());
+  CHECK(together == interleaved(shape, apart.grad_q, apart.grad_k, apart.grad_v));
+  CHECK(grads.check().empty());
 }
 
 /// The outputs of one case: zeros, or what the formulas give.

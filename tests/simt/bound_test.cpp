@@ -285,6 +285,17 @@ TEST_CASE("work of a pass: FLOPs of visible pairs, bytes of what takes part", "[
   CHECK(tall.flops == 4.0 * 3 * 16);
   CHECK(tall.bytes == 4.0 * (2 * 16 + 2 * 2 * 16 + 5 * 16 + 5));
 
+  // Rows of V and O of 10 elements: Q K^T, dS K and dS^T Q stay as long as they were, P V, dO V^T
+  // and P^T dO do not; float16 halves everything but LSE.
+  const PassWork narrow =
+      simt::work_of(shape, Mask::kFull, Pass::kForward, Element::kFloat16, /*d_v=*/10);
+  CHECK(narrow.flops == 6 * 5 * 7 * (2 * 16 + 2 * 10));
+  CHECK(narrow.bytes == 6 * (2.0 * (5 * 16 + 7 * 16 + 7 * 10 + 5 * 10) + 4 * 5));
+  const PassWork narrow_backward =
+      simt::work_of(shape, Mask::kFull, Pass::kBackward, Element::kFloat16, 10);
+  CHECK(narrow_backward.flops == 6 * 5 * 7 * (3 * 2 * 16 + 2 * 2 * 10));
+  CHECK(narrow_backward.bytes == 6 * 2.0 * (2 * 5 * 16 + 2 * 7 * 16 + 2 * 7 * 10 + 5 * 10));
+
   // The lesson's number: N = 512, d = 64, LSE included.
   CHECK(simt::work_of(make_shape(1, 1, 512, 512, 64), Mask::kFull, Pass::kForward).bytes ==
         514 * 1024);

@@ -4,7 +4,10 @@
 // it while no kernel runs.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace attn::simt {
 
@@ -15,6 +18,13 @@ enum class Order { kForward, kReversed, kShuffled };
 /// When work is done that a block has started and goes on without it (wait.hpp): when nobody can
 /// run any more, in the order of its start; at once; or at random.
 enum class Completion { kLate, kEager, kRandom };
+inline constexpr std::array kAllCompletions = {Completion::kLate, Completion::kEager,
+                                               Completion::kRandom};
+constexpr std::string_view to_string(Completion completion) {
+  constexpr std::array<std::string_view, kAllCompletions.size()> kNames = {"late", "eager",
+                                                                           "random"};
+  return kNames[static_cast<std::size_t>(completion)];
+}
 
 struct Options {
   bool detectors = false;  // find out-of-bounds, uninitialised, racing accesses

@@ -66,7 +66,8 @@ Resource Parts::largest() const {
   return static_cast<Resource>(std::max_element(seconds.begin(), seconds.end()) - seconds.begin());
 }
 
-PassWork work_of(const Shape& shape, const Mask& mask, Pass pass, Element element) {
+PassWork work_of(const Shape& shape, const Mask& mask, Pass pass, Element element,
+                 std::int64_t d_v) {
   std::int64_t pairs = 0;   // of a query and a key that it sees
   std::int64_t rows = 0;    // that see a key
   Range seen{shape.Nk, 0};  // keys that some row sees: rows that follow each other overlap
@@ -77,22 +78,24 @@ PassWork work_of(const Shape& shape, const Mask& mask, Pass pass, Element elemen
     rows += 1;
     seen = {std::min(seen.begin, visible.begin), std::max(seen.end, visible.end)};
   }
-  const std::int64_t keys = seen.size();
   const auto each = static_cast<double>(bytes_of(element));
   const auto d = static_cast<double>(shape.d);
+  const auto dv = d_v == 0 ? d : static_cast<double>(d_v);
   const auto heads = static_cast<double>(shape.heads());
   const auto kv_heads = static_cast<double>(shape.B * shape.Hkv);
-  const double q_read = heads * static_cast<double>(rows) * d;
-  const double k_read = kv_heads * static_cast<double>(keys) * d;
-  const auto o = static_cast<double>(shape.q_elements());
-  const auto k = static_cast<double>(shape.kv_elements());
-  const double forward_flops = 4 * heads * static_cast<double>(pairs) * d;
+  const double all_pairs = heads * static_cast<double>(pairs);
+  const double rows_read = heads * static_cast<double>(rows);  // of Q, and of dO
+  const double keys_read = kv_heads * static_cast<double>(seen.size());
+  const auto all_rows = static_cast<double>(shape.rows());
+  const double all_keys = kv_heads * static_cast<double>(shape.Nk);
+  const double inputs = rows_read * d + keys_read * (d + dv);  // Q, K, V
   if (pass == Pass::kForward) {
-    const double lse_bytes = sizeof(float) * static_cast<double>(shape.rows());
-    return {.bytes = each * (q_read + 2 * k_read + o) + lse_bytes, .flops = forward_flops};
+    return {.bytes = each * (inputs + all_rows * dv) + sizeof(float) * all_rows,
+            .flops = 2 * all_pairs * (d + dv)};
   }
-  const double elements = 2 * q_read + 2 * k_read + o + 2 * k;  // Q, dO, K, V; dQ, dK, dV
-  return {.bytes = each * elements, .flops = 2.5 * forward_flops};
+  const double gradients = all_rows * d + all_keys * (d + dv);  // dQ, dK, dV
+  return {.bytes = each * (inputs + rows_read * dv + gradients),
+          .flops = 2 * all_pairs * (3 * d + 2 * dv)};
 }
 
 Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& device) {

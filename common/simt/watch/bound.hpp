@@ -58,11 +58,12 @@ struct PassWork {
   double flops = 0;
 };
 
-/// One pass of attention. FLOPs: 4 d for each query and key that it sees (two products, a
-/// multiply-add is two); 2.5 times that backward (five products). Bytes: rows and keys that meet no
-/// partner need not be read, and backward, O and LSE need not be: both follow from Q, K, V and dO.
+/// One pass of attention, with rows of V and O of d_v elements (0: d). FLOPs for each query and key
+/// that it sees, a multiply-add being two: 2 (d + d_v), of Q K^T and P V; backward 2 (3 d + 2 d_v),
+/// of Q K^T, dS K, dS^T Q and of dO V^T, P^T dO. Bytes: rows and keys that meet no partner need not
+/// be read, and backward, O and LSE need not be: both follow from Q, K, V and dO.
 PassWork work_of(const Shape& shape, const Mask& mask, Pass pass,
-                 Element element = Element::kFloat32);
+                 Element element = Element::kFloat32, std::int64_t d_v = 0);
 
 /// How much of a device a launch can use at a time, from its grid, its block and its shared memory.
 struct Occupancy {

@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// The contract's own functions: which keys a mask shows, how elements round, what dropout draws,
-// what is refused and in which words.
+// What the contract refuses, for every chapter or for what a record lacks, and in which words.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <deque>
 #include <functional>
 #include <limits>
 #include <optional>
-#include <random>
-#include <set>
-#include <type_traits>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/attention.hpp"
-#include "common/philox.hpp"
 #include "tests/catch.hpp"
+#include "tests/remember.hpp"
 
 namespace {
 
@@ -29,588 +25,14 @@ using attn::ErrorKind;
 using attn::Extras;
 using attn::Feature;
 using attn::Features;
-using attn::kUnbounded;
 using attn::Mask;
-using attn::Range;
 using attn::Shape;
 using attn::Support;
-
-// ---- masks ----
-
-using Wide = __int128;  // no sum of two bounds overflows it
-
-/// The definition: j lies in [own - before, own + after].
-bool sees(const Mask& mask, std::int64_t i, std::int64_t j, std::int64_t Nq, std::int64_t Nk) {
-  const Wide own = Wide{i} + (mask.top_left ? 0 : Wide{Nk} - Nq);
-  const bool above = mask.before == kUnbounded || j >= own - mask.before;
-  return above && (mask.after == kUnbounded || j <= own + mask.after);
-}
-
-/// The numbers from 0 to `count - 1` for which `visible` is true, which must be neighbours.
-template <class F>
-Range range_of(std::int64_t count, F visible) {
-  Range range;
-  for (std::int64_t n = 0; n < count; ++n) {
-    if (!visible(n)) continue;
-    if (range.empty()) range = {n, n};
-    REQUIRE(range.end == n);
-    range.end = n + 1;
-  }
-  return range;
-}
+using attn::testing::called;
+using attn::testing::kBackward;
+using attn::testing::kForward;
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-static_assert(kUnbounded == kMost);
-
-std::vector<Mask> masks_with(std::initializer_list<std::int64_t> bounds) {
-  std::vector<Mask> masks;
-  for (const std::int64_t before : bounds) {
-    for (const std::int64_t after : bounds) {
-      for (const bool top_left : {false, true}) masks.push_back({before, after, top_left});
-    }
-  }
-  return masks;
-}
-
-const std::initializer_list<std::int64_t> kBounds = {0, 1, 2, 5, kMost - 8, kMost - 1, kUnbounded};
-
-std::string describe(const Mask& mask, std::int64_t Nq, std::int64_t Nk) {
-  return fmt::format("{}, Nq={} Nk={}", to_string(mask), Nq, Nk);
-}
-
-std::string describe(const Range& range) { return fmt::format("[{}, {})", range.begin, range.end); }
-
-}  // namespace
-
-TEST_CASE("a mask's keys of a row and rows of a key are those of its definition") {
-  for (const Mask& mask : masks_with(kBounds)) {
-    for (std::int64_t Nq = 0; Nq <= 7; ++Nq) {
-      for (std::int64_t Nk = 0; Nk <= 7; ++Nk) {
-        INFO(describe(mask, Nq, Nk));
-        for (std::int64_t i = 0; i < Nq; ++i) {
-          const Range keys = range_of(Nk, [&](auto j) { return sees(mask, i, j, Nq, Nk); });
-          if (keys_of_row(mask, i, Nq, Nk) == keys) continue;
-          FAIL("row " << i << ": " << describe(keys_of_row(mask, i, Nq, Nk)) << ", not "
-                      << describe(keys));
-        }
-        for (std::int64_t j = 0; j < Nk; ++j) {
-          const Range rows = range_of(Nq, [&](auto i) { return sees(mask, i, j, Nq, Nk); });
-          if (rows_of_key(mask, j, Nq, Nk) == rows) continue;
-          FAIL("key " << j << ": " << describe(rows_of_key(mask, j, Nq, Nk)) << ", not "
-                      << describe(rows));
-        }
-      }
-    }
-  }
-}
-
-TEST_CASE("a mask without a lower bound is one diagonal") {
-  int prefixes = 0;
-  for (const Mask& mask : masks_with(kBounds)) {
-    REQUIRE(mask.is_prefix() == (mask.before == kUnbounded));
-    if (!mask.is_prefix()) continue;
-    ++prefixes;
-    for (std::int64_t Nq = 0; Nq <= 7; ++Nq) {
-      for (std::int64_t Nk = 0; Nk <= 7; ++Nk) {
-        INFO(describe(mask, Nq, Nk));
-        const std::int64_t diagonal = attn::diagonal(mask, Nq, Nk);
-        for (std::int64_t i = 0; i < Nq; ++i) {
-          const Range keys = range_of(Nk, [&](auto j) { return sees(mask, i, j, Nq, Nk); });
-          for (std::int64_t j = 0; j < Nk; ++j) {
-            REQUIRE((j <= i + diagonal) == sees(mask, i, j, Nq, Nk));
-          }
-          REQUIRE(attn::visible_keys(i, diagonal, Nk) == keys.end);
-          REQUIRE(keys.begin == 0);
-        }
-        for (std::int64_t j = 0; j < Nk; ++j) {
-          const Range rows = range_of(Nq, [&](auto i) { return sees(mask, i, j, Nq, Nk); });
-          REQUIRE(attn::first_query(j, diagonal, Nq) == (rows.empty() ? Nq : rows.begin));
-        }
-      }
-    }
-  }
-  CHECK(prefixes == 14);
-}
-
-TEST_CASE("sizes and bounds near the ends of 64 bits do not overflow a mask") {
-  constexpr std::int64_t kHuge = (std::int64_t{1} << 61) - 1;  // the most elements of an array
-  const auto clamped = [](Wide x, std::int64_t most) {
-    return static_cast<std::int64_t>(x < 0 ? Wide{0} : x > most ? Wide{most} : x);
-  };
-  const auto between = [&](Wide own, Wide down, Wide up, std::int64_t most) {
-    const Range range{clamped(own - down, most), clamped(own + up + 1, most)};
-    return range.empty() ? Range{} : range;
-  };
-  for (const Mask& mask : masks_with({0, 1, kHuge - 1, kHuge, kMost - 1, kUnbounded})) {
-    for (const auto& [Nq, Nk] : {std::pair{std::int64_t{1}, kHuge}, std::pair{kHuge, kHuge},
-                                 std::pair{kHuge, std::int64_t{1}}}) {
-      INFO(describe(mask, Nq, Nk));
-      const Wide shift = mask.top_left ? 0 : Wide{Nk} - Nq;
-      const Wide before = mask.before == kUnbounded ? Wide{kMost} * 4 : Wide{mask.before};
-      const Wide after = mask.after == kUnbounded ? Wide{kMost} * 4 : Wide{mask.after};
-      for (const std::int64_t i : {std::int64_t{0}, Nq / 2, Nq - 1}) {
-        CHECK(keys_of_row(mask, i, Nq, Nk) == between(i + shift, before, after, Nk));
-      }
-      for (const std::int64_t j : {std::int64_t{0}, Nk / 2, Nk - 1}) {
-        CHECK(rows_of_key(mask, j, Nq, Nk) == between(j - shift, after, before, Nq));
-      }
-    }
-  }
-  // A compiler that evaluates a constant refuses an overflow.
-  static_assert(attn::keys_of_row({.before = kMost - 1, .after = kMost - 1}, 0, kHuge, 1) ==
-                Range{0, 1});
-  static_assert(attn::rows_of_key({.before = kMost - 1, .after = kMost - 1}, 0, 1, kHuge) ==
-                Range{0, 1});
-  static_assert(attn::diagonal({.after = kMost - 1}, kHuge, kHuge) == kHuge);
-}
-
-TEST_CASE("the named masks, and what masks are called") {
-  CHECK(Mask{} == Mask::kFull);
-  CHECK(keys_of_row(Mask::kFull, 0, 3, 5) == Range{0, 5});
-  CHECK(keys_of_row(Mask::kCausal, 0, 3, 5) == Range{0, 3});
-  CHECK(keys_of_row(Mask::kCausalTopLeft, 0, 3, 5) == Range{0, 1});
-  CHECK(attn::keys_of_row({.before = 1, .after = 0}, 2, 3, 5) ==
-        Range{3, 5});  // W = 2 keys, Mistral's
-  CHECK(attn::diagonal(Mask::kFull, 3, 5) == 5);
-  CHECK(attn::diagonal(Mask::kCausal, 5, 3) == -2);
-  CHECK(attn::diagonal(Mask::kCausalTopLeft, 5, 3) == 0);
-
-  CHECK(to_string(Mask::kFull) == "full");
-  CHECK(to_string(Mask::kCausal) == "causal");
-  CHECK(to_string(Mask::kCausalTopLeft) == "causal top-left");
-  CHECK(to_string(Mask{.before = 128, .after = 0}) == "window 128,0");
-  CHECK(to_string(Mask{.before = 128, .top_left = true}) == "window 128,-1 top-left");
-  CHECK(to_string(Mask{.after = 3}) == "window -1,3");
-}
-
-// ---- elements ----
-
-namespace {
-
-/// What to_bfloat16 and to_float16 have in common, for tests of both.
-struct SmallElement {
-  Element element;
-  std::uint16_t infinity;
-  std::uint16_t (*store)(float);
-  float (*load)(std::uint16_t);
-};
-
-const SmallElement kSmallElements[] = {
-    {Element::kBfloat16, 0x7F80, [](float x) { return attn::to_bfloat16(x).bits; },
-     [](std::uint16_t bits) { return attn::to_float32(attn::bfloat16{bits}); }},
-    {Element::kFloat16, 0x7C00, [](float x) { return attn::to_float16(x).bits; },
-     [](std::uint16_t bits) { return attn::to_float32(attn::float16{bits}); }},
-};
-
-/// The value of a pattern, by the definition of its format: in float64, which holds all of them.
-double value_of(Element element, std::uint16_t pattern) {
-  const int mantissa_bits = element == Element::kBfloat16 ? 7 : 10;
-  const int exponents = element == Element::kBfloat16 ? 256 : 32;
-  const int bias = exponents / 2 - 1;
-  const int mantissa = pattern & ((1 << mantissa_bits) - 1);
-  const int exponent = pattern >> mantissa_bits & (exponents - 1);
-  const double sign = (pattern & 0x8000) != 0 ? -1.0 : 1.0;
-  if (exponent == exponents - 1) {
-    return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN()
-                         : sign * std::numeric_limits<double>::infinity();
-  }
-  const int whole = exponent == 0 ? mantissa : mantissa + (1 << mantissa_bits);
-  return sign * std::ldexp(whole, std::max(exponent, 1) - bias - mantissa_bits);
-}
-
-bool same_bits(float a, float b) {
-  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
-}
-
-/// The first float above or below a finite one.
-float above(float x) { return std::nextafter(x, std::numeric_limits<float>::infinity()); }
-float below(float x) { return std::nextafter(x, -std::numeric_limits<float>::infinity()); }
-
-}  // namespace
-
-TEST_CASE("every 16-bit pattern means what its format says, and is found again") {
-  for (const SmallElement& small : kSmallElements) {
-    int nans = 0;
-    for (int n = 0; n <= 0xFFFF; ++n) {
-      const auto pattern = static_cast<std::uint16_t>(n);
-      const double value = value_of(small.element, pattern);
-      const float loaded = small.load(pattern);
-      INFO(to_string(small.element) << fmt::format(" {:#06x}", n));
-      if (std::isnan(value)) {
-        ++nans;
-        if (!std::isnan(loaded)) FAIL("loaded as " << loaded << ", which is no NaN");
-        const std::uint16_t stored = small.store(loaded);
-        if (!std::isnan(value_of(small.element, stored))) FAIL("a NaN becomes a number");
-        if ((stored ^ pattern) & 0x8000) FAIL("a NaN changes its sign");
-      } else {
-        if (!same_bits(loaded, static_cast<float>(value))) FAIL(loaded << " is not " << value);
-        if (small.store(loaded) != pattern) FAIL("comes back as another pattern");
-      }
-    }
-    CHECK(nans == 2 * (0x7FFF - small.infinity));
-  }
-}
-
-TEST_CASE("floats round to the nearest element, ties to the even one") {
-  for (const SmallElement& small : kSmallElements) {
-    for (std::uint16_t pattern = 0; pattern < small.infinity; ++pattern) {
-      const auto next = static_cast<std::uint16_t>(pattern + 1);
-      const double low = value_of(small.element, pattern);
-      // Beyond the largest element the next one would have the same distance.
-      const double high = next == small.infinity
-                              ? 2 * low - value_of(small.element, std::uint16_t(pattern - 1))
-                              : value_of(small.element, next);
-      const auto middle = static_cast<float>((low + high) / 2);
-      REQUIRE(static_cast<double>(middle) == (low + high) / 2);  // one bit more fits a float
-      const std::uint16_t even = pattern % 2 == 0 ? pattern : next;
-      INFO(to_string(small.element) << fmt::format(" {:#06x}, midpoint {}", pattern, middle));
-      for (const int sign : {0, 0x8000}) {
-        const auto signed_bits = [&](int bits) { return bits | sign; };
-        const auto signed_value = [&](float x) { return sign == 0 ? x : -x; };
-        if (small.store(signed_value(middle)) != signed_bits(even)) FAIL("the tie is not even");
-        if (small.store(signed_value(below(middle))) != signed_bits(pattern)) FAIL("below it");
-        if (small.store(signed_value(above(middle))) != signed_bits(next)) FAIL("above it");
-      }
-    }
-  }
-}
-
-TEST_CASE("what is too large becomes infinity, what is too small zero, and a NaN stays one") {
-  constexpr float kInf = std::numeric_limits<float>::infinity();
-  for (const SmallElement& small : kSmallElements) {
-    CHECK(small.store(kInf) == small.infinity);
-    CHECK(small.store(-kInf) == (small.infinity | 0x8000));
-    CHECK(small.store(std::numeric_limits<float>::max()) == small.infinity);
-    CHECK(small.store(0.0f) == 0);
-    CHECK(small.store(-0.0f) == 0x8000);
-    // Payloads whose upper half is empty must not become the infinity that is left of them.
-    for (const std::uint32_t bits : {0x7F800001u, 0x7FC00000u, 0x7FFFFFFFu, 0xFF800001u}) {
-      CHECK(std::isnan(small.load(small.store(std::bit_cast<float>(bits)))));
-    }
-  }
-  CHECK(attn::to_float16(65504.0f).bits == 0x7BFF);  // the largest float16
-  CHECK(attn::to_float16(below(65520.0f)).bits == 0x7BFF);
-  CHECK(attn::to_float16(65520.0f).bits == 0x7C00);  // the tie, whose even neighbour would be 2^16
-  CHECK(attn::to_float16(0x1p-24f).bits == 0x0001);
-  CHECK(attn::to_float16(0x1p-25f).bits == 0x0000);  // a tie again
-  CHECK(attn::to_float16(above(0x1p-25f)).bits == 0x0001);
-  CHECK(attn::to_float16(std::numeric_limits<float>::denorm_min()).bits == 0x0000);
-  CHECK(attn::to_bfloat16(std::numeric_limits<float>::denorm_min()).bits == 0x0000);
-  CHECK(attn::to_bfloat16(0x1p-133f).bits == 0x0001);
-}
-
-#if defined(__FLT16_MANT_DIG__) || defined(__BFLT16_MANT_DIG__)
-TEST_CASE("floats round as the compiler's own 16-bit types do") {
-  std::mt19937 engine(1);
-  const auto agree = [&](const SmallElement& small, auto convert) {
-    for (int n = 0; n < 2'000'000; ++n) {
-      const auto x = std::bit_cast<float>(static_cast<std::uint32_t>(engine()));
-      if (std::isnan(x)) continue;
-      const std::uint16_t expected = convert(x);
-      if (small.store(x) == expected) continue;
-      FAIL(to_string(small.element)
-           << fmt::format(" of {}: {:#06x}, not {:#06x}", x, small.store(x), expected));
-    }
-  };
-#ifdef __BFLT16_MANT_DIG__
-  agree(kSmallElements[0],
-        [](float x) { return std::bit_cast<std::uint16_t>(static_cast<__bf16>(x)); });
-#endif
-#ifdef __FLT16_MANT_DIG__
-  agree(kSmallElements[1],
-        [](float x) { return std::bit_cast<std::uint16_t>(static_cast<_Float16>(x)); });
-#endif
-}
-#endif
-
-TEST_CASE("arrays of elements: encode, decode, their sizes and their names") {
-  const std::vector<float> values = {0.0f, 1.0f, -2.5f, 1.0f / 3, 65504.0f, 1e-7f, -70000.0f};
-  const double unit[] = {0x1p-24, 0x1p-8, 0x1p-11};
-  for (const Element element : attn::kAllElements) {
-    INFO(to_string(element));
-    // One byte aside, so that nothing relies on an alignment, and a byte to keep behind.
-    const std::size_t bytes = values.size() * attn::bytes_of(element);
-    std::vector<unsigned char> store(bytes + 2, 0xA5);
-    attn::encode(element, values, store.data() + 1);
-    std::vector<float> back(values.size(), -1.0f);
-    attn::decode(element, store.data() + 1, back);
-    for (std::size_t e = 0; e < values.size(); ++e) {
-      CHECK(same_bits(back[e], attn::rounded_to(element, values[e])));
-    }
-    CHECK(store.front() == 0xA5);
-    CHECK(store.back() == 0xA5);
-    CHECK(attn::unit_roundoff(element) == unit[static_cast<int>(element)]);
-    // The unit roundoff is reached, at the middle of the first gap above 1, and not passed.
-    const auto half_gap = static_cast<float>(attn::unit_roundoff(element));
-    if (element != Element::kFloat32) CHECK(attn::rounded_to(element, 1 + half_gap) == 1);
-    CHECK(attn::rounded_to(element, 1 + 2 * half_gap) == 1 + 2 * half_gap);
-  }
-  CHECK(attn::rounded_to(Element::kFloat32, 1.0f / 3) == 1.0f / 3);
-  CHECK(attn::rounded_to(Element::kBfloat16, 1.0f / 3) == 0x1.56p-2f);
-  CHECK(attn::rounded_to(Element::kFloat16, 1.0f / 3) == 0x1.554p-2f);
-  CHECK(to_string(Element::kFloat32) == "float32");
-  CHECK(to_string(Element::kBfloat16) == "bfloat16");
-  CHECK(to_string(Element::kFloat16) == "float16");
-  CHECK(attn::kElementOf<float> == Element::kFloat32);
-  CHECK(attn::kElementOf<attn::bfloat16> == Element::kBfloat16);
-  CHECK(attn::kElementOf<attn::float16> == Element::kFloat16);
-  attn::encode(Element::kFloat32, {}, nullptr);  // nothing to do, and no pointer to do it to
-  attn::decode(Element::kFloat32, nullptr, {});
-}
-
-// ---- dropout's numbers ----
-
-namespace {
-
-using Words = std::array<std::uint32_t, 4>;
-
-Words philox(const Words& counter, std::uint32_t key_low, std::uint32_t key_high) {
-  const auto words = attn::philox({{counter[0], counter[1], counter[2], counter[3]}},
-                                  std::uint64_t{key_high} << 32 | key_low);
-  return {words.word[0], words.word[1], words.word[2], words.word[3]};
-}
-
-constexpr std::uint64_t kSeed = 0x299F31D0A4093822;
-
-}  // namespace
-
-TEST_CASE("Philox4x32-10 gives the known answers of its authors") {
-  constexpr std::uint32_t kOnes = 0xFFFFFFFF;
-  CHECK(philox({0, 0, 0, 0}, 0, 0) == Words{0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8});
-  CHECK(philox({kOnes, kOnes, kOnes, kOnes}, kOnes, kOnes) ==
-        Words{0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD});
-  CHECK(philox({0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344}, 0xA4093822, 0x299F31D0) ==
-        Words{0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1});
-  // The last one as dropout asks for it: a quarter of the key, the row, the head, the batch.
-  const std::uint32_t words[] = {0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1};
-  for (std::int64_t n = 0; n < 4; ++n) {
-    CHECK(attn::dropout_bits(kSeed, 0x03707344, 0x13198A2E, 0x85A308D3,
-                             std::int64_t{4} * 0x243F6A88 + n) == words[n]);
-  }
-}
-
-TEST_CASE("every pair draws bits of its own, and they are uniform") {
-  constexpr std::int64_t kB = 3, kH = 4, kNq = 32, kNk = 256;
-  constexpr double kDraws = static_cast<double>(kB * kH * kNq * kNk);  // 98,304
-  std::vector<std::uint32_t> all;
-  std::array<std::array<int, 256>, 4> counts{};  // of each byte's values
-  for (std::int64_t b = 0; b < kB; ++b) {
-    for (std::int64_t h = 0; h < kH; ++h) {
-      for (std::int64_t i = 0; i < kNq; ++i) {
-        for (std::int64_t j = 0; j < kNk; ++j) {
-          const std::uint32_t bits = attn::dropout_bits(7, b, h, i, j);
-          all.push_back(bits);
-          for (std::size_t byte = 0; byte < 4; ++byte) ++counts[byte][bits >> 8 * byte & 0xFF];
-        }
-      }
-    }
-  }
-  // n draws of 2^32 values have n^2 / 2^33 = 1.1 equal pairs on average; a coordinate that did not
-  // count would make thousands.
-  const std::set<std::uint32_t> distinct(all.begin(), all.end());
-  CHECK(all.size() - distinct.size() <= 8);
-  for (const auto& byte : counts) {
-    double chi_square = 0;
-    for (const int count : byte) {
-      const double expected = kDraws / 256;
-      chi_square += (count - expected) * (count - expected) / expected;
-    }
-    INFO("chi-square " << chi_square);  // mean 255, standard deviation sqrt(2 * 255) = 22.6
-    CHECK(chi_square > 255 - 5 * 22.6);
-    CHECK(chi_square < 255 + 5 * 22.6);
-  }
-  // Both halves of the seed count, and no coordinate stands for another.
-  const auto bits = attn::dropout_bits(7, 1, 2, 3, 5);
-  CHECK(bits != attn::dropout_bits(8, 1, 2, 3, 5));
-  CHECK(bits != attn::dropout_bits(7 + (std::uint64_t{1} << 32), 1, 2, 3, 5));
-  CHECK(bits != attn::dropout_bits(7, 2, 1, 3, 5));
-  CHECK(bits != attn::dropout_bits(7, 1, 3, 2, 5));
-  CHECK(bits != attn::dropout_bits(7, 1, 2, 5, 3));
-}
-
-TEST_CASE("the threshold of a probability, and the fraction that is kept") {
-  CHECK(attn::dropout_threshold(0.0f) == 0);  // no bits are below it: all are kept
-  CHECK(attn::dropout_threshold(std::numeric_limits<float>::denorm_min()) == 1);
-  CHECK(attn::dropout_threshold(0x1p-32f) == 1);
-  CHECK(attn::dropout_threshold(0x1.8p-32f) == 2);
-  CHECK(attn::dropout_threshold(0.5f) == 0x80000000);
-  CHECK(attn::dropout_threshold(below(1.0f)) == 0xFFFFFF00);
-  constexpr int kDraws = 100'000;
-  for (const double p : {0.1, 0.5, 0.9}) {
-    const std::uint32_t threshold = attn::dropout_threshold(static_cast<float>(p));
-    int kept = 0;
-    for (std::int64_t n = 0; n < kDraws; ++n) {
-      kept += attn::dropout_bits(3, n % 2, n % 5, n / 320, n % 320) >= threshold ? 1 : 0;
-    }
-    INFO("p = " << p);
-    CHECK(std::abs(kept - (1 - p) * kDraws) < 4 * std::sqrt(p * (1 - p) * kDraws));
-  }
-}
-
-// ---- small parts of the contract ----
-
-TEST_CASE("a pair's element in an array that is broadcast as NumPy does it") {
-  constexpr std::int64_t kB = 2, kH = 3, kNq = 4, kNk = 5;
-  for (int ones = 0; ones < 16; ++ones) {  // bit n set: axis n has size 1
-    const attn::PairShape shape{ones & 1 ? 1 : kB, ones & 2 ? 1 : kH, ones & 4 ? 1 : kNq,
-                                ones & 8 ? 1 : kNk};
-    CHECK(shape.elements() == shape.B * shape.H * shape.Nq * shape.Nk);
-    const std::int64_t strides[] = {ones & 1 ? 0 : shape.H * shape.Nq * shape.Nk,
-                                    ones & 2 ? 0 : shape.Nq * shape.Nk, ones & 4 ? 0 : shape.Nk,
-                                    ones & 8 ? 0 : 1};
-    for (std::int64_t b = 0; b < kB; ++b) {
-      for (std::int64_t h = 0; h < kH; ++h) {
-        for (std::int64_t i = 0; i < kNq; ++i) {
-          for (std::int64_t j = 0; j < kNk; ++j) {
-            REQUIRE(shape.index(b, h, i, j) ==
-                    b * strides[0] + h * strides[1] + i * strides[2] + j * strides[3]);
-          }
-        }
-      }
-    }
-  }
-}
-
-TEST_CASE("sets of features") {
-  Features features{Feature::kWindows, Feature::kBias};
-  CHECK(features.has(Feature::kWindows));
-  CHECK(features.has(Feature::kBias));
-  CHECK_FALSE(features.has(Feature::kDropout));
-  features.add(Feature::kDropout);
-  CHECK(features == Features{Feature::kDropout, Feature::kBias, Feature::kWindows});
-  features.remove(Feature::kBias);
-  CHECK(features == Features{Feature::kDropout, Feature::kWindows});
-  CHECK(Features{}.empty());
-  CHECK_FALSE(features.empty());
-  std::set<std::string_view> names;
-  for (int n = 0; n < attn::kFeatures; ++n) {
-    CHECK(Features::all().has(static_cast<Feature>(n)));
-    names.insert(to_string(static_cast<Feature>(n)));
-  }
-  CHECK(names.size() == static_cast<std::size_t>(attn::kFeatures));
-}
-
-TEST_CASE("sizes count the width of V and packed sequences") {
-  const Shape shape{.B = 2, .H = 6, .Hkv = 2, .Nq = 5, .Nk = 7, .d = 3};
-  Extras extras;
-  CHECK(attn::value_width(shape, extras) == 3);
-  extras.d_v = 4;
-  CHECK(attn::value_width(shape, extras) == 4);
-  attn::Sizes sizes = sizes_of(shape, extras);
-  CHECK(sizes.q == 2 * 6 * 5 * 3);
-  CHECK(sizes.k == 2 * 2 * 7 * 3);
-  CHECK(sizes.v == 2 * 2 * 7 * 4);
-  CHECK(sizes.o == 2 * 6 * 5 * 4);
-  CHECK(sizes.rows == 2 * 6 * 5);
-  const std::int64_t q_offsets[] = {0, 5, 8};
-  const std::int64_t k_offsets[] = {0, 4, 11};
-  extras.q_offsets.host = q_offsets;
-  extras.k_offsets.host = k_offsets;
-  sizes = sizes_of(shape, extras);
-  CHECK(sizes.q == 6 * 8 * 3);
-  CHECK(sizes.k == 2 * 11 * 3);
-  CHECK(sizes.v == 2 * 11 * 4);
-  CHECK(sizes.o == 6 * 8 * 4);
-  CHECK(sizes.rows == 6 * 8);
-}
-
-// ---- passes ----
-
-namespace {
-
-struct Called {
-  int calls = 0;
-  Element element = Element::kFloat32;
-  attn::ForwardArgsOf<void> forward;
-  attn::BackwardArgsOf<void> backward;
-};
-Called called;
-
-template <class T>
-void remember_forward(const attn::ForwardArgsOf<T>& args) {
-  ++called.calls;
-  called.element = attn::kElementOf<T>;
-  called.forward = without_element(args);
-}
-template <class T>
-void remember_backward(const attn::BackwardArgsOf<T>& args) {
-  ++called.calls;
-  called.element = attn::kElementOf<T>;
-  called.backward = without_element(args);
-}
-
-using ForwardPass = attn::PassOf<attn::ForwardArgsOf>;
-using BackwardPass = attn::PassOf<attn::BackwardArgsOf>;
-template <class T>
-constexpr auto* kForward = remember_forward<T>;
-template <class T>
-constexpr auto* kBackward = remember_backward<T>;
-
-}  // namespace
-
-TEST_CASE("a pass takes the elements that it has functions for, and calls the right one") {
-  const struct {
-    ForwardPass pass;
-    bool takes[3];  // float32, bfloat16, float16
-  } cases[] = {
-      {{}, {false, false, false}},
-      {nullptr, {false, false, false}},
-      {remember_forward<float>, {true, false, false}},
-      {kForward<attn::bfloat16>, {false, true, false}},
-      {kForward<attn::float16>, {false, false, true}},
-      {{kForward<attn::bfloat16>, kForward<attn::float16>}, {false, true, true}},
-      {{kForward<attn::float16>, kForward<float>}, {true, false, true}},
-      {{kForward<float>, kForward<attn::bfloat16>, kForward<attn::float16>}, {true, true, true}},
-  };
-  for (const auto& [pass, takes] : cases) {
-    CHECK(bool(pass) == (takes[0] || takes[1] || takes[2]));
-    CHECK((pass == nullptr) == !bool(pass));
-    for (const Element element : attn::kAllElements) {
-      REQUIRE(pass.takes(element) == takes[static_cast<int>(element)]);
-      if (!pass.takes(element)) continue;
-      called = {};
-      attn::ForwardArgsOf<void> args;
-      args.scale = 0.5f;
-      pass(element, args);
-      CHECK(called.calls == 1);
-      CHECK(called.element == element);
-      CHECK(called.forward.scale == 0.5f);
-    }
-  }
-}
-
-TEST_CASE("arguments come through a pass as they went in, whatever the element") {
-  char memory[16];
-  const auto at = [&](int n) { return static_cast<void*>(memory + n); };
-  const Shape shape{.B = 2, .H = 6, .Hkv = 2, .Nq = 3, .Nk = 4, .d = 5};
-  const Mask mask{.before = 3, .after = 1, .top_left = true};
-  float lse[2];
-  Extras extras;
-  extras.softcap = 2;
-  for (const Element element : attn::kAllElements) {
-    INFO(to_string(element));
-    const ForwardPass forward{kForward<float>, kForward<attn::bfloat16>, kForward<attn::float16>};
-    forward(element, {shape, mask, 0.5f, at(0), at(1), at(2), at(3), lse, at(4), 99, extras});
-    const auto& f = called.forward;
-    CHECK((f.shape == shape && f.mask == mask && f.scale == 0.5f && f.extras.softcap == 2.0f));
-    CHECK((f.q == at(0) && f.k == at(1) && f.v == at(2) && f.o == at(3) && f.lse == lse));
-    CHECK((f.workspace == at(4) && f.workspace_bytes == 99));
-
-    const BackwardPass backward{kBackward<float>, kBackward<attn::bfloat16>,
-                                kBackward<attn::float16>};
-    backward(element, {shape, mask, 0.5f, at(0), at(1), at(2), at(3), lse, at(4), at(5), at(6),
-                       at(7), at(8), 98, extras});
-    const auto& b = called.backward;
-    CHECK((b.shape == shape && b.mask == mask && b.scale == 0.5f && b.extras.softcap == 2.0f));
-    CHECK((b.q == at(0) && b.k == at(1) && b.v == at(2) && b.o == at(3) && b.lse == lse));
-    CHECK((b.grad_o == at(4) && b.grad_q == at(5) && b.grad_k == at(6) && b.grad_v == at(7)));
-    CHECK((b.workspace == at(8) && b.workspace_bytes == 98));
-  }
-}
-
-// ---- what is refused ----
-
-namespace {
 
 /// Host memory that claims to be a GPU.
 class FakeMemory : public attn::Memory {
@@ -968,6 +390,113 @@ TEST_CASE("bad arrays of an extra are refused") {
            }},
       },
       kEverything);
+}
+
+namespace {
+
+/// Where an array of [B, H, N, width] begins in a buffer [B, N, elements] and how it lies there.
+struct Place {
+  std::int64_t at, elements, head;
+};
+
+attn::Strides strides_in(const Place& place, std::int64_t N) {
+  return {N * place.elements, place.head, place.elements};
+}
+
+void* element_of(void* buffer, Element element, std::int64_t at) {
+  return static_cast<std::byte*>(buffer) + at * static_cast<std::int64_t>(bytes_of(element));
+}
+
+/// A request whose dQ, dK, dV (and O, where the pass is forward) lie in one buffer.
+struct OneBuffer {
+  std::int64_t Hkv = 6, d_v = 8;
+  Place q{}, k{}, v{}, o{};
+  Element element = Element::kFloat32;
+};
+
+std::string answer_in_one_buffer(const OneBuffer& places, attn::Pass pass) {
+  Request r;
+  Shape& shape = r.args.shape;
+  shape.Nq = shape.Nk;
+  shape.Hkv = places.Hkv;
+  r.element = places.element;
+  Extras& extras = r.args.extras;
+  extras.d_v = places.d_v;
+  extras.q = strides_in(places.q, shape.Nk);
+  extras.k = strides_in(places.k, shape.Nk);
+  extras.v = strides_in(places.v, shape.Nk);
+  void* buffer = r.args.grad_q;
+  const auto at = [&](const Place& place) { return element_of(buffer, r.element, place.at); };
+  if (pass == attn::Pass::kForward) {
+    extras.o = strides_in(places.o, shape.Nk);
+    r.args.q = at(places.q);
+    r.args.k = at(places.k);
+    r.args.v = at(places.v);
+    r.args.o = at(places.o);
+  } else {
+    r.args.grad_q = at(places.q);
+    r.args.grad_k = at(places.k);
+    r.args.grad_v = at(places.v);
+  }
+  return answer(r, pass, chapter_with(kEverything)).message;
+}
+
+}  // namespace
+
+TEST_CASE("outputs may lie in the gaps of other arrays, and share no element with them") {
+  const auto backward = [](const OneBuffer& places) {
+    return answer_in_one_buffer(places, attn::Pass::kBackward);
+  };
+  const auto forward = [](const OneBuffer& places) {
+    return answer_in_one_buffer(places, attn::Pass::kForward);
+  };
+  // [B, N, 3, H, d]
+  OneBuffer three{.q = {0, 144, 8}, .k = {48, 144, 8}, .v = {96, 144, 8}};
+  for (const Element element : attn::kAllElements) {
+    three.element = element;
+    INFO(to_string(element));
+    CHECK(backward(three).empty());
+    for (const std::int64_t shift : {-1, 1, -47, 47}) {  // into dQ, or into dV
+      OneBuffer wrong = three;
+      wrong.k.at += shift;
+      INFO("dK " << shift << " elements from its place: " << backward(wrong));
+      CHECK(begins_with(backward(wrong), shift < 0 ? "grad_q = 0x" : "grad_k = 0x"));
+      CHECK(backward(wrong).find(shift < 0 ? "it overlaps grad_k;" : "it overlaps grad_v;") !=
+            std::string::npos);
+    }
+    OneBuffer same = three;
+    same.v = same.q;
+    CHECK(backward(same).find("it overlaps grad_v;") != std::string::npos);
+  }
+  three.element = Element::kFloat32;
+  // dQ of the next row, of the next batch, and behind the last one of all.
+  three.v.at = 144;
+  CHECK(backward(three).find("it overlaps grad_v;") != std::string::npos);
+  three.v.at = 8 * 144;
+  CHECK(backward(three).find("it overlaps grad_v;") != std::string::npos);
+  three.v.at = 2 * 8 * 144;
+  CHECK(backward(three).empty());
+
+  // Two heads of K and V, whose rows are as far apart; and heads of V that are half as wide.
+  OneBuffer grouped{.Hkv = 2, .q = {0, 80, 8}, .k = {48, 80, 8}, .v = {64, 80, 8}};
+  CHECK(backward(grouped).empty());
+  grouped.k.at = 40;
+  CHECK(backward(grouped).find("it overlaps grad_k;") != std::string::npos);
+  OneBuffer narrow{.d_v = 4, .q = {0, 120, 8}, .k = {48, 120, 8}, .v = {96, 120, 4}};
+  CHECK(backward(narrow).empty());
+  narrow.v.at = 93;
+  CHECK(backward(narrow).find("it overlaps grad_v;") != std::string::npos);
+  // Heads between heads, [B, N, H, 3, d].
+  CHECK(backward({.q = {0, 144, 24}, .k = {8, 144, 24}, .v = {16, 144, 24}}).empty());
+  CHECK(backward({.q = {0, 144, 24}, .k = {8, 144, 24}, .v = {32, 144, 24}})
+            .find("it overlaps grad_v;") != std::string::npos);
+
+  // O behind Q, K and V of its token; inputs may share elements, O with none of them.
+  OneBuffer four{.q = {0, 192, 8}, .k = {48, 192, 8}, .v = {48, 192, 8}, .o = {144, 192, 8}};
+  CHECK(forward(four).empty());
+  four.o.at = 95;
+  CHECK(begins_with(forward(four), "o = 0x"));
+  CHECK(forward(four).find("it overlaps k;") != std::string::npos);
 }
 
 namespace {
