@@ -32,6 +32,7 @@ FORMS = {
     ("04_online_softmax", "forward", "forward"): ("2N²d + 2Nd + N", "4Nd + N"),
     ("05_fused_forward", "forward", "forward"): ("Tc(3Nd + 4N) + Nd + N", "5Nd + 5N"),
     ("07_v2_loop_order", "step1_loop_swap", "forward"): ("Tr·2Nd + 2Nd + N", "4Nd + N"),
+    ("08_register_tiles", "step5_exp2", "forward"): ("Tr·2Nd + 2Nd + N", "4Nd + N"),
     ("06_recompute_backward", "step1_textbook", "backward"):
         ("5N²d/16 + 5N² + 5Nd + N", "12Nd + 6N² + 3N"),
     ("06_recompute_backward", "step2_recompute", "backward"):
@@ -75,6 +76,8 @@ def traffic(key, N, d):
     """(requested, compulsory) of one head, with the tiles of the chapters."""
     keys = tile_keys(BUDGET, d)
     rows = 64 if d <= 64 else 32  # Br of the forward pass: what still fits beside the keys
+    if key[0] == "08_register_tiles":
+        rows = 128
     if key[2] == "backward":
         rows = min(keys, 32)
     sizes = {"N": N, "d": d, "Tc": N // keys, "Tr": N // rows}

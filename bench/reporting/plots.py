@@ -25,6 +25,8 @@ DRAWN = [
      ("05_fused_forward", "forward", "forward")),
     ("07_v2_loop_order", "step3_exp2", "07 loop swap (FA-2)", 4,
      ("07_v2_loop_order", "step1_loop_swap", "forward")),
+    ("08_register_tiles", "step5_exp2", "08 register tiles", 6,
+     ("08_register_tiles", "step5_exp2", "forward")),
 ]
 
 # What was timed on a CPU, as a picture names it: name, color, dashed.
@@ -34,6 +36,7 @@ TIMED = {
     "04_online_softmax/cpu": ("04 online softmax", 2, False),
     "05_fused_forward/cpu": ("05 fused (FA-1)", 3, False),
     "07_v2_loop_order/cpu": ("07 loop swap (FA-2)", 4, False),
+    "08_register_tiles/cpu": ("08 register tiles", 6, False),
     "pytorch/math_fp32": ("PyTorch, math", 5, True),
     "pytorch/flash_fp32": ("PyTorch, flash", 8, True),
 }
@@ -76,6 +79,8 @@ def time_chart(title, run, names, heads_of):
         if points:
             series.append(Series(label, color, points, dashed=dashed))
     ticks = sorted({N for its in series for N, _ in its.points})
+    if peak := times.peak(run):
+        series.append(Series("this CPU's peak", 7, [(N, 4 * D / peak) for N in ticks], dashed=True))
     if len(ticks) < 2:
         raise Failure(f"{run['device']}: no picture of times at fewer than two N")
     return chart(title, "N, queries and keys", "time for each of the N² scores", series, ticks,

@@ -306,10 +306,14 @@ ALL_TIMES = {
     "en": (["implementation", "d = {}, N = {:,}:"],
            "<sub>Milliseconds, forward pass, one head, no mask; plain C++ on {} ({}) and PyTorch's "
            "scaled_dot_product_attention, medians of one run, commit {}. In bold the fastest of a "
-           "column. Real times of this computer: they predict no GPU's.</sub>"),
+           "column.{} Real times of this computer: they predict no GPU's.</sub>"),
     "zh": (["实现", "d = {}，N = {:,}:"],
            "<sub>毫秒，前向传播，单头，无掩码；{}（{}）上的普通 C++ 与 PyTorch 的 scaled_dot_product_attention，"
-           "单次运行的中位数，提交 {}。每列最快的用粗体。这是这台计算机的真实时间，不代表任何 GPU。</sub>"),
+           "单次运行的中位数，提交 {}。每列最快的用粗体。{}这是这台计算机的真实时间，不代表任何 GPU。</sub>"),
+}
+OF_PEAK = {
+    "en": " In brackets the part of this CPU's peak, {:.0f} GFLOP/s by multiply-adds on registers.",
+    "zh": "括号中为占该 CPU 峰值的比例，峰值 {:.0f} GFLOP/s（只在寄存器上做乘加）。",
 }
 CELLS_OF_TIMES = [(d, N) for d, many in ((64, (512, 2048, 4096, 16384)), (128, (512, 4096, 16384)))
                   for N in many]
@@ -325,17 +329,27 @@ def all_times_table(data, language):
     """What chapter 01, all twins and PyTorch take on a CPU."""
     run = cpu_run(data)
     (first, title), caption = ALL_TIMES[language]
+    peak = times.peak(run)
+
+    def cell(took, best, d, N):
+        text = milliseconds_text(took)
+        if took is None:
+            return text
+        part = f" ({4 * N * N * d / (took / 1e3) / peak:.0%})" if peak else ""
+        return (f"**{text}**" if took == best else text) + part
+
     took = {name: [times.milliseconds(run, name, N=N, d=d) for d, N in CELLS_OF_TIMES]
             for name in times.implementations(run)}
     fastest = [min((its for its in column if its is not None), default=None)
                for column in zip(*took.values(), strict=True)]
     rows = [[name.replace("/", " "),
-             *(f"**{milliseconds_text(its)}**" if its is not None and its == best
-               else milliseconds_text(its) for its, best in zip(found, fastest, strict=True))]
+             *(cell(its, best, d, N)
+               for its, best, (d, N) in zip(found, fastest, CELLS_OF_TIMES, strict=True))]
             for name, found in took.items()]
     context = run["context"]["chapters"]
-    return (f"{markdown([first, *(title.format(*cell) for cell in CELLS_OF_TIMES)], rows)}\n\n"
-            + caption.format(context["device"], context["compiler"], context["commit"]))
+    of_peak = OF_PEAK[language].format(peak / 1e9) if peak else ""
+    return (f"{markdown([first, *(title.format(*its) for its in CELLS_OF_TIMES)], rows)}\n\n"
+            + caption.format(context["device"], context["compiler"], context["commit"], of_peak))
 
 
 def times_table(data, chapter, language):

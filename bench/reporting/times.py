@@ -6,6 +6,7 @@ import json
 from . import RESULTS
 
 PLAIN = "01_naive_cpu/naive"  # what everything on a CPU is compared with
+PEAK = "cpu/peak"  # multiply-adds on registers (bench/benchmarks/cpu_peak.cpp)
 
 
 def read_run(folder):
@@ -57,6 +58,12 @@ def milliseconds(run, implementation, name="forward", B=1, H=1, N=4096, d=64, ma
     return entry["real_time"] * {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}[entry["time_unit"]]
 
 
+def peak(run):
+    """FLOP/s of this CPU's multiply-adds on registers, or None where it was not measured."""
+    return next((its["FLOP/s"] for name, its in run["results"].items() if name.startswith(PEAK)),
+                None)
+
+
 def workspace_bytes(run, implementation, **shape):
     entry = run["results"].get(
         "{}/forward/B:1/H:1/N:{N}/d:64/full".format(implementation, **shape)) if run else None
@@ -65,5 +72,6 @@ def workspace_bytes(run, implementation, **shape):
 
 def implementations(run):
     """Those that were timed, in their order: chapters first, then the peers."""
-    names = dict.fromkeys("/".join(name.split("/")[:2]) for name in run["results"])
+    names = dict.fromkeys("/".join(name.split("/")[:2]) for name in run["results"]
+                          if not name.startswith(PEAK))
     return sorted(names, key=lambda name: (not name[0].isdigit(), name))

@@ -9,6 +9,7 @@ const Chapter& ch08_register_tiles() {
   static constexpr Step kSteps[] = {
       {.id = "step1_unfused",
        .idea = "chapter 03's kernels, both products with their results in registers",
+       .price = "S in HBM again, to see what fusion brings",
        .forward = forward_unfused,
        .forward_workspace_bytes = scores_bytes},
       {.id = "step2_fused",
