@@ -18,8 +18,8 @@ namespace attn::register_tiles {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int kTileKeys = 64;
-constexpr int kMostPanels = 4;  // that meet a tile of K and V while it is in the second cache
+constexpr int kTileKeys = 128;
+constexpr int kMostPanels = 8;  // that meet a tile of K and V while it is in the second cache
 
 /// Queries side by side, and what becomes of them.
 struct Panel {
@@ -75,26 +75,31 @@ void softmax(std::int64_t keys, std::int64_t columns, float (*s)[kPanel], Panel&
       new_max[n] = x > new_max[n] ? x : new_max[n];
     }
   }
-  alignas(32) float rescale[kPanel];
-  bool grown = false;
-  Vector reference[kVectors];  // finite where nothing but -inf was seen
+  Vector reference[kVectors], factor[kVectors];
   for (int n = 0; n < kVectors; ++n) {
     const Vector zero = {};
-    reference[n] = new_max[n] == zero - kInfinity ? zero : new_max[n];
-    const Vector factor = exponential(old_max[n] - reference[n]);
-    store(rescale + n * kLanes, factor);
-    store(panel.row_max + n * kLanes, new_max[n]);
-    sum[n] = load(panel.row_sum + n * kLanes) * factor;
-    for (int lane = 0; lane < kLanes; ++lane) grown |= rescale[n * kLanes + lane] != 1.0f;
+    reference[n] = new_max[n] == zero - kInfinity ? zero : new_max[n];  // no -inf - -inf below
+    factor[n] = old_max[n] - reference[n];
   }
+  exponentials(factor);
+  for (int n = 0; n < kVectors; ++n) sum[n] = load(panel.row_sum + n * kLanes) * factor[n];
   for (std::int64_t j = 0; j < keys; ++j) {
+    Vector p[kVectors];
+    for (int n = 0; n < kVectors; ++n) p[n] = load(s[j] + n * kLanes) - reference[n];
+    exponentials(p);
     for (int n = 0; n < kVectors; ++n) {
-      const Vector p = exponential(load(s[j] + n * kLanes) - reference[n]);
-      store(s[j] + n * kLanes, p);
-      sum[n] += p;
+      store(s[j] + n * kLanes, p[n]);
+      sum[n] += p[n];
     }
   }
-  for (int n = 0; n < kVectors; ++n) store(panel.row_sum + n * kLanes, sum[n]);
+  float rescale[kPanel];
+  bool grown = false;
+  for (int n = 0; n < kVectors; ++n) {
+    store(panel.row_max + n * kLanes, new_max[n]);
+    store(panel.row_sum + n * kLanes, sum[n]);
+    store(rescale + n * kLanes, factor[n]);
+    for (int lane = 0; lane < kLanes; ++lane) grown |= rescale[n * kLanes + lane] != 1.0f;
+  }
   if (!grown) return;
   for (int r = 0; r < kVectors * kLanes; ++r) {
     for (std::int64_t c = 0; c < columns; ++c) panel.acc_o[r * columns + c] *= rescale[r];
@@ -174,7 +179,7 @@ void rows(const ForwardArgs& args, std::int64_t n, std::int64_t i0, std::int64_t
 void forward_cpu(const ForwardArgs& args) {
   const std::int64_t panels = (args.shape.Nq + kPanel - 1) / kPanel;
   const std::int64_t height =
-      panels_per_task(args.shape.heads(), panels, cores(), 1, kMostPanels) * kPanel;
+      panels_per_task(args.shape.heads(), panels, cores(), 2, kMostPanels) * kPanel;
   const std::int64_t parts = (args.shape.Nq + height - 1) / height;
 #pragma omp parallel
   {

@@ -115,12 +115,16 @@ void weigh(const float* k, const float* v, std::int64_t keys, std::int64_t d, fl
     delta[x] = load(scratch.delta + first + x * kLanes);
   }
   for (std::int64_t j = 0; j < keys; ++j) {
+    Vector weight[kVectors];
+    for (int x = 0; x < kVectors; ++x) weight[x] = load(p + x * kLanes) - lse[x];
+    exponentials(weight);
     for (int x = 0; x < kVectors; ++x) {
-      const std::int64_t at = j * kTileQueries + x * kLanes;
-      const Vector weight = exponential(load(p + at) - lse[x]);
-      store(p + at, weight);
-      store(ds + at, scale * (weight * (load(ds + at) - delta[x])));
+      const Vector difference = load(ds + x * kLanes) - delta[x];
+      store(p + x * kLanes, weight[x]);
+      store(ds + x * kLanes, scale * (weight[x] * difference));
     }
+    p += kTileQueries;
+    ds += kTileQueries;
   }
 }
 

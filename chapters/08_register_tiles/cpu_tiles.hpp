@@ -30,6 +30,7 @@ template <int kTileRows, int kVectors>
                                                 std::int64_t a_row, std::int64_t a_step,
                                                 const float* b, std::int64_t b_step,
                                                 std::int64_t steps) {
+#pragma GCC unroll 4
   for (std::int64_t k = 0; k < steps; ++k) {
     Vector row[kVectors];
 #pragma GCC unroll 4
