@@ -19,6 +19,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kTileKeys = 128;
+static_assert(kTileKeys >= kLeastRows);
 constexpr int kMostPanels = 8;  // that meet a tile of K and V while it is in the second cache
 
 /// Queries side by side, and what becomes of them.

@@ -44,6 +44,9 @@ template <int kTileRows, int kVectors>
   }
 }
 
+/// The most rows of a register tile of `products`.
+inline constexpr int kLeastRows = 2 * kKeys;
+
 /// The register tile of `products`: rows [j, j + kTileRows) of the result.
 template <int kTileRows, int kVectors>
 [[gnu::noinline]] void product_tile(const float* a, std::int64_t d, const float* bt, float scale,
@@ -59,8 +62,8 @@ template <int kTileRows, int kVectors>
 
 /// s[j][i] = scale * a_j . b_i for `keys` rows of d floats (K or V) and a panel of kVectors vectors
 /// of rows (Q or dO), transposed. Every dot product is added up in the order of its d terms, by
-/// multiply-adds that round once, whatever the tile: forward and backward pass get the same S. s has
-/// room for 2 * kKeys rows, and those beyond `keys` may become anything.
+/// multiply-adds that round once, whatever the tile: both passes get the same S. s has room for
+/// kLeastRows rows, and those beyond `keys` may become anything.
 template <int kVectors>
 void products(const float* a, std::int64_t keys, std::int64_t d, const float* bt, float scale,
               float* s, std::int64_t s_row) {
@@ -86,8 +89,9 @@ void with_vectors(std::int64_t rows, Run run) {
   run.template operator()<3>();
 }
 
-/// `count` rows of d floats as blocks of kColumns columns, each block (kBlockRows, kColumns); columns
-/// beyond d are zero. A column of register tiles then reads its block from front to back.
+/// `count` rows of d floats as blocks of kColumns columns, each block (kBlockRows, kColumns);
+/// columns beyond d are zero. A column of register tiles then reads its block from front to back,
+/// and no two of its rows fall into the same lines of the first cache, as rows 512 bytes apart do.
 template <int kBlockRows>
 void pack_columns(const float* rows, std::int64_t count, std::int64_t d, float* blocks) {
   const std::int64_t whole = d / kColumns * kColumns;
@@ -121,9 +125,10 @@ template <int kTileRows, int kARow, int kAStep>
   }
 }
 
-/// c[r] += sum over k in range(r) of a[r][k] * b[k], for `rows` rows of `columns` floats; a[r][k] is
-/// a[r * kARow + k * kAStep], and b lies as pack_columns leaves it. From row to row a range's begin
-/// may rise, or its end; never both, and never fall. Nothing outside of it is read.
+/// c[r] += sum over k in range(r) of a[r][k] * b[k], for `rows` rows of `columns` floats; a[r][k]
+/// is a[r * kARow + k * kAStep], and b lies as pack_columns leaves it. From row to row a range's
+/// begin may rise, or its end; never both, and neither falls. What lies outside of it is multiplied
+/// into no sum: behind a mask there may be a NaN.
 template <int kARow, int kAStep, int kBlockRows, class RangeOf>
 void add_product(float* c, std::int64_t rows, std::int64_t columns, const float* a, const float* b,
                  RangeOf range) {
@@ -179,8 +184,8 @@ inline std::int64_t cores() {
 #endif
 }
 
-/// Panels of queries in a task, at most `most`: as many as let `threads` threads finish `heads` heads
-/// of `panels` panels first, if a panel takes 16 units of time, and a task `extra` for itself.
+/// Panels of queries in a task, at most `most`: as many as let `threads` threads finish `heads`
+/// heads of `panels` panels first, where a panel takes 16 units of time, and a task `extra` more.
 inline std::int64_t panels_per_task(std::int64_t heads, std::int64_t panels, std::int64_t threads,
                                     std::int64_t extra, std::int64_t most) {
   const auto time = [&](std::int64_t height) {
