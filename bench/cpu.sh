@@ -3,10 +3,10 @@
 #
 # Times plain C++ on this computer's CPU: chapter 01 and all twins, and, where PyTorch can be
 # imported, its scaled_dot_product_attention, size by size, so that what is compared ran one after
-# the other.
+# the other. Then the newest twin and PyTorch alone, at more sizes.
 #   bench/cpu.sh [FOLDER]
 # writes chapters.json and pytorch.json to FOLDER; bench/results/<this CPU>/<date> by default. Set
-# PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes about six
+# PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes about ten
 # minutes; wants a computer that does nothing else.
 set -euo pipefail
 case ${1:-} in

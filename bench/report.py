@@ -19,7 +19,9 @@ bench/results/figures. A table stands in a README between two comments, and the 
     <!-- table: trace 03_tiled -->     memory traffic of a chapter's steps, kernel by kernel
     <!-- table: ptxas 03_tiled -->     registers and shared memory of a chapter's kernels
     <!-- table: times 03_tiled -->     CPU times of chapter 01 and the twins up to this chapter
-    <!-- table: times -->              CPU times of all twins and PyTorch, d = 64 and 128
+    <!-- table: times -->              CPU times of all twins and PyTorch, d = 64 and 128;
+                                       `times backward` likewise
+    <!-- table: peers 08_... -->       a chapter's twin beside PyTorch, as ratios, size by size
     <!-- table: ladder -->             all kernels, one line per step; `ladder backward` likewise
     <!-- table: predicted -->          their bounds, predicted and measured times; `predicted
                                        backward`, and `predicted long` at N = 4,096

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "bench/benchmarks/sample.hpp"
 #include "bench/benchmarks/shapes.hpp"
@@ -87,12 +89,16 @@ TEST_CASE("outputs of zeros, and of the other mask, are refused") {
 }
 
 TEST_CASE("a size is written as it is read") {
-  for (const bool on_gpu : {false, true}) {
-    for (const Problem& problem : default_problems(on_gpu)) {
+  std::set<std::string> of_cpu;
+  for (const auto problems : {default_problems(true), default_problems(false), peer_problems()}) {
+    for (const Problem& problem : problems) {
       const Problem again = parse_problem(to_string(problem));
       CHECK(again.shape == problem.shape);
       CHECK(again.mask == problem.mask);
     }
+  }
+  for (const auto problems : {default_problems(false), peer_problems()}) {
+    for (const Problem& problem : problems) CHECK(of_cpu.insert(to_string(problem)).second);
   }
   for (const char* text : {"", "B:1/H:1/N:0/d:64/full", "B:1/H:1/N:8/d:64/half", "B:1/H:1/N:8/full",
                            "B:1/H:1/N:8/d:64/full/x", "B:1/H:1/N:99999999999999999999/d:64/full"}) {

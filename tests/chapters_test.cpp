@@ -76,13 +76,17 @@ TEST_CASE("from chapter 04 on no workspace grows with N^2, but that of the textb
       INFO(fmt::format("{} {}", chapter->id, step.id));
       const bool textbook = chapter->id == "06_recompute_backward" && step.id == "step1_textbook";
       CHECK((bytes(longer) <= 2 * bytes(small)) != textbook);
-      CHECK((bytes(more_keys) == bytes(small)) != textbook);
+      // A twin may have sums of dK and dV for every thread.
+      if (&step != chapter->twin) CHECK((bytes(more_keys) == bytes(small)) != textbook);
     };
     for (const Step& step : chapter->steps) {
       check(step, step.forward_workspace_bytes);
       check(step, step.backward_workspace_bytes);
     }
-    if (chapter->twin != nullptr) check(*chapter->twin, chapter->twin->forward_workspace_bytes);
+    if (chapter->twin != nullptr) {
+      check(*chapter->twin, chapter->twin->forward_workspace_bytes);
+      check(*chapter->twin, chapter->twin->backward_workspace_bytes);
+    }
   }
 }
 

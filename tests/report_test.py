@@ -122,6 +122,17 @@ def made_up_data():
     }
 
 
+def peer_times():
+    """Of a twin and PyTorch, at a size of one head, and backward of twelve."""
+    one, twelve = "forward/B:1/H:1/N:197/d:64/causal", "backward/B:1/H:12/N:512/d:64/full"
+    return [(f"99_later/cpu/{one}", 2, "ms"), (f"pytorch/flash_fp32/{one}", 5, "ms"),
+            (f"99_later/cpu/{one.replace('197', '512')}", 8, "ms"),
+            (f"pytorch/flash_fp32/{one.replace('197', '512')}", 5, "ms"),
+            (f"99_later/cpu/{twelve}", 4, "ms"), (f"pytorch/flash_fp32/{twelve}", 3, "ms"),
+            ("99_later/cpu/backward/B:1/H:1/N:512/d:128/full", 4, "ms"),
+            ("01_naive_cpu/naive/backward/B:1/H:1/N:512/d:128/full", 90, "ms")]
+
+
 def made_up_runs():
     """Two runs on a CPU, of which the later counts, and one on each of two GPUs, from files."""
     def written(folder, medians):
@@ -144,7 +155,8 @@ def made_up_runs():
         written(root / "cpu-x" / "2026-01-02", [(f"01_naive_cpu/naive/{at}", 600, "ms"),
                                                 (f"98_made_up/cpu/{at}", 25000, "us"),
                                                 (f"99_later/cpu/{at}", 1, "ms"),
-                                                (f"other/flash/{at}", 20, "ms")])
+                                                (f"other/flash/{at}", 20, "ms"),
+                                                *peer_times()])
         written(root / "gpu-y" / "2026-01-02",
                 [(f"98_made_up/one/{size.format(512)}", 99, "us")])
         written(root / "h200" / "2026-01-02",
@@ -340,6 +352,25 @@ def times_tables():
         assert row in everything, f"{row}\nis not in\n{everything}"
     assert chapter.count("commit abc") == 1 == everything.count("commit abc")
     assert "plain C++ on X, 2 cores (g++)" in chapter and "X, 2 cores (g++)" in everything
+
+
+def peer_tables():
+    text, _ = report.filled(page("peers 99_later", "times backward"), made_up_data(), "en")
+    peers, backward = text.split("before\n")[1:]
+    for row in ("| Forward | 1 | 64 | causal | 2.50 | 0.62 | – | – | – |",
+                "| Backward | 12 | 64 | full | – | 0.75 | – | – | – |"):
+        assert row in peers, f"{row}\nis not in\n{peers}"
+    assert "Forward, d = 64: 1.25; Backward, d = 64: 0.75" in peers, peers
+    for row in ("| 01_naive_cpu naive | – | – | – | 90 | – |",
+                "| 99_later cpu | – | – | – | **4** | – |"):
+        assert row in backward, f"{row}\nis not in\n{backward}"
+    assert "98_made_up" not in backward and "backward pass" in backward, backward
+    try:
+        report.filled(page("peers 98_made_up"), made_up_data(), "en")
+    except Failure as failure:
+        assert "98_made_up/cpu" in str(failure), failure
+    else:
+        raise AssertionError("a table of nothing")
 
 
 def prediction_tables():
@@ -563,7 +594,7 @@ def main():
     attn = sys.argv[1] if len(sys.argv) > 1 else None
     tests = [(test, ()) for test in (
         ptxas_text, sass_loops, sass_copies, issue_estimates, committed_sass, kernel_names,
-        counted_tables, times_tables, prediction_tables, predictions_keep_their_date,
+        counted_tables, times_tables, peer_tables, prediction_tables, predictions_keep_their_date,
         order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
         committed_predictions, committed_order_has_reasons, readme_comparison, committed_plots,
         committed_registers)]

@@ -219,7 +219,7 @@ Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Prog
     subjects.kernels = subject_of(one_head, mask, element, pass);
     subjects.kernels.shape = make_shape(kBatch, kHeads, kTokens, kTokens, kHeadSize);
     if (on_gpu) repeat_heads(subjects.kernels);
-    // Backward, plain C++ is the textbook only, and slow: it has nothing to be compared with.
+    // Backward, the oracle would take a minute, and the textbook loops seconds.
     const std::int64_t N = pass == Pass::kForward ? kTokensOfPlain : kTokens;
     subjects.plain = subject_of({make_shape(1, 1, N, N, kHeadSize)}, mask, element, pass);
     return subjects;

@@ -25,10 +25,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kSeed = 20260101;
-// On the CPU: above this, one call an iteration and three repetitions are enough;
-constexpr double kLongFlops = 1e10;
-// and backward passes are timed up to here: textbook loops take about a second for it.
-constexpr double kMostBackwardFlops = 3e9;
+// On the CPU: above this, one call an iteration and three repetitions are enough (a second of
+// textbook loops and of twins);
+constexpr double kLongFlops = 1e10, kLongTwinFlops = 1e11;
+// and backward passes are timed up to here: textbook loops take about a second for 3e9, twins and
+// PyTorch for 1e11, of which the check of the results takes many times as long.
+constexpr double kMostBackwardFlops = 3e9, kMostTwinBackwardFlops = 2.2e10;
 
 bool g_found_errors = false;
 std::optional<Clock::time_point> g_deadline;
@@ -91,13 +93,15 @@ void require_right(const std::string& errors, const std::string& what) {
   throw Error(ErrorKind::kDeviceFailure, "wrong, so not timed");
 }
 
-/// O and LSE for a backward pass: by the chapter's own forward pass or the one it borrows, checked.
+/// O and LSE for a backward pass: by the forward pass of the twin, if it is one, of the chapter, or
+/// of the one that it borrows; checked.
 Outputs forward_for(const Case& one) {
   const Chapter* chapter = one.chapter;
   for (const Chapter* other : implementations()) {
     if (other->id == one.chapter->forward_of) chapter = other;
   }
-  const Step* step = default_step(*chapter, Pass::kForward);
+  const bool by_twin = one.step == one.chapter->twin && one.step->forward != nullptr;
+  const Step* step = by_twin ? one.step : default_step(*chapter, Pass::kForward);
   if (step == nullptr) {
     throw Error(ErrorKind::kUnsupported, fmt::format("{} has no forward pass", chapter->id));
   }
@@ -195,14 +199,31 @@ void add(const Case& one, bool is_default) {
   const bool on_host = &memory_of(*one.chapter, *one.step) == &host_memory();
   if (!has_pass || on_host == on_gpu()) return;
   const double work = flops(one.problem, one.pass);
-  const bool too_long = one.pass == Pass::kBackward && work > kMostBackwardFlops;
+  const bool twin = one.step == one.chapter->twin;
+  const bool too_long =
+      one.pass == Pass::kBackward && work > (twin ? kMostTwinBackwardFlops : kMostBackwardFlops);
   if (on_host && is_default && too_long) return;
   auto* benchmark = benchmark::RegisterBenchmark(
       name_of(one).c_str(), [subject = std::make_shared<Subject>(one)](benchmark::State& state) {
         subject->measure(state);
       });
   benchmark->Unit(benchmark::kMillisecond)->UseManualTime();
-  if (on_host && work > kLongFlops) benchmark->Iterations(1)->Repetitions(3);
+  if (on_host && work > (twin ? kLongTwinFlops : kLongFlops))
+    benchmark->Iterations(1)->Repetitions(3);
+}
+
+/// The newest twin that has this pass, at the sizes that are there for it and PyTorch.
+void add_peer_problems(Pass pass) {
+  const Chapter* newest = nullptr;
+  for (const Chapter* chapter : implementations()) {
+    const Step* twin = chapter->twin;
+    if (twin == nullptr) continue;
+    if (pass == Pass::kForward ? twin->forward != nullptr : twin->backward != nullptr) {
+      newest = chapter;
+    }
+  }
+  if (newest == nullptr) return;
+  for (const Problem& problem : peer_problems()) add({newest, newest->twin, pass, problem}, true);
 }
 
 }  // namespace
@@ -225,6 +246,9 @@ void add_benchmarks(const std::vector<Problem>& problems, std::optional<double> 
         }
       }
     }
+  }
+  if (problems.empty() && !on_gpu()) {
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) add_peer_problems(pass);
   }
 }
 

@@ -80,6 +80,9 @@ int run(int argc, char** argv) {
       for (const Problem& problem : default_problems(on_gpu())) {
         fmt::print("{}\n", to_string(problem));
       }
+      if (!on_gpu()) {
+        for (const Problem& problem : peer_problems()) fmt::print("{}\n", to_string(problem));
+      }
       return 0;
     } else {
       return refuse(argument, "what --help names");

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <vector>
 
@@ -71,6 +72,29 @@ std::span<const Problem> default_problems(bool on_gpu) {
                                problem_of(2, 16, 8192, 64),
                                problem_of(1, 16, 16384, 64)};
   return on_gpu ? gpu : cpu;
+}
+
+std::span<const Problem> peer_problems() {
+  static const std::vector problems = [] {
+    std::vector<Problem> result;
+    for (const std::int64_t H : {1, 12}) {
+      for (const std::int64_t d : {64, 128}) {
+        for (const std::int64_t N : {197, 512, 2048, 4096, 16384}) {
+          if (H > 1 && N > 2048) continue;  // PyTorch's math back end would need gigabytes
+          for (const Mask& mask : {Mask::kFull, Mask::kCausal}) {
+            result.push_back(problem_of(1, H, N, d, mask));
+          }
+        }
+      }
+    }
+    std::erase_if(result, [](const Problem& one) {
+      return std::ranges::any_of(default_problems(false), [&](const Problem& other) {
+        return to_string(one) == to_string(other);
+      });
+    });
+    return result;
+  }();
+  return problems;
 }
 
 double flops(const Problem& problem, Pass pass) {

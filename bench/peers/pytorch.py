@@ -40,7 +40,7 @@ SEED = 20260101
 REPETITIONS = 5
 LONG = 0.5  # seconds of a call from which on three repetitions of one call are enough
 SHAPE = re.compile(r"B:(\d+)/H:(\d+)/N:(\d+)/d:(\d+)/(full|causal)")
-MOST_CPU_BACKWARD_FLOPS = 3e9  # as attn_benchmarks has it, so that both time the same
+MOST_CPU_BACKWARD_FLOPS = 2.2e10  # as attn_benchmarks has it for twins: both time the same
 
 # The largest relative error allowed, |got - float64| / |float64| over a whole array: a multiple of
 # the precision's unit roundoff, 16 for the rounding of inputs to the tensor cores and of P, 256 in

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Tables in Markdown from what was counted, compiled and measured."""
+import itertools
+import statistics
+
 from . import FULL, LONG, SHAPE, Failure, compulsory, heads_of, predict, requested, times
 from .collect import ARCHITECTURES
 
@@ -304,19 +307,22 @@ def cpu_run(data):
 
 ALL_TIMES = {
     "en": (["implementation", "d = {}, N = {:,}:"],
-           "<sub>Milliseconds, forward pass, one head, no mask; plain C++ on {} ({}) and PyTorch's "
+           "<sub>Milliseconds, {} pass, one head, no mask; plain C++ on {} ({}) and PyTorch's "
            "scaled_dot_product_attention, medians of one run, commit {}. In bold the fastest of a "
            "column.{} Real times of this computer: they predict no GPU's.</sub>"),
     "zh": (["实现", "d = {}，N = {:,}:"],
-           "<sub>毫秒，前向传播，单头，无掩码；{}（{}）上的普通 C++ 与 PyTorch 的 scaled_dot_product_attention，"
+           "<sub>毫秒，{}，单头，无掩码；{}（{}）上的普通 C++ 与 PyTorch 的 scaled_dot_product_attention，"
            "单次运行的中位数，提交 {}。每列最快的用粗体。{}这是这台计算机的真实时间，不代表任何 GPU。</sub>"),
 }
 OF_PEAK = {
     "en": " In brackets the part of this CPU's peak, {:.0f} GFLOP/s by multiply-adds on registers.",
     "zh": "括号中为占该 CPU 峰值的比例，峰值 {:.0f} GFLOP/s（只在寄存器上做乘加）。",
 }
-CELLS_OF_TIMES = [(d, N) for d, many in ((64, (512, 2048, 4096, 16384)), (128, (512, 4096, 16384)))
-                  for N in many]
+CELLS_OF_TIMES = {
+    "forward": [(64, 512), (64, 2048), (64, 4096), (64, 16384), (128, 512), (128, 4096),
+                (128, 16384)],
+    "backward": [(64, 512), (64, 2048), (64, 4096), (128, 512), (128, 4096)],
+}
 
 
 def milliseconds_text(took):
@@ -325,31 +331,77 @@ def milliseconds_text(took):
     return f"{took:,.0f}" if took >= 100 else f"{took:.3g}"
 
 
-def all_times_table(data, language):
-    """What chapter 01, all twins and PyTorch take on a CPU."""
+def all_times_table(data, which, language):
+    """What one pass of chapter 01, of all twins that have it, and of PyTorch takes on a CPU."""
     run = cpu_run(data)
     (first, title), caption = ALL_TIMES[language]
     peak = times.peak(run)
+    flops = {"forward": 4, "backward": 10}[which]  # for each of N^2 d
 
     def cell(took, best, d, N):
         text = milliseconds_text(took)
         if took is None:
             return text
-        part = f" ({4 * N * N * d / (took / 1e3) / peak:.0%})" if peak else ""
+        part = f" ({flops * N * N * d / (took / 1e3) / peak:.0%})" if peak else ""
         return (f"**{text}**" if took == best else text) + part
 
-    took = {name: [times.milliseconds(run, name, N=N, d=d) for d, N in CELLS_OF_TIMES]
-            for name in times.implementations(run)}
+    cells = CELLS_OF_TIMES[which]
+    took = {name: [times.milliseconds(run, name, which, N=N, d=d) for d, N in cells]
+            for name in times.implementations(run, which)}
     fastest = [min((its for its in column if its is not None), default=None)
                for column in zip(*took.values(), strict=True)]
     rows = [[name.replace("/", " "),
              *(cell(its, best, d, N)
-               for its, best, (d, N) in zip(found, fastest, CELLS_OF_TIMES, strict=True))]
+               for its, best, (d, N) in zip(found, fastest, cells, strict=True))]
             for name, found in took.items()]
     context = run["context"]["chapters"]
     of_peak = OF_PEAK[language].format(peak / 1e9) if peak else ""
-    return (f"{markdown([first, *(title.format(*its) for its in CELLS_OF_TIMES)], rows)}\n\n"
-            + caption.format(context["device"], context["compiler"], context["commit"], of_peak))
+    name = which if language == "en" else PASSES[language][which]
+    return (f"{markdown([first, *(title.format(*its) for its in cells)], rows)}\n\n"
+            + caption.format(name, context["device"], context["compiler"], context["commit"],
+                             of_peak))
+
+
+PEER = "pytorch/flash_fp32"
+PEERS = {
+    "en": (["pass", "heads", "d", "mask", "N = {:,}:"],
+           "<sub>PyTorch's time divided by that of {}, plain C++: above 1 the plain C++ is faster. "
+           "PyTorch's flash attention for CPUs, on {} ({}), medians of one run, commit {}. "
+           "Geometric means: {}.</sub>", "{}, d = {}: {:.2f}"),
+    "zh": (["传播", "头数", "d", "掩码", "N = {:,}:"],
+           "<sub>PyTorch 的耗时除以普通 C++ 的 {} 的耗时：大于 1 表示普通 C++ 更快。PyTorch 的 CPU flash attention，"
+           "运行于 {}（{}），单次运行的中位数，提交 {}。几何平均：{}。</sub>", "{}，d = {}：{:.2f}"),
+}
+SIZES_OF_PEERS = (197, 512, 2048, 4096, 16384)
+MASKS = {"en": {"full": "full", "causal": "causal"}, "zh": {"full": "无", "causal": "因果"}}
+
+
+def peers_table(data, chapter, language):
+    """A chapter's twin beside PyTorch's flash attention, as ratios, wherever both were timed."""
+    run = cpu_run(data)
+    (*firsts, title), caption, mean = PEERS[language]
+    rows, means = [], []
+    for which, d in itertools.product(("forward", "backward"), (64, 128)):
+        found = []
+        for heads, mask in itertools.product((1, 12), ("full", "causal")):
+            row = []
+            for N in SIZES_OF_PEERS:
+                its, mine = (times.milliseconds(run, name, which, H=heads, N=N, d=d, mask=mask)
+                             for name in (PEER, f"{chapter}/cpu"))
+                row.append(its / mine if its and mine else None)
+            found += [value for value in row if value]
+            if any(row):
+                rows.append([PASSES[language][which], str(heads), str(d), MASKS[language][mask],
+                             *(f"{value:.2f}" if value else "–" for value in row)])
+        if found:
+            means.append(mean.format(PASSES[language][which], d, statistics.geometric_mean(found)))
+    if not rows:
+        raise Failure(f"no times of {chapter}/cpu and {PEER} at the same sizes; bench/cpu.sh, with "
+                      "a Python that has PyTorch, measures them")
+    context = run["context"]["chapters"]
+    return (f"{markdown([*firsts, *(title.format(N) for N in SIZES_OF_PEERS)], rows)}\n\n"
+            + caption.format(chapter, context["device"], context["compiler"], context["commit"],
+                             "; ".join(means)))
 
 
 def times_table(data, chapter, language):
@@ -380,11 +432,14 @@ def table(data, name, language):
     if kind == "predicted" and set(arguments) <= {"long", "backward"}:
         return predictions_table(data, "backward" if "backward" in arguments else "forward",
                                  "long" in arguments, language)
-    if kind == "times" and len(arguments) <= 1:
-        return (times_table(data, arguments[0], language) if arguments
-                else all_times_table(data, language))
+    if kind == "times" and arguments in ([], ["backward"]):
+        return all_times_table(data, arguments[0] if arguments else "forward", language)
+    if kind == "times" and len(arguments) == 1:
+        return times_table(data, arguments[0], language)
+    if kind == "peers" and len(arguments) == 1:
+        return peers_table(data, arguments[0], language)
     if kind in ("trace", "ptxas") and len(arguments) == 1:
         return (trace_table if kind == "trace" else ptxas_table)(data, arguments[0])
     raise Failure(f"unknown table '{name}'; allowed: trace CHAPTER, ptxas CHAPTER, ladder, "
                   "ladder backward, predicted, predicted backward, predicted long, times, "
-                  "times CHAPTER")
+                  "times backward, times CHAPTER, peers CHAPTER")

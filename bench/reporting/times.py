@@ -70,8 +70,8 @@ def workspace_bytes(run, implementation, **shape):
     return entry.get("workspace_bytes") if entry else None
 
 
-def implementations(run):
-    """Those that were timed, in their order: chapters first, then the peers."""
+def implementations(run, which="forward"):
+    """Those whose pass was timed, in their order: chapters first, then the peers."""
     names = dict.fromkeys("/".join(name.split("/")[:2]) for name in run["results"]
-                          if not name.startswith(PEAK))
+                          if name.split("/")[2] == which)
     return sorted(names, key=lambda name: (not name[0].isdigit(), name))

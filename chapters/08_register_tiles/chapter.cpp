@@ -39,6 +39,12 @@ const Chapter& ch08_register_tiles() {
        .backward = backward_deterministic,
        .backward_workspace_bytes = backward_workspace_bytes},
   };
+  static constexpr Step kTwin{.id = "cpu",
+                              .idea = "the same register tiles, on a core",
+                              .forward = forward_cpu,
+                              .forward_workspace_bytes = no_workspace_bytes,
+                              .backward = backward_cpu,
+                              .backward_workspace_bytes = cpu_backward_workspace_bytes};
   static constexpr int kTileEdges[] = {64, 128};
   static constexpr Chapter kChapter{
       .id = "08_register_tiles",
@@ -46,6 +52,7 @@ const Chapter& ch08_register_tiles() {
       .idea = "S and O in registers: eight times fewer loads from shared memory",
       .memory = device_memory,
       .steps = kSteps,
+      .twin = &kTwin,
       .tile_edges = kTileEdges,
   };
   return kChapter;

@@ -4,7 +4,7 @@
 #   [CPP <file>...]                         plain C++ sources
 #   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
 #   [ARCHITECTURES <name>...]               nvcc's, where not all: 90a-real for wgmma and TMA
-#   [TWIN <file>]                           the same algorithm as plain C++ loops: real CPU times
+#   [TWIN <file>...]                        the same algorithm as plain C++ loops: real CPU times
 #   [EXERCISE <file>])                      exercises/<file>, solved in exercises/solution/<file>
 #
 # Makes, for chapter 02:
@@ -74,18 +74,20 @@ endfunction()
 # OpenMP where there is one.
 find_package(OpenMP QUIET COMPONENTS CXX)
 option(ATTN_NATIVE "Compile the twins for this processor (-march=native)" ON)
-function(attn_add_twin target twin)
-  target_sources(${target} PRIVATE ${twin})
+function(attn_add_twin target)
+  target_sources(${target} PRIVATE ${ARGN})
   set(native $<$<BOOL:${ATTN_NATIVE}>:-march=native>)
-  set_source_files_properties(${twin} PROPERTIES COMPILE_OPTIONS
-    "-O3;-fno-math-errno;-ffp-contract=fast;${native};${OpenMP_CXX_FLAGS}")
+  # g++ for aarch64 would put a register tile's loads first, and then have too few registers.
+  set(order $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>)
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS
+    "-O3;-fno-math-errno;-ffp-contract=fast;${native};${order};${OpenMP_CXX_FLAGS}")
   if(OpenMP_CXX_FOUND)
     target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
   endif()
 endfunction()
 
 function(attn_add_chapter id)
-  cmake_parse_arguments(ARG "" "EXERCISE;TWIN" "CPP;KERNELS;ARCHITECTURES" ${ARGN})
+  cmake_parse_arguments(ARG "" "EXERCISE" "CPP;KERNELS;TWIN;ARCHITECTURES" ${ARGN})
   string(SUBSTRING ${id} 0 2 number)
   set(ch ch${number})
   set(record ch${id})
