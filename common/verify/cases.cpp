@@ -72,6 +72,11 @@ class Builder {
       if (kind == InputKind::kHuge) continue;  // has cases of its own, at the table's end
       if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
     }
+    if (pass == Pass::kForward) {
+      arrays_ = {"q", "k", "v", "o"};
+    } else {
+      arrays_ = {"q", "k", "v", "o", "dO", "dq", "dk", "dv"};
+    }
   }
 
   const std::vector<int>& edges() const { return edges_; }
@@ -103,6 +108,7 @@ class Builder {
                                .element = elements_[number / 3 % elements_.size()],
                                .features = features},
                       .offset = number % 5 == 4 ? offset() : 0,
+                      .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                       .repeat = number % 8 == 3,
                       .watched = shape.heads() < kManyHeads});
   }
@@ -135,6 +141,7 @@ class Builder {
   std::uint64_t seed_;
   std::vector<Mask> masks_;
   std::vector<InputKind> kinds_;
+  std::vector<std::string_view> arrays_;  // whose rows a kernel may want to move 16 bytes at a time
   std::vector<Case> cases_;
   std::size_t kind_ = 0;
   std::size_t scale_ = 0;
@@ -288,6 +295,7 @@ std::string to_string(const Case& one) {
   std::string text = fmt::format(
       "{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape), to_string(spec.mask),
       spec.scale, to_string(spec.kind), spec.seed, one.offset == 0 ? "" : ", unaligned");
+  if (!one.only.empty()) text += fmt::format(" {}", one.only);
   if (spec.element != Element::kFloat32) text += fmt::format(", {}", to_string(spec.element));
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
