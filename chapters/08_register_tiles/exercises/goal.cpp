@@ -67,7 +67,7 @@ const Chapter& ch08_exercise() {
             return static_cast<std::size_t>(shape.rows() * shape.Nk) * sizeof(float);
           },
   }};
-  static constexpr int kTileEdges[] = {64, 128};
+  static constexpr int kTileEdges[] = {128};
   static constexpr Chapter kChapter{
       .id = "08_exercise",
       .title = "Wide factors",
