@@ -12,6 +12,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -547,6 +548,26 @@ std::map<std::string, int> refuse_zeros(Pass pass) {
     CHECK(all_pass == all_zero);
   }
   return refused;
+}
+
+TEST_CASE("each array is once the only one that is not 16-byte aligned", "[verify]") {
+  constexpr int kEdges[] = {64, 128};
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+    std::map<std::string_view, int> alone;  // in problems whose rows take loads of 16 bytes
+    for (const Case& one : case_table({}, kFloat32, kEdges, pass, Extent::kCovering, 1)) {
+      const Shape& shape = one.spec.shape;
+      const bool wide = shape.d % 4 == 0 && shape.rows() > 0 && shape.Nk > 0;
+      if (wide && one.offset != 0) ++alone[one.only];
+      if (one.only.empty()) continue;
+      CHECK(to_string(one).ends_with(fmt::format(", unaligned {}", one.only)));
+    }
+    std::vector<std::string_view> arrays{"", "q", "k", "v", "o"};
+    if (pass == Pass::kBackward) arrays.insert(arrays.end(), {"dO", "dq", "dk", "dv"});
+    for (const std::string_view array : arrays) {
+      CAPTURE(to_string(pass), array);
+      CHECK(alone[array] >= 3);
+    }
+  }
 }
 
 TEST_CASE("all zeros fail every case that is not zero", "[verify]") {

@@ -16,7 +16,8 @@
 # ATTN_ALL_TESTS they have all.
 #
 # A patched header (.cuh) takes the original's place on the include path of the program, under the
-# same name, and the chapter's kernel files that include it are compiled again.
+# same name, and the kernel files that include it, themselves or by another header of the chapter,
+# are compiled again: all of them, or that of the step asked for.
 find_program(ATTN_PATCH patch)
 set(ATTN_EXPECT_EXIT ${PROJECT_SOURCE_DIR}/tests/expect_exit.cmake)
 
@@ -26,6 +27,30 @@ function(attn_add_exit_test name target status label)
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DPROGRAM=$<TARGET_FILE:${target}>;${ARGN}"
     -DSTATUS=${status} -P ${ATTN_EXPECT_EXIT})
   set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300)
+endfunction()
+
+# The kernel files of a chapter that a header reaches.
+function(attn_find_includers result id header)
+  file(GLOB files RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
+    ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cuh)
+  set(headers ${header})
+  set(kernels "")
+  while(headers)
+    list(POP_FRONT headers header)
+    set(others "")
+    foreach(file IN LISTS files)
+      file(STRINGS ${PROJECT_SOURCE_DIR}/${file} includes REGEX "^#include \"${header}\"")
+      if(NOT includes)
+        list(APPEND others ${file})
+      elseif(file MATCHES "\\.cuh$")
+        list(APPEND headers ${file})
+      else()
+        list(APPEND kernels ${file})
+      endif()
+    endforeach()
+    set(files ${others})  # each once
+  endwhile()
+  set(${result} ${kernels} PARENT_SCOPE)
 endfunction()
 
 function(attn_add_mutant id patch)
@@ -53,6 +78,8 @@ function(attn_add_mutant id patch)
     COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${mutated} ${source} ${patch}
     DEPENDS ${source} ${patch} COMMENT "Breaking ${path}: ${name}" VERBATIM)
 
+  file(STRINGS ${patch} step REGEX "^Step: ")
+  string(REPLACE "Step: " "" step "${step}")
   file(STRINGS ${patch} finder REGEX "^Found by: ")
   if(finder MATCHES "^Found by: ([a-z_]+\\.cpp)$")
     add_executable(${target} EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/${CMAKE_MATCH_1})
@@ -63,12 +90,12 @@ function(attn_add_mutant id patch)
   target_sources(${target} PRIVATE ${mutated})
   if(path MATCHES "\\.cuh$")
     target_include_directories(${target} BEFORE PRIVATE ${include})
-    file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu)
+    attn_find_includers(kernels ${id} ${path})
+    if(chapters/${id}/${step}.cu IN_LIST kernels)
+      set(kernels chapters/${id}/${step}.cu)
+    endif()
     foreach(kernel IN LISTS kernels)
-      file(STRINGS ${kernel} includes REGEX "^#include \"${path}\"")
-      if(includes)
-        attn_add_cpu_kernel(${target} ${kernel})
-      endif()
+      attn_add_cpu_kernel(${target} ${PROJECT_SOURCE_DIR}/${kernel})
     endforeach()
   elseif(path MATCHES "\\.cu$")
     set_source_files_properties(${mutated} PROPERTIES HEADER_FILE_ONLY ON)
@@ -83,8 +110,6 @@ function(attn_add_mutant id patch)
     return()
   endif()
   set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL OFF)
-  file(STRINGS ${patch} step REGEX "^Step: ")
-  string(REPLACE "Step: " "" step "${step}")
   attn_add_exit_test(${target} ${target} 1 mutants_${number} ${step})
   set_tests_properties(${target} PROPERTIES ENVIRONMENT ATTN_SCATTERED=1)
 endfunction()

@@ -148,8 +148,13 @@ void Run::want_gradients(Extras& extras) {
   extras.grad_sink_logits = add("dsink", problem_.extras.sink_logits, &Outputs::grad_sink_logits);
 }
 
+std::size_t Run::offset_of(const char* name, std::size_t each) const {
+  if (!options_.only.empty() && options_.only != name) return 0;
+  return static_cast<std::size_t>(options_.offset) * each;
+}
+
 const void* Run::add_input(const char* name, std::vector<unsigned char> bytes, std::size_t each) {
-  const std::size_t offset = static_cast<std::size_t>(options_.offset) * each;
+  const std::size_t offset = offset_of(name, each);
   inputs_.push_back({{memory_, name, bytes.size(), offset, each}, std::move(bytes)});
   inputs_.back().buffer.write(inputs_.back().bytes.data());
   return inputs_.back().buffer.data();
@@ -174,7 +179,7 @@ Integers Run::add_integers(const char* name, const std::vector<std::int64_t>& va
 void* Run::add_output(const char* name, Element element, std::int64_t elements, const Rows& rows,
                       std::vector<float> Outputs::*result) {
   const std::size_t each = bytes_of(element);
-  const std::size_t offset = static_cast<std::size_t>(options_.offset) * each;
+  const std::size_t offset = offset_of(name, each);
   const std::size_t bytes = static_cast<std::size_t>(elements) * each;
   outputs_.push_back({{memory_, name, bytes, offset, each}, element, rows, result});
   outputs_.back().buffer.fill_undefined(kPoison);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/run/buffers.hpp"
@@ -16,7 +17,8 @@ namespace attn {
 /// How the arrays of a run lie and what stands in them before.
 struct RunOptions {
   int offset = 0;  // elements behind a 256-byte boundary, for every array but the workspace
-  unsigned char dirt = 0xFF;  // the workspace's bytes before the run; 0xFF makes NaNs
+  std::string_view only = {};  // the one array that the offset is for, as "dq"; empty: all
+  unsigned char dirt = 0xFF;   // the workspace's bytes before the run; 0xFF makes NaNs
 };
 
 /// Bytes of workspace that a step asks for.
@@ -58,6 +60,8 @@ class Run {
 
   Extras upload(const reference::ExtraValues<float>& extras);
   void want_gradients(Extras& extras);
+  /// Bytes between a 256-byte boundary and the array's start.
+  std::size_t offset_of(const char* name, std::size_t each) const;
   const void* add_input(const char* name, std::vector<unsigned char> bytes, std::size_t each);
   const void* add_rows(const char* name, const std::vector<float>& values, const Rows& rows);
   const float* add_floats(const char* name, const std::vector<float>& values);

@@ -75,6 +75,11 @@ class Builder {
       if (kind == InputKind::kHuge) continue;  // has cases of its own, at the table's end
       if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
     }
+    if (pass == Pass::kForward) {
+      arrays_ = {"q", "k", "v", "o"};
+    } else {
+      arrays_ = {"q", "k", "v", "o", "dO", "dq", "dk", "dv"};
+    }
   }
 
   const std::vector<int>& edges() const { return edges_; }
@@ -107,6 +112,7 @@ class Builder {
                                .d_v = features.has(Feature::kValueWidth) ? other_width(shape.d) : 0,
                                .features = features},
                       .offset = number % 5 == 4 ? offset() : 0,
+                      .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                       .repeat = number % 8 == 3,
                       .watched = shape.heads() < kManyHeads});
   }
@@ -143,6 +149,7 @@ class Builder {
   std::uint64_t seed_;
   std::vector<Mask> masks_;
   std::vector<InputKind> kinds_;
+  std::vector<std::string_view> arrays_;  // whose rows a kernel may want to move 16 bytes at a time
   std::vector<Case> cases_;
   std::size_t kind_ = 0;
   std::size_t scale_ = 0;
@@ -298,6 +305,7 @@ std::string to_string(const Case& one) {
       fmt::format("{}, {}, scale={:.4g}, {} inputs, seed={}{}", to_string(spec.shape, spec.d_v),
                   to_string(spec.mask), spec.scale, to_string(spec.kind), spec.seed,
                   one.offset == 0 ? "" : ", unaligned");
+  if (!one.only.empty()) text += fmt::format(" {}", one.only);
   if (spec.element != Element::kFloat32) text += fmt::format(", {}", to_string(spec.element));
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/verify/inputs.hpp"
@@ -20,6 +21,9 @@ struct Case {
   /// Elements between a 256-byte boundary and the start of every array: 0, or as many as the
   /// alignment takes that contract and chapter promise, and no more.
   int offset = 0;
+  /// The one array that starts there, as "dq", the others at the boundary; empty: every array. A
+  /// kernel that moves 16 bytes at a time must ask for each array's address.
+  std::string_view only = {};
   /// Run it twice, with different rubbish in the workspace, and compare bit by bit.
   bool repeat = false;
   /// Whether the detectors may watch. Not a case of tens of thousands of blocks: with them it would
@@ -27,7 +31,8 @@ struct Case {
   bool watched = true;
 };
 
-/// "B=1 H=1 Nq=17 Nk=33 d=40 dv=23, causal, scale=-0.158, normal inputs, seed=..., unaligned"
+/// "B=1 H=1 Nq=17 Nk=33 d=40 dv=23, causal, scale=-0.158, normal inputs, seed=..., unaligned", or
+/// "unaligned dq" where that array alone is.
 std::string to_string(const Case& one);
 
 /// d, or the next larger one that a chapter takes, with rows of this element.

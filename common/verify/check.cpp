@@ -200,7 +200,7 @@ class Checker {
     const Truth truth = truth_of(problem, subject_.pass);
     const auto call = [&](unsigned char dirt) {
       return run_step(subject_.chapter, subject_.step, subject_.pass, problem, truth.o, truth.lse,
-                      {.offset = one.offset, .dirt = dirt});
+                      {.offset = one.offset, .only = one.only, .dirt = dirt});
     };
     const Outputs outputs = call(0xFF);  // NaNs
     for (const Detection& detection : outputs.detections) {
