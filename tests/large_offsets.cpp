@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstddef>
 #include <exception>
+#include <initializer_list>
 
 #include "chapters/chapters.hpp"
 
@@ -77,11 +78,13 @@ bool all_right() {
                          .v = v.data(),
                          .o = o,
                          .lse = lse};
-  const Chapter& chapter = chapters::ch07_v2_loop_order();
-  bool good = right(chapter, *chapter.twin, args);
-  for (const char* step : {"step2_skip", "step3_exp2"}) {
-    good &= right(chapter, find_step(chapter, step), args);
-  }
+  bool good = true;
+  const auto check = [&](const Chapter& chapter, std::initializer_list<const char*> steps) {
+    good &= right(chapter, *chapter.twin, args);
+    for (const char* step : steps) good &= right(chapter, find_step(chapter, step), args);
+  };
+  check(chapters::ch07_v2_loop_order(), {"step2_skip", "step3_exp2"});
+  check(chapters::ch08_register_tiles(), {"step2_fused", "step4_wide_loads", "step5_exp2"});
   return good;
 }
 
