@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 #include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
@@ -110,6 +111,30 @@ TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
       CHECK(largest.lse[0] == 0x1.fffffep127f);
       CHECK(std::isnan(one_logit(*chapter, step, 0x1p64f, 0x1p64f).o[0]));   // +Inf
       CHECK(std::isnan(one_logit(*chapter, step, -0x1p64f, 0x1p64f).o[0]));  // -Inf alone
+    };
+    for (const Step& step : chapter->steps) {
+      if (step.forward != nullptr) check(step);
+    }
+    if (chapter->twin != nullptr) check(*chapter->twin);
+  }
+}
+
+TEST_CASE(
+    "keys with logits of -inf weigh nothing, whole tiles of them before the first finite one") {
+  Problem problem;
+  problem.shape = make_shape(1, 1, 1, 300, 1);
+  problem.scale = 1.0f;
+  problem.q = {1.0f};
+  for (int j = 0; j < 300; ++j) {
+    problem.k.push_back(j < 298 ? -std::numeric_limits<float>::infinity() : 0.0f);
+    problem.v.push_back(j < 298 ? 1e30f : static_cast<float>(j));
+  }
+  for (const Chapter* chapter : chapters::all()) {
+    const auto check = [&](const Step& step) {
+      INFO(fmt::format("{} {}", chapter->id, step.id));
+      const Outputs outputs = run_forward(*chapter, step, problem);
+      CHECK(outputs.o[0] == 298.5f);
+      CHECK(std::abs(outputs.lse[0] - std::log(2.0f)) < 1e-6f);
     };
     for (const Step& step : chapter->steps) {
       if (step.forward != nullptr) check(step);
