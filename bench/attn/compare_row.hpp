@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "bench/attn/arguments.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/oracle.hpp"
 
@@ -24,6 +26,15 @@ struct Subject {
   verify::Truth truth;
 };
 
+/// One problem with random inputs and its truth.
+Subject subject_of(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass);
+
+/// The same with every head's copy so often that a GPU has the whole shape to run.
+void repeat_heads(Subject& subject);
+
+/// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T in a head.
+inline constexpr std::int64_t kCountedWork = 100'000'000;
+
 /// What the table shows of a step.
 struct Row {
   const Chapter* chapter = nullptr;
@@ -39,6 +50,11 @@ struct Row {
   std::optional<double> requested_bytes;  // of global memory; on the CPU machine only
   std::optional<double> compulsory_bytes;
   std::optional<double> bound_seconds;  // no current device is faster
+  std::string_view bound_limit;         // what sets it
+  std::optional<double> shared_load_wavefronts;
+  std::optional<double> shared_store_wavefronts;
+  std::optional<double> multiply_adds;  // of the problem
+  std::string kernel;                   // its name, where it is one launch
   std::optional<double> cpu_seconds;    // plain C++ only
   std::optional<double> gpu_seconds;
 };

@@ -64,6 +64,7 @@ function(attn_add_mutant id patch)
   if(path MATCHES "\\.cuh$")
     target_include_directories(${target} BEFORE PRIVATE ${include})
     file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu)
+    list(FILTER kernels EXCLUDE REGEX "/candidates\\.cu$")  # no step launches them
     foreach(kernel IN LISTS kernels)
       file(STRINGS ${kernel} includes REGEX "^#include \"${path}\"")
       if(includes)
