@@ -191,13 +191,11 @@ std::string architecture() {
 }
 
 std::optional<int> registers_of(const Chapter& chapter, const std::string& kernel) {
-  for (const char* list : {"kernels", "candidates"}) {
-    if (!ptxas().is_object() || !ptxas().contains(list)) continue;
-    for (const nlohmann::json& its : ptxas()[list]) {
-      if (its.at("chapter") == chapter.id && its.at("kernel") == kernel &&
-          its.at("architecture") == architecture()) {
-        return its.at("registers").get<int>();
-      }
+  if (!ptxas().is_object() || !ptxas().contains("candidates")) return {};
+  for (const nlohmann::json& its : ptxas()["candidates"]) {
+    if (its.at("chapter") == chapter.id && its.at("kernel") == kernel &&
+        its.at("architecture") == architecture()) {
+      return its.at("registers").get<int>();
     }
   }
   return {};
@@ -257,25 +255,24 @@ Results tune_one(const Chapter& chapter, const Round& round, Progress& progress)
     if (!tuned.footprint.fits) continue;
     const Chapter alone = with_candidate(chapter, *candidate);
     tuned.row = compare_one(alone, candidate->step, Pass::kForward, subject);
+    tuned.row.chapter = &chapter;
     if (tuned.row.right) measure_footprint(chapter, tuned);
   }
   return results;
 }
 
-std::string number_text(const std::optional<int>& number) {
-  return number ? std::to_string(*number) : "?";
-}
-
 void print_table(const Results& results, bool styled) {
   using enum io::Table::Align;
-  std::vector<io::Table::Column> columns{
-      {"tile"},           {"warps", kRight},     {"registers", kRight},
-      {"shared", kRight}, {"blocks/SM", kRight}, {"warps/SM", kRight}};
+  std::vector<io::Table::Column> columns{{"tile"},
+                                         {"registers", kRight},
+                                         {"shared", kRight},
+                                         {"blocks/SM", kRight},
+                                         {"warps/SM", kRight}};
   if (kOnGpu) {
     columns.insert(columns.end(), {{"GPU time", kRight}, {"TFLOP/s", kRight}});
   } else {
-    columns.insert(columns.end(), {{"loads", kRight},
-                                   {"stores", kRight},
+    columns.insert(columns.end(), {{"loads/FFMA", kRight},
+                                   {"stores/FFMA", kRight},
                                    {"requested", kRight},
                                    {"bound", kRight},
                                    {"set by"}});
@@ -286,14 +283,15 @@ void print_table(const Results& results, bool styled) {
   for (const Tuned& tuned : results.rows) {
     const Candidate& candidate = *tuned.candidate;
     const Row& row = tuned.row;
+    const std::optional<int>& registers = tuned.footprint.registers;
     const std::optional<int>& blocks = tuned.footprint.blocks_per_multiprocessor;
     std::vector<std::string> cells{
         fmt::format("{}{}", candidate.step.id, candidate.used ? " *" : ""),
-        std::to_string(warps_of(candidate)),
-        number_text(tuned.footprint.registers),
-        io::human_bytes(candidate.shared_bytes),
-        number_text(blocks),
-        blocks ? std::to_string(*blocks * warps_of(candidate)) : "?"};
+        registers   ? std::to_string(*registers)
+        : row.right ? "not compiled"
+                    : "",
+        io::human_bytes(candidate.shared_bytes), blocks ? std::to_string(*blocks) : "",
+        blocks ? std::to_string(*blocks * warps_of(candidate)) : ""};
     if (kOnGpu) {
       const double flops = 4.0 * static_cast<double>(shape.heads() * shape.Nq) *
                            static_cast<double>(shape.Nk * shape.d);
@@ -328,36 +326,37 @@ void print(const Chapter& chapter, const std::vector<Results>& all) {
       }
     }
   }
+  fmt::print(R"(
+tile: Br x Bc; * is the one that the chapter takes. registers: of a thread, {}.
+shared: of a block. blocks/SM, warps/SM: what fits on a multiprocessor at a time.
+)",
+             compiled_by());
+#ifdef ATTN_USE_CUDA
+  fmt::print("GPU time: median, with warm caches. Wavefronts and bytes: `attn tune`.\n");
+#else
+  const simt::DeviceDescription& limits = simt::current_device();
+  const double ffmas = limits.flops_per_clock / (2.0 * 32 * limits.wavefronts_per_clock);
   fmt::print(
-      "\ntile: Br x Bc; * is the one that the chapter takes. registers: of a thread, {}.\n"
-      "shared: of a block. blocks/SM, warps/SM: what fits on a multiprocessor at a time.\n",
-      compiled_by());
-  if (kOnGpu) {
-    fmt::print(
-        "GPU time: median, with warm caches. What they ask of memory: `attn tune`, on the "
-        "CPU machine.\n");
-  } else {
-    fmt::print(
-        "loads, stores: wavefronts of shared memory for each multiply-add of a warp, counted; an "
-        "SM\n"
-        "does 4 of these in the time of one wavefront. requested: bytes of global memory, "
-        "counted.\n"
-        "bound: no {} is faster, and what sets it; not a time. Times: `attn-cuda tune`, on a "
-        "GPU.\n",
-        device);
-  }
+      R"(loads/FFMA, stores/FFMA: wavefronts of shared memory for each multiply-add of a warp, counted.
+While an SM serves one, it starts {} multiply-adds: beyond {} in all they take longer.
+requested: bytes of global memory, counted. bound: no {} is faster, and what sets it; no time.
+Times: `attn-cuda tune`, on a GPU.
+)",
+      ffmas, 1 / ffmas, device);
+#endif
 }
 
 nlohmann::ordered_json to_json(const Chapter& chapter, const std::vector<Results>& all) {
-  using Json = nlohmann::ordered_json;
-  const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
-  Json rows = Json::array();
+  const auto or_null = [](const auto& value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+  };
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Results& results : all) {
     for (const Tuned& tuned : results.rows) {
       const Candidate& candidate = *tuned.candidate;
       const Row& row = tuned.row;
       const auto text_or_null = [](std::string_view text) {
-        return text.empty() ? Json(nullptr) : Json(text);
+        return text.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(text);
       };
       rows.push_back(
           {{"tile", candidate.step.id},
