@@ -51,7 +51,7 @@ std::span<const Candidate> candidates() {
       candidate<Tiles<128, 128, 64, 8, 1>>("128x64, 8 warps"),
       candidate<Tiles<128, 128, 32, 8, 1>>("128x32, 8 warps"),
       candidate<Tiles<128, 64, 64, 4, 1>>("64x64, 4 warps"),
-      candidate<Tiles<128, 64, 32, 4, 3>>("64x32, 4 warps"),
+      candidate<Tiles<128, 64, 32, 4, 2>>("64x32, 4 warps"),
   };
   return kCandidates;
 }
