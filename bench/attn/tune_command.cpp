@@ -383,26 +383,7 @@ nlohmann::ordered_json to_json(const Chapter& chapter, const std::vector<Results
   return {{"chapter", chapter.id}, {"device", device_name(chapter)}, {"rows", rows}};
 }
 
-/// "08, 09": the chapters with candidates.
-std::string having_candidates() {
-  std::string ids;
-  for (const Chapter* chapter : chapters::all()) {
-    if (chapter->candidates == nullptr) continue;
-    ids += fmt::format("{}{}", ids.empty() ? "" : ", ", chapter->id);
-  }
-  return ids;
-}
-
-ExitStatus tune(TuneArguments arguments) {
-  // `tune --json 08`: CHAPTER, not the optional FILE of --json.
-  if (arguments.chapter.empty()) arguments.chapter.swap(arguments.json.path);
-  const Chapter& chapter = chapters::find(arguments.chapter);
-  check_json(arguments.json);
-  if (chapter.candidates == nullptr) {
-    throw Error(ErrorKind::kUnsupported,
-                fmt::format("CHAPTER = {}: {} has no tiles to choose from; allowed: {}",
-                            arguments.chapter, chapter.id, having_candidates()));
-  }
+ExitStatus tune_on(const Chapter& chapter, const TuneArguments& arguments) {
   set_device(arguments.device);
   const std::vector<Round> rounds = chosen_rounds(arguments, chapter, kOnGpu, usual_shape(kOnGpu));
   for (const Round& round : rounds) check_counted(round.sizes);
@@ -422,8 +403,7 @@ ExitStatus tune(TuneArguments arguments) {
 
 #else
 
-ExitStatus tune(const TuneArguments& arguments) {
-  chapters::find(arguments.chapter.empty() ? arguments.json.path : arguments.chapter);
+ExitStatus tune_on(const Chapter&, const TuneArguments&) {
 #ifdef __SANITIZE_ADDRESS__
   throw Error(ErrorKind::kUnsupported,
               "tune: this build checks addresses (ATTN_SANITIZE) and cannot count accesses");
@@ -434,6 +414,31 @@ ExitStatus tune(const TuneArguments& arguments) {
 }
 
 #endif
+
+/// "08, 09": the chapters with candidates.
+std::string having_candidates() {
+  std::string ids;
+  for (const Chapter* chapter : chapters::all()) {
+    if (chapter->candidates == nullptr) continue;
+    ids += fmt::format("{}{}", ids.empty() ? "" : ", ", chapter->id);
+  }
+  return ids;
+}
+
+ExitStatus tune(TuneArguments arguments) {
+  // `tune --json 08`: CHAPTER, not the optional FILE of --json.
+  if (arguments.chapter.empty()) arguments.chapter.swap(arguments.json.path);
+  const Chapter& chapter = chapters::find(arguments.chapter);
+  check_json(arguments.json);
+  if (chapter.candidates == nullptr) {
+    const std::string others = having_candidates();
+    throw Error(
+        ErrorKind::kUnsupported,
+        fmt::format("CHAPTER = {}: {} has no tiles to choose from; allowed: {}", arguments.chapter,
+                    chapter.id, others.empty() ? "no chapter of this build" : others));
+  }
+  return tune_on(chapter, arguments);
+}
 
 }  // namespace
 
