@@ -114,7 +114,6 @@ void count(Row& row, Pass pass, const Subject& subject) {
   row.shared_load_wavefronts = static_cast<double>(total.shared_load_wavefronts);
   row.shared_store_wavefronts = static_cast<double>(total.shared_store_wavefronts);
   row.multiply_adds = work.flops / 2;
-  if (launches.size() == 1) row.kernel = launches.front().kernel;
 }
 #else
 void count(Row&, Pass, const Subject&) {}

@@ -54,7 +54,6 @@ struct Row {
   std::optional<double> shared_load_wavefronts;
   std::optional<double> shared_store_wavefronts;
   std::optional<double> multiply_adds;  // of the problem
-  std::string kernel;                   // its name, where it is one launch
   std::optional<double> cpu_seconds;    // plain C++ only
   std::optional<double> gpu_seconds;
 };

@@ -21,8 +21,8 @@
 #include "bench/attn/trace_report.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/table.hpp"
-#ifdef ATTN_USE_CUDA
-#include "common/device/check.hpp"
+#if ATTN_CAN_TRACE
+#include "common/simt/machine/image.hpp"
 #endif
 
 namespace attn::cli {
@@ -63,11 +63,10 @@ std::vector<Round> chosen_rounds(const TuneArguments& arguments, const Chapter& 
   std::vector<Round> rounds = rounds_of(chapter, usual);
   const bool has_shape = !problem.shape.empty() || !problem.workload.empty();
   if (!arguments.d.empty()) {
-    if (has_shape)
-      bad(
-          fmt::format("--d {}: given together with a shape, which has its d; "
-                      "allowed: one of the two",
+    if (has_shape) {
+      bad(fmt::format("--d {}: given together with a shape, which has a d; allowed: one of the two",
                       arguments.d));
+    }
     std::string known;
     for (Round& round : rounds) {
       const std::string d = std::to_string(round.sizes.shape.d);
@@ -125,29 +124,17 @@ int warps_of(const Candidate& candidate) { return (candidate.threads + 31) / 32;
 
 constexpr bool kOnGpu = true;
 
-int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  CUDA_CHECK(cudaGetDevice(&device));
-  CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, device));
-  return value;
-}
+/// The kernel's name, as in ptxas.json; a GPU does not tell.
+std::string name_of(const Candidate&) { return ""; }
 
 std::string device_name(const Chapter& chapter) { return chapter.memory().name(); }
 
-bool fits(const Candidate& candidate) {
-  return static_cast<int>(candidate.shared_bytes) <=
-         device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-}
-
-/// After it has been launched: that opts in to its shared memory.
-void measure_footprint(const Chapter&, Tuned& tuned) {
-  cudaFuncAttributes attributes{};
-  CUDA_CHECK(cudaFuncGetAttributes(&attributes, tuned.candidate->kernel()));
-  int blocks = 0;
-  CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-      &blocks, tuned.candidate->kernel(), tuned.candidate->threads, tuned.candidate->shared_bytes));
-  tuned.footprint.registers = attributes.numRegs;
-  tuned.footprint.blocks_per_multiprocessor = blocks;
+Footprint footprint_of(const Chapter& chapter, const Candidate& candidate) {
+  const KernelUse use =
+      *chapter.memory().kernel_use(candidate.kernel(), candidate.threads, candidate.shared_bytes);
+  const int blocks = use.blocks_per_multiprocessor;
+  if (blocks == 0) return {.registers = use.registers, .fits = false};
+  return {.registers = use.registers, .blocks_per_multiprocessor = blocks};
 }
 
 std::string compiled_by() { return "as compiled"; }
@@ -169,11 +156,9 @@ void set_device(const std::string& name) {
   naming("--device", [&] { simt::set_current_device(simt::find_device(name)); });
 }
 
-std::string device_name(const Chapter&) { return std::string(simt::current_device().name); }
+std::string name_of(const Candidate& candidate) { return simt::function_name(candidate.kernel()); }
 
-bool fits(const Candidate& candidate) {
-  return candidate.shared_bytes <= simt::current_device().shared_bytes_per_block;
-}
+std::string device_name(const Chapter&) { return std::string(simt::current_device().name); }
 
 /// What bench/report.py collect wrote down of nvcc's numbers; null where there is no such file.
 const nlohmann::json& ptxas() {
@@ -201,15 +186,18 @@ std::optional<int> registers_of(const Chapter& chapter, const std::string& kerne
   return {};
 }
 
-void measure_footprint(const Chapter& chapter, Tuned& tuned) {
-  tuned.footprint.registers = registers_of(chapter, tuned.row.kernel);
-  if (!tuned.footprint.registers) return;
-  simt::LaunchRecord launch;
-  launch.block = dim3(static_cast<unsigned>(tuned.candidate->threads));
-  launch.shared_bytes = tuned.candidate->shared_bytes;
-  tuned.footprint.blocks_per_multiprocessor =
-      occupancy_of(launch, simt::current_device(), *tuned.footprint.registers)
-          .blocks_per_multiprocessor;
+Footprint footprint_of(const Chapter& chapter, const Candidate& candidate) {
+  const simt::DeviceDescription& device = simt::current_device();
+  if (candidate.shared_bytes > device.shared_bytes_per_block) return {.fits = false};
+  Footprint footprint{.registers = registers_of(chapter, name_of(candidate))};
+  if (footprint.registers) {
+    simt::LaunchRecord launch;
+    launch.block = dim3(static_cast<unsigned>(candidate.threads));
+    launch.shared_bytes = candidate.shared_bytes;
+    footprint.blocks_per_multiprocessor =
+        occupancy_of(launch, device, *footprint.registers).blocks_per_multiprocessor;
+  }
+  return footprint;
 }
 
 std::string compiled_by() {
@@ -251,12 +239,11 @@ Results tune_one(const Chapter& chapter, const Round& round, Progress& progress)
     progress.stage(fmt::format("{} {}", chapter.id, candidate->step.id));
     Tuned& tuned = results.rows.emplace_back();
     tuned.candidate = candidate;
-    tuned.footprint.fits = fits(*candidate);
+    tuned.footprint = footprint_of(chapter, *candidate);
     if (!tuned.footprint.fits) continue;
     const Chapter alone = with_candidate(chapter, *candidate);
     tuned.row = compare_one(alone, candidate->step, Pass::kForward, subject);
     tuned.row.chapter = &chapter;
-    if (tuned.row.right) measure_footprint(chapter, tuned);
   }
   return results;
 }
@@ -363,7 +350,7 @@ nlohmann::ordered_json to_json(const Chapter& chapter, const std::vector<Results
            {"used", candidate.used},
            {"columns", candidate.support.max_d},
            {"shape", to_json(results.sizes)},
-           {"kernel", text_or_null(row.kernel)},
+           {"kernel", text_or_null(name_of(candidate))},
            {"threads", candidate.threads},
            {"shared_bytes", candidate.shared_bytes},
            {"registers", or_null(tuned.footprint.registers)},
