@@ -658,7 +658,8 @@ def bad_arguments(cli):
     for chapter in chapters(cli):
         if not chapter["candidates"]:
             cli.test(f"{chapter['id']}: no tiles to choose from", lambda: refused(
-                3, ["tune", chapter["id"]], f"attn: CHAPTER = {chapter['id']}: ", "has no tiles to choose from"))
+                3, ["tune", chapter["id"]], f"attn: CHAPTER = {chapter['id']}: ",
+                "has no tiles to choose from"))
     plain = [(chapter["id"], step["id"]) for chapter in chapters(cli) for step in chapter["steps"]
              if step["runs_on"] == "host"]
     for chapter, step in plain:

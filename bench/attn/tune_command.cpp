@@ -100,9 +100,9 @@ std::vector<Round> chosen_rounds(const TuneArguments& arguments, const Chapter& 
 
 /// What a candidate takes of a multiprocessor.
 struct Footprint {
-  std::optional<int> registers;
-  std::optional<int> blocks_per_multiprocessor;  // needs the registers
-  bool fits = true;                              // a block may have that much shared memory
+  std::optional<int> registers = {};
+  std::optional<int> blocks_per_multiprocessor = {};  // needs the registers
+  bool fits = true;                                   // a block may have that much shared memory
 };
 
 /// One line of the table.
@@ -133,8 +133,10 @@ Footprint footprint_of(const Chapter& chapter, const Candidate& candidate) {
   const KernelUse use =
       *chapter.memory().kernel_use(candidate.kernel(), candidate.threads, candidate.shared_bytes);
   const int blocks = use.blocks_per_multiprocessor;
-  if (blocks == 0) return {.registers = use.registers, .fits = false};
-  return {.registers = use.registers, .blocks_per_multiprocessor = blocks};
+  Footprint footprint{.registers = use.registers};
+  footprint.fits = blocks > 0;
+  if (footprint.fits) footprint.blocks_per_multiprocessor = blocks;
+  return footprint;
 }
 
 std::string compiled_by() { return "as compiled"; }
@@ -189,7 +191,8 @@ std::optional<int> registers_of(const Chapter& chapter, const std::string& kerne
 Footprint footprint_of(const Chapter& chapter, const Candidate& candidate) {
   const simt::DeviceDescription& device = simt::current_device();
   if (candidate.shared_bytes > device.shared_bytes_per_block) return {.fits = false};
-  Footprint footprint{.registers = registers_of(chapter, name_of(candidate))};
+  Footprint footprint;
+  footprint.registers = registers_of(chapter, name_of(candidate));
   if (footprint.registers) {
     simt::LaunchRecord launch;
     launch.block = dim3(static_cast<unsigned>(candidate.threads));
@@ -324,7 +327,7 @@ shared: of a block. blocks/SM, warps/SM: what fits on a multiprocessor at a time
   const simt::DeviceDescription& limits = simt::current_device();
   const double ffmas = limits.flops_per_clock / (2.0 * 32 * limits.wavefronts_per_clock);
   fmt::print(
-      R"(loads/FFMA, stores/FFMA: wavefronts of shared memory for each multiply-add of a warp, counted.
+      R"(loads/FFMA, stores/FFMA: wavefronts of shared memory for each multiply-add of a warp.
 While an SM serves one, it starts {} multiply-adds: beyond {} in all they take longer.
 requested: bytes of global memory, counted. bound: no {} is faster, and what sets it; no time.
 Times: `attn-cuda tune`, on a GPU.
