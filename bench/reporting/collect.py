@@ -9,6 +9,7 @@ from . import FULL, LONG, ROOT, SHAPE, Failure, compulsory, heads_of, requested,
 
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
+CANDIDATES = "candidates.cu"  # kernels of `attn tune`, which no step launches
 ARCHITECTURES = ("sm_80", "sm_90a")  # as in common/cmake/cuda.cmake
 COUNTERS = (
     "global_load_bytes global_store_bytes global_atomic_bytes global_async_bytes "
@@ -219,9 +220,6 @@ def launched_shared_bytes(launched):
             kernels[launch["kernel"]] = max(launch["shared_bytes"],
                                             kernels.get(launch["kernel"], 0))
     return found
-
-
-CANDIDATES = "candidates.cu"  # kernels of `attn tune`, which no step launches
 
 
 def tuned(attn):
