@@ -18,8 +18,8 @@ namespace attn::cli {
 inline constexpr std::uint64_t kCompareSeed = 20260101;
 
 /// What a row is about: a problem that is run and compared with what it must give, and the shape
-/// that the counts are for, which may have more of its heads. Heads of K and V share no byte: one is
-/// counted, with the heads of Q that read it, and multiplied.
+/// that the counts are for, which may have more of its heads. Heads of K and V share no byte: one
+/// is counted, with the heads of Q that read it, and multiplied.
 struct Subject {
   Shape shape;
   Problem problem;
@@ -32,7 +32,7 @@ Subject subject_of(const ProblemSizes& sizes, const Mask& mask, Element element,
 /// The same with every head's copy so often that a GPU has the whole shape to run.
 void repeat_heads(Subject& subject);
 
-/// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T in a head.
+/// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T.
 inline constexpr std::int64_t kCountedWork = 100'000'000;
 
 /// What the table shows of a step.
