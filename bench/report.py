@@ -36,7 +36,7 @@ import shutil
 import sys
 
 from reporting import RESULTS, ROOT, Failure, load, load_if_there, times
-from reporting.collect import collect_ptxas, collect_sass, collect_trace, launches
+from reporting.collect import collect_ptxas, collect_sass, collect_trace, launches, tuned
 from reporting.plots import FOLDER, pictures
 from reporting.predict import predictions
 from reporting.sass import find_nvdisasm
@@ -60,7 +60,7 @@ def collect(options):
         return 0
     launched = launches(options.attn)
     if options.only in (None, "ptxas"):
-        write_json(RESULTS / "ptxas.json", collect_ptxas(launched, nvcc))
+        write_json(RESULTS / "ptxas.json", collect_ptxas(launched, tuned(options.attn), nvcc))
     if options.only in (None, "sass"):
         if nvdisasm is None:
             print("there is no nvdisasm: bench/results/sass.json stays as it is; "

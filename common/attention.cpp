@@ -162,6 +162,14 @@ const Step& find_step(const Chapter& chapter, std::string_view id) {
   throw Error(ErrorKind::kBadArgument, fmt::format("step = {}: {} has {}", id, chapter.id, known));
 }
 
+Chapter with_candidate(const Chapter& chapter, const Candidate& candidate) {
+  Chapter alone = chapter;
+  alone.steps = {&candidate.step, 1};
+  alone.twin = nullptr;
+  alone.support = candidate.support;
+  return alone;
+}
+
 const Step* default_step(const Chapter& chapter, Pass pass) {
   for (auto step = chapter.steps.rbegin(); step != chapter.steps.rend(); ++step) {
     if (pass == Pass::kForward ? bool(step->forward) : bool(step->backward)) return &*step;

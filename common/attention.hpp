@@ -248,6 +248,17 @@ struct Support {
   int min_compute = 0;        // of the GPU: 90 for compute capability 9.0
 };
 
+/// A forward kernel of the chapter with tiles of a certain size, to be compared with others of its
+/// kind (`attn tune`).
+struct Candidate {
+  Step step;                 // its id: the tile, for tables
+  Support support;           // max_d: columns of its tile
+  int threads;               // of a block
+  std::size_t shared_bytes;  // of a block, dynamic
+  const void* (*kernel)();   // what the step launches
+  bool used = false;         // what the chapter itself takes for such d
+};
+
 /// What a chapter exports; chapters/chapters.hpp lists them all.
 struct Chapter {
   std::string_view id;                   // "02_naive_gpu"
@@ -259,7 +270,12 @@ struct Chapter {
   std::string_view forward_of = {};      // id of the chapter whose forward this one borrows
   std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
   Support support = {};
+  std::span<const Candidate> (*candidates)() = nullptr;  // those of one max_d together, rising
 };
+
+/// The chapter with this candidate in place of its steps: a record that takes no more than the
+/// candidate does. Both must outlive it.
+Chapter with_candidate(const Chapter& chapter, const Candidate& candidate);
 
 /// The memory a step computes in: the chapter's, or the host's for the chapter's twin.
 Memory& memory_of(const Chapter& chapter, const Step& step);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,12 @@ inline constexpr std::string_view kEndlessKernel = "endless kernel";
 /// All of it in a few lines, for people.
 std::string to_string(const Detection& detection);
 
+/// What a kernel takes of a GPU's multiprocessor.
+struct KernelUse {
+  int registers = 0;                  // of a thread
+  int blocks_per_multiprocessor = 0;  // at a time; 0 if one asks for more shared memory than it may
+};
+
 /// One kind of memory. Sizes in bytes. Every member may throw attn::Error(kDeviceFailure).
 class Memory {
  public:
@@ -40,6 +47,13 @@ class Memory {
 
   /// 90 for a GPU of compute capability 9.0; 0 where there is no such limit.
   virtual int compute_capability() const { return 0; }
+
+  /// Of a kernel's address, the threads of a block and its dynamic shared memory; nothing but where
+  /// a GPU can be asked.
+  virtual std::optional<KernelUse> kernel_use(const void* /*kernel*/, int /*threads*/,
+                                              std::size_t /*shared_bytes*/) {
+    return std::nullopt;
+  }
 
   /// At least 256-byte aligned; contents undefined. `label` names the buffer in reports ("q").
   virtual void* allocate(std::size_t bytes, std::string_view label) = 0;

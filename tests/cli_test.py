@@ -635,6 +635,9 @@ def bad_arguments(cli):
         (["compare", "--shape", "N=4,d=4", "--pass", "up"], "--pass up"),
         (["compare", "--shape", "N=4,d=4", "--causal-align", "top-left"], "--causal-align"),
         (["compare", "--shape", "N=4,d=4", "--json", "none/x.json"], "--json none/x.json"),
+        (["tune"], "CHAPTER is missing"),
+        (["tune", "99"], "CHAPTER = 99"),
+        (["tune", "08", "--d"], "--d"),
         (["list", "extra"], "extra"),
         (["workloads", "--json"], "--json"),
     ]
@@ -652,6 +655,11 @@ def bad_arguments(cli):
         cli.test(f"{chapter}: check of a window it does not take", lambda: refused(
             3, ["check", chapter, "--window", "4,0"],
             "attn: --window 4,0: this chapter does not take windows"))
+    for chapter in chapters(cli):
+        if not chapter["candidates"]:
+            cli.test(f"{chapter['id']}: no tiles to choose from", lambda: refused(
+                3, ["tune", chapter["id"]], f"attn: CHAPTER = {chapter['id']}: ",
+                "has no tiles to choose from"))
     plain = [(chapter["id"], step["id"]) for chapter in chapters(cli) for step in chapter["steps"]
              if step["runs_on"] == "host"]
     for chapter, step in plain:
@@ -670,7 +678,8 @@ def bad_arguments(cli):
 
 def commands(cli):
     def help_works():
-        for arguments in (["--help"], ["run", "--help"], ["check", "-h"], ["compare", "--help"]):
+        for arguments in (["--help"], ["run", "--help"], ["check", "-h"], ["compare", "--help"],
+                          ["tune", "--help"]):
             assert "--help" in cli.succeed(*arguments), arguments
         assert "Exit status: 0 success; 1 " in cli.succeed("--help")
         assert "[B,N,H,d]" in cli.succeed("run", "--help")

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Tests of `attn trace`: counts, tables, JSON, refusals. Needs python3 only.
+"""Tests of `attn trace` and `attn tune`: counts, tables, JSON, refusals. Needs python3 only.
 
 usage: trace_cli_test.py PATH_OF_ATTN
 """
 import json
 import os
+import re
 import sys
 
 from cli_test import Cli, chapters
@@ -214,6 +215,110 @@ def formats(cli):
     cli.test("no launches", nothing)
 
 
+# ---- attn tune -----------------------------------------------------------------------------------
+
+SMALL = "B=2,H=4,N=128,d=64"
+
+
+def tune(cli, *arguments):
+    return json.loads(cli.succeed("tune", "08", *arguments, "--json"))["rows"]
+
+
+def tuning(cli):
+    def rows():
+        """Every number against what its kernel's name and `attn trace` say."""
+        found = tune(cli, "--shape", SMALL)
+        assert [row["used"] for row in found].count(True) == 1 < len(found), found
+        for row in found:
+            name = re.fullmatch(r"forward_kernel<Tiles<(\d+), (\d+), (\d+), (\d+), \d+>, .*>",
+                                row["kernel"])
+            columns, queries, keys, warps = map(int, name.groups())
+            assert row["tile"] == f"{queries}x{keys}, {warps} warps" and columns == 64, row
+            assert row["threads"] == 32 * warps and row["columns"] == 64
+            floats = (queries + keys) * 68 + keys * 64 + queries * (keys + 8)
+            assert row["shared_bytes"] == 4 * floats, row
+            assert row["fits"] and row["right"] and row["problem"] is None, row
+            assert row["gpu_seconds"] is None and row["bound_limit"] in PART_NAMES
+            assert row["multiply_adds"] == 8 * 2 * 128 * 128 * 64
+            # Per head Q, O and LSE, and K and V for each tile of Q.
+            elements = 2 * 128 * 64 + 128 + 128 // queries * 2 * 128 * 64
+            assert row["requested_bytes"] == 8 * 4 * elements, row
+            assert row["shape"] == {"B": 2, "H": 4, "Hkv": 4, "Nq": 128, "Nk": 128, "d": 64,
+                                    "dv": 64}
+        (used,) = (row for row in found if row["used"])
+        traced = trace(cli, "08", "--step", "step5_exp2", "--shape", "N=128,d=64",
+                       "--times-heads", "8")
+        assert used["kernel"] == traced["launches"][0]["kernel"]
+        assert used["bound_seconds"] == traced["bound"]["seconds"]
+        assert used["bound_limit"] == traced["bound"]["limit"]
+        for which in ("load", "store"):
+            counter = f"shared_{which}_wavefronts"
+            assert used[counter] == 8 * traced["total"][counter], which
+
+    def registers():
+        """A block's warps with these registers, and its shared memory, fit so often into an SM."""
+        for row in tune(cli, "--shape", SMALL):
+            blocks, used = row["blocks_per_multiprocessor"], row["registers"]
+            assert used, f"{row['tile']}: run bench/report.py collect --only ptxas"
+            assert blocks * row["threads"] * used <= 65536, row
+            assert blocks * (row["shared_bytes"] + 1024) <= 228 * 1024, row
+            more = blocks + 1
+            assert (more * row["threads"] * ((used + 7) // 8 * 8) > 65536
+                    or more * (row["shared_bytes"] + 1024) > 228 * 1024), row
+
+    def devices():
+        """A block that asks for more shared memory than there is, is not launched."""
+        found = {row["tile"]: row for row in tune(cli, "--shape", SMALL, "--device", "RTX4090")}
+        large, small = found["128x64, 4 warps"], found["64x64, 4 warps"]
+        assert not large["fits"] and not large["right"] and large["requested_bytes"] is None
+        assert small["fits"] and small["right"] and small["blocks_per_multiprocessor"] == 1
+        text = cli.succeed("tune", "08", "--shape", SMALL, "--device", "RTX4090")
+        assert text.count("does not fit") == 2 and "RTX4090" in text, text
+
+    def text():
+        printed = cli.succeed("tune", "08", "--shape", SMALL)
+        used = [line for line in printed.splitlines() if " warps * " in line]
+        assert len(used) == 1 and used[0].startswith("128x64, 4 warps *  "), printed
+        for column in ("registers", "shared", "blocks/SM", "warps/SM", "loads/FFMA", "stores/FFMA",
+                       "requested", "bound", "set by", "result"):
+            assert column in printed, column
+        assert "WRONG" not in printed and "not compiled" not in printed, printed
+
+    def head_sizes():
+        wide = tune(cli, "--shape", "N=40,d=68")
+        assert {row["columns"] for row in wide} == {128}, wide
+        assert all(row["right"] for row in wide)
+        assert {row["columns"] for row in tune(cli, "--shape", "N=40,d=40")} == {64}
+
+    def refuse(name, status, arguments, *expected):
+        cli.test(f"tune: {name}",
+                 lambda: cli.refuse(status, ["tune", "08", *arguments], *expected))
+
+    cli.test("tune: rows", rows)
+    cli.test("tune: registers and occupancy", registers)
+    cli.test("tune: devices", devices)
+    cli.test("tune: text", text)
+    cli.test("tune: head sizes", head_sizes)
+    refuse("no such d", 2, ["--d", "32"], "attn: --d 32: allowed in 08_register_tiles: 64, 128")
+    refuse("d and shape", 2, ["--d", "64", "--shape", "N=4,d=64"], "--d 64", "one of the two")
+    refuse("d too large", 3, ["--shape", "N=4,d=200"], "attn: --shape N=4,d=200: d = 200: ")
+    refuse("narrow rows", 3, ["--shape", "N=4,d=30"], "--shape N=4,d=30", "multiples of 16")
+    refuse("fewer heads", 3, ["--shape", "H=2,Hkv=1,N=4,d=64"], "--shape", "grouped heads")
+    refuse("nothing", 2, ["--shape", "N=0,d=64"], "--shape", "nothing to compute")
+    refuse("too large", 2, ["--shape", "N=4096,d=64"], "--shape", "up to 100000000", "N=512,d=64")
+    refuse("no such device", 2, ["--device", "x"], "--device x: allowed: H200, H100, A100")
+    refuse("bad JSON path", 2, ["--json", "none/x.json"], "--json none/x.json")
+
+
+def tuning_on_gpu(cli):
+    for row in tune(cli, "--shape", SMALL):
+        assert not row["fits"] or row["right"], row
+        assert not row["fits"] or row["gpu_seconds"] > 0 < row["registers"], row
+        assert not row["fits"] or row["blocks_per_multiprocessor"] >= 1, row
+        assert row["requested_bytes"] is None, row
+    cli.refuse(3, ["tune", "08", "--device", "A100"], "--device A100", "`attn tune`")
+
+
 def refusals(cli):
     def refuse(name, status, arguments, *expected):
         cli.test(name, lambda: cli.refuse(status, ["trace", *arguments], *expected))
@@ -263,11 +368,13 @@ def main():
     if "attn-cuda" in os.path.basename(cli.program):
         cli.test("a GPU cannot count",
                  lambda: cli.refuse(3, ["trace", "2"], "`attn trace`", "bench/ncu_check.py"))
+        if all(step["runs_on"] != "no CUDA device" for c in chapters(cli) for step in c["steps"]):
+            cli.test("tune: on a GPU", lambda: tuning_on_gpu(cli))
     elif result.returncode == 3 and "ATTN_SANITIZE" in result.stderr:
         print("skipped: kernels are untraced")
         return
     else:
-        for group in (counts, formats, refusals):
+        for group in (counts, formats, tuning, refusals):
             group(cli)
     print(f"{cli.passed} passed, {cli.failed} failed")
     sys.exit(1 if cli.failed or not cli.passed else 0)

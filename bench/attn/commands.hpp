@@ -25,5 +25,6 @@ void add_compare_command(CLI::App& app, Action& chosen);
 void add_list_commands(CLI::App& app, Action& chosen);  ///< list, workloads
 void add_run_command(CLI::App& app, Action& chosen);
 void add_trace_command(CLI::App& app, Action& chosen);
+void add_tune_command(CLI::App& app, Action& chosen);
 
 }  // namespace attn::cli

@@ -20,7 +20,6 @@
 #include "chapters/chapters.hpp"
 #include "common/io/table.hpp"
 #include "common/run/run.hpp"
-#include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 
 namespace attn::cli {
@@ -161,44 +160,6 @@ constexpr std::int64_t kTokens = 512;
 /// and for plain C++ one head so long that S is larger than a core's caches.
 constexpr std::int64_t kTokensOfPlain = 4096;
 constexpr std::int64_t kHeadSize = 64;
-
-Subject subject_of(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass) {
-  const Shape& shape = sizes.shape;
-  Subject subject{.shape = shape, .problem = {}, .truth = {}};
-  subject.problem = verify::make_problem({.shape = shape,
-                                          .mask = mask,
-                                          .scale = default_scale(shape.d),
-                                          .seed = kCompareSeed,
-                                          .element = element,
-                                          .d_v = sizes.d_v},
-                                         pass);
-  subject.truth = verify::truth_of(subject.problem, pass);
-  return subject;
-}
-
-/// The same with every head's copy so often that a GPU has the whole shape to run.
-void repeat_heads(Subject& subject) {
-  const std::int64_t times = subject.shape.heads() / subject.problem.shape.heads();
-  const auto repeat = [times](auto& array) {
-    const std::size_t one = array.size();
-    array.reserve(one * static_cast<std::size_t>(times));
-    for (std::int64_t copy = 1; copy < times; ++copy) {
-      array.insert(array.end(), array.begin(), array.begin() + static_cast<std::ptrdiff_t>(one));
-    }
-  };
-  Problem& problem = subject.problem;
-  for (auto* array : {&problem.q, &problem.k, &problem.v, &problem.grad_o, &subject.truth.o,
-                      &subject.truth.lse}) {
-    repeat(*array);
-  }
-  for (verify::Expected& expected : subject.truth.arrays) {
-    repeat(expected.values);
-    repeat(expected.tolerance);
-    expected.sizes[0] = subject.shape.B;
-    expected.sizes[1] = subject.shape.H;
-  }
-  problem.shape = subject.shape;
-}
 
 /// The kernels' subject, and plain C++'s where that is another one.
 struct Subjects {

@@ -12,6 +12,7 @@
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/trace_report.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/inputs.hpp"
 #if ATTN_CAN_TRACE
 #include "common/simt/cuda/launch.hpp"
 #include "common/simt/machine/options.hpp"
@@ -67,9 +68,6 @@ void measure(Row& row, Pass pass, const Subject& subject) {
 }
 
 #if ATTN_CAN_TRACE
-/// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T.
-constexpr std::int64_t kCountedWork = 100'000'000;
-
 /// The first head of K and V, and the heads of Q that read it.
 Problem first_group(const Problem& problem) {
   Problem one = problem;
@@ -110,7 +108,12 @@ void count(Row& row, Pass pass, const Subject& subject) {
       static_cast<double>(total.global_read_bytes_compulsory + total.global_write_bytes_compulsory);
   const simt::PassWork work =
       simt::work_of(row.shape, group.mask, pass, group.element, group.extras.d_v);
-  row.bound_seconds = bound_of(launches, work, simt::current_device()).seconds;
+  const simt::Bound bound = bound_of(launches, work, simt::current_device());
+  row.bound_seconds = bound.seconds;
+  row.bound_limit = bound.limit;
+  row.shared_load_wavefronts = static_cast<double>(total.shared_load_wavefronts);
+  row.shared_store_wavefronts = static_cast<double>(total.shared_store_wavefronts);
+  row.multiply_adds = work.flops / 2;
 }
 #else
 void count(Row&, Pass, const Subject&) {}
@@ -134,6 +137,43 @@ void measure_errors(Row& row, const verify::Truth& truth, const Outputs& outputs
 }
 
 }  // namespace
+
+Subject subject_of(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass) {
+  const Shape& shape = sizes.shape;
+  Subject subject{.shape = shape, .problem = {}, .truth = {}};
+  subject.problem = verify::make_problem({.shape = shape,
+                                          .mask = mask,
+                                          .scale = default_scale(shape.d),
+                                          .seed = kCompareSeed,
+                                          .element = element,
+                                          .d_v = sizes.d_v},
+                                         pass);
+  subject.truth = verify::truth_of(subject.problem, pass);
+  return subject;
+}
+
+void repeat_heads(Subject& subject) {
+  const std::int64_t times = subject.shape.heads() / subject.problem.shape.heads();
+  const auto repeat = [times](auto& array) {
+    const std::size_t one = array.size();
+    array.reserve(one * static_cast<std::size_t>(times));
+    for (std::int64_t copy = 1; copy < times; ++copy) {
+      array.insert(array.end(), array.begin(), array.begin() + static_cast<std::ptrdiff_t>(one));
+    }
+  };
+  Problem& problem = subject.problem;
+  for (auto* array : {&problem.q, &problem.k, &problem.v, &problem.grad_o, &subject.truth.o,
+                      &subject.truth.lse}) {
+    repeat(*array);
+  }
+  for (verify::Expected& expected : subject.truth.arrays) {
+    repeat(expected.values);
+    repeat(expected.tolerance);
+    expected.sizes[0] = subject.shape.B;
+    expected.sizes[1] = subject.shape.H;
+  }
+  problem.shape = subject.shape;
+}
 
 bool on_host(const Chapter& chapter, const Step& step) {
   return &memory_of(chapter, step) == &host_memory();

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "bench/attn/arguments.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/oracle.hpp"
 
@@ -16,13 +18,22 @@ namespace attn::cli {
 inline constexpr std::uint64_t kCompareSeed = 20260101;
 
 /// What a row is about: a problem that is run and compared with what it must give, and the shape
-/// that the counts are for, which may have more of its heads. Heads of K and V share no byte: one is
-/// counted, with the heads of Q that read it, and multiplied.
+/// that the counts are for, which may have more of its heads. Heads of K and V share no byte: one
+/// is counted, with the heads of Q that read it, and multiplied.
 struct Subject {
   Shape shape;
   Problem problem;
   verify::Truth truth;
 };
+
+/// One problem with random inputs and its truth.
+Subject subject_of(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass);
+
+/// The same with every head's copy so often that a GPU has the whole shape to run.
+void repeat_heads(Subject& subject);
+
+/// Counting takes ten times as long as running: not beyond so many multiply-adds of Q K^T.
+inline constexpr std::int64_t kCountedWork = 100'000'000;
 
 /// What the table shows of a step.
 struct Row {
@@ -39,6 +50,10 @@ struct Row {
   std::optional<double> requested_bytes;  // of global memory; on the CPU machine only
   std::optional<double> compulsory_bytes;
   std::optional<double> bound_seconds;  // no current device is faster
+  std::string_view bound_limit;         // what sets it
+  std::optional<double> shared_load_wavefronts;
+  std::optional<double> shared_store_wavefronts;
+  std::optional<double> multiply_adds;  // of the problem
   std::optional<double> cpu_seconds;    // plain C++ only
   std::optional<double> gpu_seconds;
 };

@@ -77,15 +77,17 @@ ExitStatus list(const JsonOptions& json) {
       const Step* step = default_step(*chapter, pass);
       return step == nullptr ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(step->id);
     };
-    chapters.push_back({{"id", chapter->id},
-                        {"title", chapter->title},
-                        {"idea", chapter->idea},
-                        {"default_forward_step", id_or_null(Pass::kForward)},
-                        {"default_backward_step", id_or_null(Pass::kBackward)},
-                        {"forward_of", chapter->forward_of},
-                        {"max_d", chapter->support.max_d},
-                        {"features", features(chapter->support)},
-                        {"steps", steps}});
+    chapters.push_back(
+        {{"id", chapter->id},
+         {"title", chapter->title},
+         {"idea", chapter->idea},
+         {"default_forward_step", id_or_null(Pass::kForward)},
+         {"default_backward_step", id_or_null(Pass::kBackward)},
+         {"forward_of", chapter->forward_of},
+         {"max_d", chapter->support.max_d},
+         {"features", features(chapter->support)},
+         {"candidates", chapter->candidates == nullptr ? 0 : chapter->candidates().size()},
+         {"steps", steps}});
   }
   write_json(json, nlohmann::ordered_json{{"chapters", chapters}}.dump(2));
   if (!json.on_stdout()) fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));

@@ -86,6 +86,7 @@ int run(int argc, char** argv) {
   add_list_commands(app, chosen);
   add_run_command(app, chosen);
   add_trace_command(app, chosen);
+  add_tune_command(app, chosen);
   try {
     refuse_empty_arguments(argc, argv);
     app.parse(argc, argv);

@@ -9,6 +9,7 @@ from . import FULL, LONG, ROOT, SHAPE, Failure, compulsory, heads_of, requested,
 
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
+CANDIDATES = "candidates.cu"  # kernels of `attn tune`, which no step launches
 ARCHITECTURES = ("sm_80", "sm_90a")  # as in common/cmake/cuda.cmake
 COUNTERS = (
     "global_load_bytes global_store_bytes global_atomic_bytes global_async_bytes "
@@ -221,6 +222,13 @@ def launched_shared_bytes(launched):
     return found
 
 
+def tuned(attn):
+    """{chapter: what `attn tune` says of its candidates}"""
+    return {chapter["id"]: json.loads(run([attn, "tune", chapter["id"], "--json"]).stdout)["rows"]
+            for chapter in json.loads(run([attn, "list", "--json"]).stdout)["chapters"]
+            if chapter["candidates"]}
+
+
 def step_kernels(launched):
     """[(source, {kernel: dynamic shared memory in bytes})] of every kernel file, and what its
     steps launch. A file named after a step is that step's; any other may hold kernels of all
@@ -229,12 +237,28 @@ def step_kernels(launched):
     for chapter in sorted({chapter for chapter, _ in by_step}):
         steps = {step: found for (its, step), found in by_step.items() if its == chapter}
         for source in sorted((ROOT / "chapters" / chapter).glob("*.cu")):
+            if source.name == CANDIDATES:
+                continue
             own = [steps[source.stem]] if source.stem in steps else steps.values()
             yield source, {name: size for found in own for name, size in found.items()}
 
 
-def collect_ptxas(launched, nvcc):
-    """The kernels that a step launches. (A header may bring along others.)"""
+def collect_candidates(chapter, rows, nvcc):
+    """The kernels that `attn tune` compares, in its order."""
+    source = ROOT / "chapters" / chapter / CANDIDATES
+    print(f"ptxas {source.relative_to(ROOT)}")
+    compiled, kernels = compile_kernels(nvcc, source), []
+    for row in rows:
+        found = [kernel for kernel in compiled if kernel["kernel"] == row["kernel"]]
+        if not found:
+            raise Failure(f"{chapter}: nvcc compiled no kernel {row['kernel']}")
+        kernels += [{"chapter": chapter, "file": source.name, **kernel,
+                     "dynamic_shared_bytes": row["shared_bytes"]} for kernel in found]
+    return kernels
+
+
+def collect_ptxas(launched, candidates, nvcc):
+    """The kernels that a step launches (a header may bring along others), and the candidates."""
     kernels, missing = [], {}
     for source, shared_bytes in step_kernels(launched):
         print(f"ptxas {source.relative_to(ROOT)}")
@@ -247,7 +271,9 @@ def collect_ptxas(launched, nvcc):
             missing[chapter, name] = missing.get((chapter, name), True) and not found
     for chapter, name in (its for its, is_missing in missing.items() if is_missing):
         raise Failure(f"{chapter}: nvcc compiled no kernel {name}")
-    return {"nvcc": nvcc_version(nvcc), "kernels": kernels}
+    return {"nvcc": nvcc_version(nvcc), "kernels": kernels,
+            "candidates": [kernel for chapter, rows in candidates.items()
+                           for kernel in collect_candidates(chapter, rows, nvcc)]}
 
 
 def disassembled(nvcc, nvdisasm, source):

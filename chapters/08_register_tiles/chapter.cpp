@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "chapters/08_register_tiles/candidates.hpp"
 #include "chapters/08_register_tiles/register_tiles.hpp"
 #include "chapters/chapters.hpp"
 
@@ -54,6 +55,7 @@ const Chapter& ch08_register_tiles() {
       .steps = kSteps,
       .twin = &kTwin,
       .tile_edges = kTileEdges,
+      .candidates = candidates,
   };
   return kChapter;
 }

@@ -91,6 +91,7 @@ function(attn_add_mutant id patch)
   if(path MATCHES "\\.cuh$")
     target_include_directories(${target} BEFORE PRIVATE ${include})
     attn_find_includers(kernels ${id} ${path})
+    list(FILTER kernels EXCLUDE REGEX "/candidates\\.cu$")  # no step launches them
     if(chapters/${id}/${step}.cu IN_LIST kernels)
       set(kernels chapters/${id}/${step}.cu)
     endif()

@@ -46,6 +46,24 @@ class DeviceMemory final : public Memory {
     CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
     return 10 * major + minor;
   }
+
+  std::optional<KernelUse> kernel_use(const void* kernel, int threads,
+                                      std::size_t shared_bytes) override {
+    KernelUse use;
+    cudaFuncAttributes attributes;
+    CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
+    use.registers = attributes.numRegs;
+    int device = 0, most = 0;
+    CUDA_CHECK(cudaGetDevice(&device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    const std::size_t all = shared_bytes + attributes.sharedSizeBytes;
+    if (all > static_cast<std::size_t>(most)) return use;
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shared_bytes)));
+    CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&use.blocks_per_multiprocessor, kernel,
+                                                             threads, shared_bytes));
+    return use;
+  }
 #endif
 
   void* allocate(std::size_t bytes, std::string_view label) override {

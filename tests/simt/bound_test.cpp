@@ -264,6 +264,21 @@ TEST_CASE("occupancy: blocks that fit by threads, by count and by shared memory"
   CHECK(occupancy_of(with_static, h200()).blocks_per_multiprocessor == 4);
 }
 
+TEST_CASE("occupancy: registers, a quarter of them for each scheduler", "[simt][bound]") {
+  const auto fit = [](unsigned threads, int registers, std::size_t shared = 0) {
+    return occupancy_of(empty_launch(10000, threads, shared), h200(), registers)
+        .blocks_per_multiprocessor;
+  };
+  CHECK(fit(128, 0) == 16);   // not known: by threads
+  CHECK(fit(128, 254) == 2);  // 256 x 32 of 16,384: 2 warps for each scheduler
+  CHECK(fit(128, 168) == 3);  // 3.05 warps
+  CHECK(fit(128, 169) == 2);  // as 176: 2.91
+  CHECK(fit(256, 168) == 1);  // 12 warps, 8 a block
+  CHECK(fit(64, 254) == 4);
+  CHECK(fit(64, 254, 68 * 1024) == 3);  // by shared memory
+  CHECK(fit(1024, 255) == 1);           // such a launch fails; never 0
+}
+
 TEST_CASE("work of a pass: FLOPs of visible pairs, bytes of what takes part", "[simt][bound]") {
   const Shape shape = make_shape(2, 3, 5, 7, 16);
   const PassWork full = simt::work_of(shape, Mask::kFull, Pass::kForward);

@@ -98,7 +98,7 @@ PassWork work_of(const Shape& shape, const Mask& mask, Pass pass, Element elemen
           .flops = 2 * all_pairs * (3 * d + 2 * dv)};
 }
 
-Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& device) {
+Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& device, int registers) {
   const std::int64_t blocks = std::int64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   const int threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
   const int warps = (threads + 31) / 32;
@@ -108,6 +108,12 @@ Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& devi
       std::min(device.blocks_per_multiprocessor, device.threads_per_multiprocessor / (32 * warps));
   if (shared > 0) {
     fit = std::min(fit, static_cast<int>(device.shared_bytes_per_multiprocessor / shared));
+  }
+  if (registers > 0) {
+    // Each scheduler has a quarter of them, and gives a warp a multiple of 8 for each lane.
+    const int of_warp = (registers + 7) / 8 * 8 * 32;
+    const int resident = device.registers_per_multiprocessor / kSchedulers / of_warp * kSchedulers;
+    fit = std::min(fit, resident / warps);
   }
   fit = std::max(fit, 1);
   const std::int64_t sms = std::min<std::int64_t>(device.multiprocessors, blocks);

@@ -73,7 +73,9 @@ struct Occupancy {
   /// with one of them: fewer than four warps leave some idle.
   double schedulers;
 };
-Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& device);
+/// registers: of a thread, 0 where they are not known and so limit nothing.
+Occupancy occupancy_of(const LaunchRecord& launch, const DeviceDescription& device,
+                       int registers = 0);
 
 struct LaunchBound {
   std::string kernel;
