@@ -88,7 +88,7 @@ def grid(left, top, title, lanes):
 
 def main():
     maps = lane_maps()
-    width, height = 780, 336
+    width, height = 810, 336
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
            'font-family="sans-serif" role="img">',
            "<title>A lane's part of a tile, and the turns of a load</title>",
