@@ -96,8 +96,8 @@ def filled(text, data, language):
 
 def pages(root):
     """[(path, language)] of every page that may hold a table."""
-    readmes = [(path, "en") for path in sorted(root.glob("chapters/*/README.md"))]
-    return [(root / "README.md", "en"), (root / "README.zh-CN.md", "zh"), *readmes]
+    pages = [(path, "en") for path in sorted(root.glob("chapters/*/*.md"))]
+    return [(root / "README.md", "en"), (root / "README.zh-CN.md", "zh"), *pages]
 
 
 def load_all():

@@ -117,7 +117,8 @@ class Graph:
         for block, instructions in enumerate(self.blocks):
             last, following = instructions[-1], []
             # Lanes that have parted at a shuffle take BRA.DIV and come back: never in a hot loop.
-            jumps = last.name.startswith("BRA") and not last.name.startswith("BRA.DIV")
+            jumps = (last.name.startswith("BRA") and not last.name.startswith("BRA.DIV")
+                     or self.leaves_a_loop(last))
             if jumps and (match := re.search(r"`\((.+?)\)", last.operands)):
                 if labels.get(match[1]) in at:
                     following.append(at[labels[match[1]]])
@@ -129,8 +130,15 @@ class Graph:
         self.order = self.reverse_postorder()
 
     @staticmethod
-    def ends(instruction):
-        return instruction.name.partition(".")[0] in ("BRA", "BRX", "JMP", "RET", "EXIT")
+    def leaves_a_loop(instruction):
+        """ptxas ends some loops for sm_80 by a CALL of a place in the same kernel, which never
+        returns. (What does return has a name.)"""
+        return instruction.name.startswith("CALL") and "`(.L_" in instruction.operands
+
+    @classmethod
+    def ends(cls, instruction):
+        return (instruction.name.partition(".")[0] in ("BRA", "BRX", "JMP", "RET", "EXIT")
+                or cls.leaves_a_loop(instruction))
 
     @staticmethod
     def conditional(instruction):

@@ -149,6 +149,7 @@ PRICES = {
     "every row loads all K and V anew": "每一行都要重新读取全部 K 和 V",
     "O, m, l out and back per K/V tile": "每个 K/V 块都要写出并读回 O、m、l",
     "S and dP computed twice": "S 和 dP 要算两遍",
+    "S in HBM again, to see what fusion brings": "S 又放回 HBM，以便看出融合带来多少",
 }
 
 
