@@ -200,10 +200,12 @@ def sass_loops():
         {"copies": 1, "depth": 1, "innermost": False, "instructions": 15, "integer": 3,
          "special": 1, "ffma": 2, "control": 5, "shuffle": 1, "barrier": 1, "shared_store": 1,
          "shared_load": 1, "shared_load_4_bytes": 1},
-        {"copies": 1, "depth": 2, "innermost": True, "instructions": 7, "ffma": 2, "fp32": 1,
+        {"copies": 1, "depth": 2, "innermost": True, "inside": 0, "instructions": 7, "ffma": 2,
+         "fp32": 1,
          "control": 1, "shared_load": 3, "shared_load_16_bytes": 1, "shared_load_1_bytes": 1,
          "shared_load_4_bytes": 1},
-        {"copies": 1, "depth": 2, "innermost": True, "instructions": 5, "ffma": 2, "control": 1,
+        {"copies": 1, "depth": 2, "innermost": True, "inside": 0, "instructions": 5, "ffma": 2,
+         "control": 1,
          "special": 1, "shared_load": 1, "shared_load_8_bytes": 1}], found["loops"]
     # The line of the innermost function, its main loop and not the remainder, and no division.
     product, = found["products"]
@@ -312,7 +314,7 @@ def kernel_names():
             ("void attn::(anonymous namespace)::forward_kernel<64>(float const*, a::b<int>)",
              "forward_kernel<64>"),
             ("void k<(attn::Mode)1, attn::Pair<int, int> >(float (*)(int))",
-             "k<(attn::Mode)1, attn::Pair<int, int> >")):
+             "k<(Mode)1, Pair<int, int> >")):
         assert collect.kernel_name(demangled) == name, collect.kernel_name(demangled)
 
 
@@ -556,6 +558,33 @@ def committed_tables():
     assert not stale, f"stale, `bench/report.py render` writes them: {stale}"
 
 
+def turns_over_tiles():
+    """The loop without masks, its products as often as the tile needs, and what it loads."""
+    def loop(instructions, inside=None, copies=1, **kinds):
+        return {"instructions": instructions, "copies": copies, **kinds,
+                **({} if inside is None else {"inside": inside})}
+    kernel = {"kernel": "forward_kernel<Tiles<64, 128, 64, 4, 2>, PairedLanes, false, true>",
+              "loops": [loop(20, global_load=8), loop(900), loop(551, 1, ffma=512),
+                        loop(700), loop(551, 3, ffma=512), loop(279, 3, ffma=256),
+                        loop(50, 3, copies=2, global_load=8)]}
+    assert issue.iteration(kernel) == (
+        2, 2 * 4096, 700 + 8 * 551 + 16 * 279 + 2 * 4 * 50), issue.iteration(kernel)
+    assert issue.iteration({**kernel, "loops": kernel["loops"][:1]}) is None
+    assert issue.iteration({"kernel": "forward_kernel<64>"}) is None
+
+
+def loops_left_by_a_call():
+    """As ptxas has it for sm_80: the way out is a CALL, which is no call."""
+    leaves = sass.Instruction(True, "CALL.REL.NOINC", "`(.L_x_2)", None)
+    calls = sass.Instruction(False, "CALL.REL.NOINC", "`($__internal_0_$__cuda_sm20_div)", None)
+    plain = sass.Instruction(False, "FADD", "R1, R2, R3", None)
+    back = sass.Instruction(False, "BRA", "`(.L_x_1)", None)
+    function = sass.Function([plain, plain, calls, leaves, back, plain],
+                             {".L_x_1": 1, ".L_x_2": 5})
+    loop, = sass.loops_of(sass.Graph(function))
+    assert loop["instructions"] == 4, loop
+
+
 def committed_steps(attn):
     traced, plain = collect.passes(attn)
     committed = [(step["chapter"], step["step"], step["pass"])
@@ -597,7 +626,7 @@ def main():
         counted_tables, times_tables, peer_tables, prediction_tables, predictions_keep_their_date,
         order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
         committed_predictions, committed_order_has_reasons, readme_comparison, committed_plots,
-        committed_registers)]
+        committed_registers, turns_over_tiles, loops_left_by_a_call)]
     if attn:
         tests += [(test, (attn,)) for test in (
             committed_steps, committed_counts, committed_scaling,

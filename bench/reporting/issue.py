@@ -54,9 +54,10 @@ def iteration(kernel):
     """(products, FFMAs, instructions) of a thread in one whole turn of the kernel's loop over
     tiles: of the loop without masks, which is the shorter one. None if it has no such loop, or does
     not tell its tile."""
-    tile, loops = tile_of(kernel["kernel"]), kernel["loops"]
+    tile = tile_of(kernel["kernel"])
     if tile is None:
         return None
+    loops = kernel["loops"]
     queries, keys, columns, threads = tile
     product = queries * keys * columns // threads
     inside = {i: [its for its in loops if its.get("inside") == i] for i in range(len(loops))}
