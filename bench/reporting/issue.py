@@ -16,10 +16,10 @@ From chapter 08 on a kernel names its tile among its template arguments. There t
 whole turn of the loop over tiles, loads, softmax and stores included: its own instructions, and
 those of the loops inside it as often as their products need (iteration()).
 
-What the first count leaves out makes it too small: whatever stands outside of that straight-line code (tiles
-copied to shared memory, the softmax where it has code of its own, remainders, rows and keys that
-only fill a tile up). Waiting is left out too: it is a time for schedulers that always find a warp
-that is ready. What makes it too large: keys that a mask hides in a tile that is skipped.
+What the first count leaves out makes it too small: whatever stands outside of that straight-line
+code (tiles copied to shared memory, the softmax where it has code of its own, remainders, rows and
+keys that only fill a tile up). Waiting is left out too: it is a time for schedulers that always find
+a warp that is ready. What makes it too large: keys that a mask hides in a tile that is skipped.
 """
 import re
 import sys

@@ -89,7 +89,8 @@ __device__ __forceinline__ void keys_of_rows(const device::TilePlace& at, int ro
   }
 }
 
-/// P and dS of a tile, to shared memory (P only if kStoresP). All threads call it, between barriers.
+/// P and dS of a tile, to shared memory (P only if kStoresP). All threads call it, between
+/// barriers.
 template <class T, bool kMasked, bool kStoresP>
 __device__ __forceinline__ void recompute(const SharedTiles<T>& tiles, const PairedLanes& lane,
                                           int row, const int (&keys)[T::TM], float scale) {
@@ -107,7 +108,7 @@ __device__ __forceinline__ void recompute(const SharedTiles<T>& tiles, const Pai
     const int at = (row + kLaneRows * m) * T::kPStride + lane.column;
 #pragma unroll
     for (int n = 0; n < T::TN; ++n) {
-      // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ from it.
+      // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ.
       float weight = exp2<true>(kLog2E * (__fmul_rn(scale, p[m][n]) - lse));
       float grad = weight * (dp[m][n] - delta);
       if (kMasked && lane.column + kLaneColumns * n >= keys[m]) weight = grad = 0.0f;

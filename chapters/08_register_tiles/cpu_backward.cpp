@@ -103,8 +103,8 @@ void load_queries(const BackwardArgs& args, std::int64_t n, std::int64_t i0, std
   std::fill_n(scratch.grad_q, padded_rows(count) * padded_columns(d), 0.0f);
 }
 
-/// P and dS of a panel, `first` its first row in the tile, and `keys` keys: rows of K and V. Where a
-/// row sees the key P is at most 1, up to rounding.
+/// P and dS of a panel, `first` its first row in the tile, and `keys` keys: rows of K and V. Where
+/// a row sees the key P is at most 1, up to rounding.
 template <int kVectors>
 void weigh(const float* k, const float* v, std::int64_t keys, std::int64_t d, float scale,
            std::int64_t first, Scratch& scratch) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What the checker of chapter 08's exercise runs, and the goal it holds the exercise to: how many
-// loads from shared memory scores_kernel may execute, and how many turns (wavefronts) they may take,
-// for the multiply-adds of its tiles.
+// loads from shared memory scores_kernel may execute, and how many turns (wavefronts) they may
+// take, for the multiply-adds of its tiles.
 #include <string>
 
 #include "chapters/08_register_tiles/register_tiles.hpp"

@@ -68,7 +68,8 @@ def one_lane(left, top):
         out.append(rect(left + 28, top + (row + LANE_ROWS * m) * CELL, 8, CELL, COLORS[0]))
     middle = top + ROWS * CELL / 2
     out.append(f'<text font-size="12" fill="#333" text-anchor="middle" '
-               f'transform="translate({left + 16} {middle}) rotate(-90)">32 queries: 8 of them</text>')
+               f'transform="translate({left + 16} {middle}) rotate(-90)">'
+               '32 queries: 8 of them</text>')
     out.append(text(left + 40, top + ROWS * CELL + 20,
                     "8 + 8 loads of 16 bytes (4 columns of d) feed 8 · 8 · 4 = 256 multiply-adds."))
     return out
