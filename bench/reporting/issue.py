@@ -18,8 +18,9 @@ those of the loops inside it as often as their products need (iteration()).
 
 What the first count leaves out makes it too small: whatever stands outside of that straight-line
 code (tiles copied to shared memory, the softmax where it has code of its own, remainders, rows and
-keys that only fill a tile up). Waiting is left out too: it is a time for schedulers that always find
-a warp that is ready. What makes it too large: keys that a mask hides in a tile that is skipped.
+keys that only fill a tile up). Waiting is left out too: it is a time for schedulers that always
+find a warp that is ready. What makes it too large: keys that a mask hides in a tile that is
+skipped.
 """
 import re
 import sys
