@@ -22,6 +22,7 @@ using Action = std::function<ExitStatus()>;
 
 void add_check_command(CLI::App& app, Action& chosen);
 void add_compare_command(CLI::App& app, Action& chosen);
+void add_draw_command(CLI::App& app, Action& chosen);
 void add_list_commands(CLI::App& app, Action& chosen);  ///< list, workloads
 void add_run_command(CLI::App& app, Action& chosen);
 void add_trace_command(CLI::App& app, Action& chosen);

@@ -85,6 +85,7 @@ int run(int argc, char** argv) {
   add_compare_command(app, chosen);
   add_list_commands(app, chosen);
   add_run_command(app, chosen);
+  add_draw_command(app, chosen);
   add_trace_command(app, chosen);
   add_tune_command(app, chosen);
   try {

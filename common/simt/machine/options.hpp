@@ -36,7 +36,7 @@ struct Options {
   std::uint64_t shuffle_seed = 1;  // for all that is random
   Completion completion = Completion::kLate;
   /// OS threads that run blocks; 0 means one per core, or ATTN_SIMT_THREADS where that is set. With
-  /// the tracer, the detectors or an observer on, blocks run one after the other on the calling thread.
+  /// tracer, detectors or an observer, blocks run one after the other on the calling thread.
   unsigned workers = 0;
   /// Steps that one block may take, memory accesses and pieces of straight-line code of all its
   /// threads (and turns of its warps, each worth some), before it counts as one that never ends; 0

@@ -3,21 +3,28 @@
 // Linked into a program with a main() of its own, this file has the program's kernels watched by
 // the detectors and counted by the tracer, and prints at the program's end what they saw: the
 // launches as `attn trace` prints them, by source line, and every report. Exit status 1 if there is
-// one that is not a warning. With ATTN_WATCH=0 in its environment the program only runs.
+// one that is not a warning. With ATTN_WATCH=0 in its environment the program only runs. With
+// ATTN_DRAW=FILE.svg it draws a picture, too; ATTN_DRAW_WHAT, ATTN_DRAW_LINE and ATTN_DRAW_ARRAYS
+// say of what, as the options of `attn draw` do.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <set>
 #include <span>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "common/io/output_file.hpp"
 #include "common/memory.hpp"
+#include "common/simt/draw/sheet.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/machine/worker.hpp"
 #include "common/simt/watch/bound.hpp"
@@ -43,6 +50,56 @@ void print_launches(const std::vector<LaunchRecord>& launches) {
   }
 }
 
+std::string environment(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+/// The picture that ATTN_DRAW asks for; null if it does not.
+std::unique_ptr<draw::Sheet> sheet;
+
+void begin_picture() {
+  const std::string file = environment("ATTN_DRAW");
+  if (file.empty()) return;
+  const std::string line = environment("ATTN_DRAW_LINE");
+  const std::string given = environment("ATTN_DRAW_WHAT");
+  const std::string what = !given.empty() ? given : line.empty() ? "touches" : "warp";
+  try {
+    io::check_output(file);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("ATTN_DRAW {}", error.what()));
+  }
+  try {
+    sheet = std::make_unique<draw::Sheet>(
+        draw::parse_what(what),
+        draw::OptionNames{.line = "ATTN_DRAW_LINE", .arrays = "ATTN_DRAW_ARRAYS"});
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("ATTN_DRAW_WHAT {}", error.what()));
+  }
+  std::vector<std::string> arrays;
+  std::istringstream names(environment("ATTN_DRAW_ARRAYS"));
+  for (std::string name; std::getline(names, name, ',');) arrays.push_back(name);
+  sheet->begin(program_invocation_short_name, {}, {}, line, arrays);
+}
+
+/// Draws the picture; false if that does not work.
+bool finish_picture() {
+  sheet->end();
+  const std::string path = environment("ATTN_DRAW");
+  try {
+    const std::string svg = sheet->svg({}, program_invocation_short_name);
+    io::OutputFile file(path);
+    file.write(svg.data(), svg.size());
+    file.commit();
+    fmt::print("\n{}: {} KiB; any browser shows it\n", path, (svg.size() + 1023) / 1024);
+    return true;
+  } catch (const Error& error) {
+    std::fflush(stdout);
+    fmt::print(stderr, "{}\n", error.what());
+    return false;
+  }
+}
+
 /// Prints all there is to say; true if a detector has something to complain about.
 bool print_report() {
   const std::vector<LaunchRecord> launches = take_launches();
@@ -59,6 +116,7 @@ bool print_report() {
     fmt::print("\n{}\n", to_string(detection));
     bad = bad || !detection.warning;
   }
+  if (sheet) bad = !finish_picture() || bad;
   std::fflush(nullptr);
   return bad;
 }
@@ -83,6 +141,12 @@ class Watched {
     const char* setting = std::getenv("ATTN_WATCH");
     if (setting != nullptr && std::string_view(setting) == "0") return;
     on_ = true;
+    try {
+      begin_picture();
+    } catch (const Error& error) {
+      fmt::print(stderr, "{}\n", error.what());
+      std::_Exit(2);
+    }
     options().detectors = true;
     options().tracer = true;
     take_launches();  // both are made now, so that they are there until the end

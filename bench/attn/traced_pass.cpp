@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+#include "bench/attn/traced_pass.hpp"
+
+#include <fmt/format.h>
+
+#include "bench/attn/progress.hpp"
+#include "common/io/workloads.hpp"
+#include "common/run/run.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/oracle.hpp"
+
+#if ATTN_CAN_TRACE
+#include "common/simt/cuda/launch.hpp"
+#include "common/simt/machine/options.hpp"
+#endif
+
+namespace attn::cli {
+
+#if ATTN_CAN_TRACE
+
+namespace {
+
+constexpr std::uint64_t kSeed = 20260101;
+constexpr double kMostAccesses = 2e9;  // about a minute
+
+/// A rough number of memory accesses of an unfused pass: products of a load for each FLOP, and for
+/// each query and key (whose four FLOPs have d = 1) the sweeps over S.
+double estimated_accesses(const ProblemSizes& sizes, Mask mask, Pass pass) {
+  Shape narrow = sizes.shape;
+  narrow.d = 1;
+  return simt::work_of(sizes.shape, mask, pass, Element::kFloat32, sizes.d_v).flops +
+         16 * simt::work_of(narrow, mask, pass).flops;
+}
+
+/// Refuses sizes that would run for many minutes, and names some that do not.
+void check_size(const ProblemSizes& sizes, Mask mask, Pass pass) {
+  const double accesses = estimated_accesses(sizes, mask, pass);
+  if (accesses <= kMostAccesses) return;
+  const Shape& shape = sizes.shape;
+  ProblemSizes fewer{make_shape(1, 1, shape.Nq, shape.Nk, shape.d), sizes.d_v};
+  Shape& smaller = fewer.shape;
+  while (estimated_accesses(fewer, mask, pass) > kMostAccesses / 4) {
+    smaller.Nq = (smaller.Nq + 1) / 2;
+    smaller.Nk = (smaller.Nk + 1) / 2;
+  }
+  throw Error(ErrorKind::kBadArgument,
+              fmt::format("--shape {}: about {:.1g} memory accesses, too many for the CPU machine; "
+                          "allowed: about {:.1g}, for example --shape B=1,H=1,Nq={},Nk={},d={}{}",
+                          to_string(sizes), accesses, kMostAccesses, smaller.Nq, smaller.Nk,
+                          smaller.d, sizes.d_v == 0 ? "" : fmt::format(",dv={}", sizes.d_v)));
+}
+
+/// The pass that is asked for, or the first one that the step has.
+Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) {
+  const Pass pass =
+      parse_pass(text).value_or(step.forward != nullptr ? Pass::kForward : Pass::kBackward);
+  if (pass == Pass::kForward ? step.forward == nullptr : step.backward == nullptr) {
+    throw Error(ErrorKind::kUnsupported, fmt::format("--pass {}: {} has no such pass in step {}",
+                                                     to_string(pass), chapter.id, step.id));
+  }
+  return pass;
+}
+
+void run_checked(Trace& trace) {
+  const Shape& shape = trace.sizes.shape;
+  const Problem problem = verify::make_problem({.shape = shape,
+                                                .mask = trace.mask,
+                                                .scale = default_scale(shape.d),
+                                                .seed = kSeed,
+                                                .element = trace.element,
+                                                .d_v = trace.sizes.d_v},
+                                               trace.pass);
+  verify::Truth truth;
+  if (trace.pass == Pass::kBackward)
+    truth = verify::truth_of(problem, trace.pass);  // for O and LSE
+  const Run run(*trace.chapter, *trace.step, trace.pass, problem, truth.o, truth.lse, {});
+  simt::options().detectors = true;
+  simt::options().tracer = true;
+  simt::take_launches();
+  try {
+    const ShowRun show(fmt::format("{} {}", trace.chapter->id, trace.step->id));
+    run.call();
+  } catch (const Error& error) {
+    // A detector that stops a launch has said more than the error does.
+    if (error.kind() != ErrorKind::kDeviceFailure) throw;
+    trace.detections = trace.chapter->memory().take_detections();
+    if (trace.detections.empty()) throw;
+    trace.stopped = true;
+  }
+  trace.launches = simt::take_launches();
+  Outputs outputs = run.collect();
+  trace.damage = std::move(outputs.damage);
+  trace.detections.insert(trace.detections.end(), outputs.detections.begin(),
+                          outputs.detections.end());
+}
+
+}  // namespace
+
+const Step& traced_step(const Chapter& chapter, const std::string& step, const std::string& pass) {
+  if (!step.empty()) return *select_steps(chapter, step).front();
+  const Step* last = default_step(chapter, parse_pass(pass).value_or(Pass::kForward));
+  return last != nullptr ? *last : chapter.steps.back();
+}
+
+Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pass,
+                 const ProblemOptions& problem, const Shape& fallback) {
+  Trace trace;
+  trace.chapter = &chapter;
+  trace.step = &step;
+  trace.mask = mask_of(problem);
+  trace.element = element_of(problem).value_or(Element::kFloat32);
+  if (&memory_of(chapter, step) == &host_memory()) {
+    throw Error(ErrorKind::kUnsupported,
+                fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
+                            chapter.id, step.id));
+  }
+  trace.pass = pass_of(pass, chapter, step);
+  trace.sizes = problem_sizes(problem, false, fallback);
+  if (!problem.workload.empty()) {
+    const io::Workload& workload = io::find_workload(problem.workload);
+    if (workload.has_twin()) {
+      trace.scaled =
+          fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
+    }
+  }
+  check_memory(trace.sizes);
+  check_size(trace.sizes, trace.mask, trace.pass);
+  return trace;
+}
+
+void run_traced(Trace& trace, const ProblemOptions& problem) {
+  name_sources(sources_of(problem), [&] { run_checked(trace); });
+}
+
+#else
+
+void refuse_to_trace(std::string_view command) {
+#ifdef ATTN_USE_CUDA
+  const char* const why =
+      "a GPU does not count its accesses; `attn {0}` does, on the CPU machine, and "
+      "bench/ncu_check.py sets the counts of `attn trace` beside those of the profiler ncu";
+#elif defined(__SANITIZE_ADDRESS__)
+  const char* const why = "this build checks addresses (ATTN_SANITIZE) and cannot count accesses";
+#else
+  const char* const why =
+      "this build has no CPU machine; install Boost.Context and configure again";
+#endif
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("{0}: {1}", command, fmt::format(fmt::runtime(why), command)));
+}
+
+#endif
+
+}  // namespace attn::cli

@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tests of `attn draw` and of ATTN_DRAW: pictures, refusals, and that the figures of the lessons are
+what their commands draw today. Needs python3 only.
+
+usage: draw_test.py PATH_OF_ATTN PATH_OF_MINE
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+from cli_test import Cli, chapters
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SVG = "{http://www.w3.org/2000/svg}"
+LARGEST = 300 * 1024  # bytes, for N = 256
+REWRITE = "--rewrite" in sys.argv
+
+
+class Picture:
+    """An SVG file, well formed and inside its frame, or an AssertionError."""
+
+    def __init__(self, path):
+        self.bytes = pathlib.Path(path).read_bytes()
+        self.root = ElementTree.fromstring(self.bytes)
+        assert self.root.tag == SVG + "svg"
+        self.texts = [node.text for node in self.root.iter(SVG + "text")]
+        width, height = (float(self.root.get(size)) for size in ("width", "height"))
+        assert self.root.get("viewBox") == f"0 0 {width:g} {height:g}"
+        assert self.root.find(SVG + "title").text and self.root.find(SVG + "desc").text
+        assert self.root.find(SVG + "metadata").text.startswith(("attn draw ", "mine"))
+        for left, top, across, down in self.boxes():
+            assert across > 0 and down > 0, (left, top, across, down)
+            assert -0.1 <= left and left + across <= width + 0.1, (left, across)
+            assert -0.1 <= top and top + down <= height + 0.1, (top, down)
+        for node in self.root.iter(SVG + "text"):
+            assert 0 <= float(node.get("x")) <= width and 0 <= float(node.get("y")) <= height
+
+    def boxes(self, kind=None):
+        """(left, top, width, height) of all rectangles, or of those of a kind."""
+        for node in self.root.iter(SVG + "rect"):
+            if kind is None or node.get("class") == kind:
+                yield tuple(float(node.get(key, 0)) for key in ("x", "y", "width", "height"))
+        for node in self.root.iter(SVG + "path"):
+            if kind is None or node.get("class") == kind:
+                shapes = re.findall(r"M(\S+) (\S+?)h(\S+?)v(\S+?)h-(\S+?)z", node.get("d"))
+                assert len(shapes) == node.get("d").count("M") and shapes
+                yield from (tuple(map(float, shape[:4])) for shape in shapes)
+
+    def says(self, *parts):
+        for part in parts:
+            assert any(part in text for text in self.texts), f"{part!r} is not in {self.texts}"
+
+
+def draw(cli, *arguments):
+    out = cli.succeed("draw", *arguments, "--out", "x.svg")
+    assert out.startswith("x.svg: ") and out.count("\n") == 1, out
+    return Picture("x.svg")
+
+
+def touches(cli):
+    def lesson():
+        """Chapter 05: K once from top to bottom, O stored eight times."""
+        picture = draw(cli, "05", "--arrays", "k,v,q,o")
+        picture.says("05_fused_forward", "forward", "K", "V", "Q", "O", "load", "store",
+                     "B=1 H=1 Nq=256 Nk=256 d=64, forward pass, mask full", "one block")
+        bands = sorted(picture.boxes("array"), key=lambda box: box[1])
+        assert len(bands) == 4
+        def inside(kind, band):
+            return sorted(box for box in picture.boxes(kind)
+                          if band[1] <= box[1] < band[1] + band[3] and box[1] > 80)
+        k, _, _, o = bands
+        steps = inside("load", k)
+        assert len(steps) == 8, steps  # eight tiles of K, each further down than the last
+        assert all(a[1] < b[1] and a[0] < b[0] for a, b in zip(steps, steps[1:])), steps
+        assert not inside("store", k)
+        last_rows = [box for box in inside("store", o) if box[1] >= o[1] + 15 / 16 * o[3]
+                     or box[1] + box[3] > o[1] + o[3] - 1]
+        assert len(last_rows) == 8, last_rows  # the last rows of O are stored once per tile of K
+
+    def chapters_all():
+        """Every step of every chapter has a picture that a page can show."""
+        drawn = 0
+        for chapter in [*chapters(cli), {"id": "mine", "steps": [{"id": "mine"}]}]:
+            for step in chapter["steps"]:
+                if step.get("runs_on") == "host":
+                    continue
+                for pass_name in ("forward", "backward"):
+                    if not step.get(pass_name, pass_name == "forward"):
+                        continue
+                    target = chapter["id"] if chapter["id"] == "mine" else (
+                        f"{chapter['id']}/{step['id']}")
+                    picture = draw(cli, target, "--pass", pass_name, "--shape", "N=256,d=64")
+                    assert len(picture.bytes) < LARGEST, (target, len(picture.bytes))
+                    picture.says("workspace" if "02" in target else "K")
+                    drawn += 1
+        assert drawn > 15, drawn
+
+    def two():
+        """Two beside each other, on one scale of time."""
+        picture = draw(cli, "05", "7/1", "--arrays", "K,O", "--shape", "N=128,d=64")
+        bands = sorted(picture.boxes("array"))
+        assert len(bands) == 4
+        counts = [int(text.split()[0].replace(",", "")) for text in picture.texts
+                  if "loads and stores, in order" in text]
+        assert len(counts) == 2
+        assert abs(bands[0][2] / bands[-1][2] - counts[0] / counts[1]) < 0.01, (bands, counts)
+        total = [sum(sum(launch[f"global_{kind}_bytes"] for kind in ("load", "store")) // 4
+                     for launch in json.loads(cli.succeed(
+                         "trace", *target, "--shape", "N=128,d=64", "--json"))["launches"])
+                 for target in (["05"], ["07", "--step", "1"])]
+        assert counts == total, (counts, total)
+
+    def same():
+        first = draw(cli, "07", "--pass", "backward", "--shape", "N=64,d=32", "--causal").bytes
+        assert first == draw(cli, "07", "--pass", "backward", "--shape", "N=64,d=32",
+                             "--causal").bytes
+        assert first != draw(cli, "07", "--pass", "backward", "--shape", "N=64,d=32").bytes
+
+    def sizes():
+        for shape in ("N=1,d=1", "Nq=1,Nk=70,d=8", "B=2,H=3,Nq=5,Nk=7,d=4", "N=512,d=64"):
+            assert len(draw(cli, "05", "--shape", shape).bytes) < LARGEST
+        assert len(draw(cli, "02", "--dtype", "fp32", "--shape", "Nq=3,Nk=0,d=4").bytes) < LARGEST
+
+    cli.test("touches: the lesson", lesson)
+    cli.test("touches: every chapter", chapters_all)
+    cli.test("touches: two chapters", two)
+    cli.test("touches: always the same", same)
+    cli.test("touches: sizes", sizes)
+
+
+def line_with(path, text):
+    """"forward.cu:32" for the one line of a file that has this text."""
+    file = ROOT / path
+    found = [n for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+             if text in line]
+    assert len(found) == 1, (path, text, found)
+    return f"{file.name}:{found[0]}"
+
+
+def traced_line(cli, place, access, *arguments):
+    """Requests and cost of a line, as `attn trace` counts them."""
+    launches = json.loads(cli.succeed("trace", *arguments, "--lines", "--json"))["launches"]
+    lines = [line for launch in launches for line in launch["lines"]
+             if place == f"{pathlib.Path(line['file']).name}:{line['line']}"
+             and line["access"] == access]
+    return [sum(line[key] for line in lines) for key in ("requests", "sectors", "wavefronts")]
+
+
+def warps(cli):
+    def banks():
+        place = line_with("chapters/03_tiled/tiles.cuh", "dot[n] += q * sK[x][c];")
+        for step, degree in (("step2_tiled", 32), ("step3_padded", 1)):
+            picture = draw(cli, f"03/{step}", "--line", place, "--shape", "N=64,d=32")
+            requests, _, wavefronts = traced_line(cli, place, "shared load", "03", "--step", step,
+                                                  "--shape", "N=64,d=32")
+            assert wavefronts == degree * requests
+            counted = f"{degree} wavefront{'s' if degree > 1 else ''}"
+            picture.says(f"32 lanes ask for 128 bytes; {counted}",
+                         f"One of {requests:,} requests, each of {counted}.")
+            late = [box for box in picture.boxes("late") if box[1] > 40]
+            on_time = [box for box in picture.boxes("load") if box[1] > 40]
+            assert len(late) == degree - 1 and len(on_time) == 33 - degree, (late, on_time)
+            across = {round(box[0]) for box in late + on_time}
+            assert len(across) == 33 - degree if degree > 1 else 32, across
+
+    def sectors():
+        place = line_with("chapters/02_naive_gpu/forward.cu", "dot += q[c] * k[c];")
+        picture = draw(cli, "02", "--line", place, "--arrays", "K", "--shape", "N=64,d=64")
+        picture.says("32 lanes ask for 128 bytes; 32 sectors of 32 bytes move, 1,024 bytes: 4 would"
+                     " do.", "Neighbouring lanes are 256 bytes apart.", "K[0][0]", "K[31][0]")
+        assert len([box for box in picture.boxes("unused") if box[1] > 40]) == 32
+        both = draw(cli, "02", "--line", place, "--shape", "N=64,d=64")
+        both.says("load from K", "load from Q", "1 sector of 32 bytes move", "All lanes ask for")
+        requests, sector_count, _ = traced_line(cli, place, "global load", "02", "--shape",
+                                                "N=64,d=64")
+        assert sector_count == requests // 2 * (32 + 1)
+
+    def two():
+        pad = line_with("chapters/03_tiled/tiles.cuh", "dot[n] += q * sK[x][c];")
+        picture = draw(cli, "3/2", "3/3", "--line", pad, "--shape", "N=64,d=32")
+        picture.says("03_tiled step2_tiled", "03_tiled step3_padded")
+        old = line_with("chapters/02_naive_gpu/forward.cu", "dot += q[c] * k[c];")
+        new = line_with("chapters/03_tiled/step1_coalesced.cu", "dot += q[c] * kt[c * Nk];")
+        draw(cli, "2", "3/1", "--line", old, "--line", new, "--shape", "N=64,d=32").says(
+            "02_naive_gpu naive", "03_tiled step1_coalesced")
+
+    cli.test("warp: banks as the tracer counts them", banks)
+    cli.test("warp: sectors", sectors)
+    cli.test("warp: two steps", two)
+
+
+def timelines(cli):
+    def barriers():
+        picture = draw(cli, "05", "--what", "timeline")
+        barriers = json.loads(cli.succeed("trace", "05", "--shape", "N=256,d=64",
+                                          "--json"))["total"]["barriers"]
+        picture.says(f"4 warps, {barriers} barriers, of which 12 are shown", "warp 0", "warp 3")
+        marks = [node for node in picture.root.iter(SVG + "line")
+                 if node.get("class") == "mark" and float(node.get("y1")) > 40]
+        assert len(marks) == 12, len(marks)
+        last = line_with("chapters/05_fused_forward/forward.cu", "wait until everyone is done with")
+        picture.says(last.split(":")[1])
+
+    def waiting():
+        """18 rows for 8 warps: two of them have three rows, the others wait."""
+        picture = draw(cli, "3/2", "--what", "timeline", "--shape", "Nq=18,Nk=32,d=32")
+        share = [float(re.search(r"wait ([\d.]+)%", text)[1]) for text in picture.texts
+                 if "warps wait" in text]
+        assert len(share) == 1 and 10 < share[0] < 40, share
+        even = draw(cli, "3/2", "--what", "timeline", "--shape", "N=32,d=32")
+        even.says("warps wait 0% of the time")
+
+    cli.test("timeline: barriers", barriers)
+    cli.test("timeline: who waits", waiting)
+
+
+def refusals(cli):
+    def refuse(name, status, arguments, *expected):
+        cli.test(f"refused: {name}", lambda: cli.refuse(status, ["draw", *arguments], *expected))
+
+    place = line_with("chapters/02_naive_gpu/forward.cu", "dot += q[c] * k[c];")
+    small = ["--shape", "N=32,d=8"]
+    refuse("no chapter", 2, [], "05_fused_forward")
+    refuse("unknown chapter", 2, ["99"], "99")
+    refuse("unknown step", 2, ["7/9"], "7/9: allowed in 07_v2_loop_order: step1_loop_swap")
+    refuse("three chapters", 2, ["5", "7", "8"], "CHAPTER 5 7 8: 3 of them; allowed: one, or two")
+    refuse("plain C++", 3, ["01"], "plain C++; allowed: a chapter with kernels")
+    refuse("no such pass", 3, ["05", "--pass", "backward"], "--pass backward")
+    refuse("unknown picture", 2, ["05", "--what", "cake"],
+           "--what cake: allowed: touches, warp, timeline")
+    refuse("a line that accesses nothing", 2, ["02", "--line", "forward.cu:1", *small],
+           "--line forward.cu:1: no access to memory in 02_naive_gpu naive; allowed: ", place)
+    refuse("no line", 2, ["02", "--what", "warp", *small],
+           "--line: missing; a picture of a warp needs FILE:LINE; allowed: ", place)
+    refuse("a line for touches", 2, ["02", "--what", "touches", "--line", place],
+           f"--line {place}: given with --what touches; allowed: with --what warp")
+    refuse("two lines for one chapter", 2, ["02", "--line", place, "--line", "x.cu:1"],
+           "--line x.cu:1: one too many")
+    refuse("unknown array", 2, ["02", "--arrays", "k,w", *small],
+           "--arrays w: 02_naive_gpu touches no such array; allowed: Q, K, workspace")
+    refuse("an array that the line leaves alone", 2,
+           ["02", "--line", place, "--arrays", "V", *small], "--arrays V: ", "allowed: Q, K")
+    refuse("no barriers", 3, ["02", "--what", "timeline", *small],
+           "02_naive_gpu naive: nothing to draw, no kernel waits at a __syncthreads")
+    refuse("nothing to compute", 3, ["05", "--shape", "B=0,N=4,d=4"], "nothing to draw")
+    refuse("too large", 2, ["02", "--shape", "B=64,H=16,N=1024,d=64"],
+           "--shape B=64 H=16 Nq=1024", "for example --shape B=1,H=1,")
+    refuse("a folder that is not there", 2, ["02", "--out", "none/x.svg"], "--out none/x.svg")
+    refuse("a folder", 2, ["02", "--out", "."], "--out .")
+    refuse("bad shape", 2, ["02", "--shape", "N=4"], "d is missing")
+    refuse("unknown option", 2, ["02", "--bogus"], "--bogus")
+
+    def names():
+        """Without --out the file is called like its kind."""
+        for what in ("touches", "timeline"):
+            cli.succeed("draw", "05", "--what", what, "--shape", "N=32,d=32")
+            Picture(f"{what}.svg")
+        cli.succeed("draw", "02", "--line", place, *small)
+        Picture("warp.svg")
+
+    cli.test("default names", names)
+
+
+def figures(cli):
+    """Every figure that `attn draw` has made is what it draws today."""
+    def drawn():
+        found = 0
+        for path in sorted(ROOT.glob("chapters/*/figures/*.svg")):
+            command = ElementTree.parse(path).getroot().find(SVG + "metadata")
+            if command is None:
+                continue
+            words = command.text.split()
+            assert words[:2] == ["attn", "draw"], command.text
+            new = draw(cli, *words[2:]).bytes
+            if REWRITE:
+                path.write_bytes(new)
+            assert new == path.read_bytes(), (
+                f"{path.relative_to(ROOT)}: `{command.text}` draws something else now")
+            found += 1
+        assert found >= 2, found
+
+    cli.test("figures", drawn)
+
+
+def programs(cli, mine):
+    def run(**environment):
+        return subprocess.run([mine], capture_output=True, text=True, timeout=300, check=False,
+                              env={**os.environ, **environment})
+
+    def pictures():
+        place = line_with("chapters/00_playground/mine.cu", "y[i] = a * x[i] + y[i];")
+        result = run(ATTN_DRAW="x.svg")
+        assert result.returncode == 0 and result.stdout.endswith("any browser shows it\n"), result
+        Picture("x.svg").says("x", "y", "999", "block 7", "load", "store")
+        result = run(ATTN_DRAW="y.svg", ATTN_DRAW_LINE=place, ATTN_DRAW_ARRAYS="x")
+        assert result.returncode == 0, result
+        Picture("y.svg").says("saxpy_kernel: " + place + ", load from x", "x[0]")
+        assert "any browser" not in run().stdout
+
+    def refused():
+        for environment, words in (
+                ({"ATTN_DRAW": "none/x.svg"}, "ATTN_DRAW none/x.svg"),
+                ({"ATTN_DRAW": "x.svg", "ATTN_DRAW_WHAT": "cake"}, "ATTN_DRAW_WHAT cake: allowed:")):
+            result = run(**environment)
+            assert result.returncode == 2 and result.stdout == "", result
+            assert words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+        for environment, words in (
+                ({"ATTN_DRAW_LINE": "mine.cu:1"}, "ATTN_DRAW_LINE mine.cu:1: no access to memory"),
+                ({"ATTN_DRAW_WHAT": "timeline"}, "no kernel waits at a __syncthreads"),
+                ({"ATTN_DRAW_ARRAYS": "z"}, "ATTN_DRAW_ARRAYS z: mine touches no such array")):
+            result = run(ATTN_DRAW="x.svg", **environment)
+            assert result.returncode == 1 and words in result.stderr, result
+            assert not os.path.exists("x.svg")
+
+    cli.test("a program's picture", pictures)
+    cli.test("a program's refusals", refused)
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    cli = Cli(os.path.abspath(sys.argv[1]))
+    if REWRITE:
+        figures(cli)
+        return
+    for group in (touches, warps, timelines, refusals, figures):
+        group(cli)
+    programs(cli, os.path.abspath(sys.argv[2]))
+    print(f"{cli.passed} passed, {cli.failed} failed")
+    sys.exit(1 if cli.failed or not cli.passed else 0)
+
+
+if __name__ == "__main__":
+    main()
