@@ -160,7 +160,7 @@ def warps(cli):
                                                   "--shape", "N=64,d=32")
             assert wavefronts == degree * requests
             counted = f"{degree} wavefront{'s' if degree > 1 else ''}"
-            picture.says(f"32 lanes ask for 128 bytes; {counted}",
+            picture.says(f"{counted} for 32 lanes: ",
                          f"One of {requests:,} requests, each of {counted}.")
             late = [box for box in picture.boxes("late") if box[1] > 40]
             on_time = [box for box in picture.boxes("load") if box[1] > 40]
@@ -171,11 +171,11 @@ def warps(cli):
     def sectors():
         place = line_with("chapters/02_naive_gpu/forward.cu", "dot += q[c] * k[c];")
         picture = draw(cli, "02", "--line", place, "--arrays", "K", "--shape", "N=64,d=64")
-        picture.says("32 lanes ask for 128 bytes; 32 sectors of 32 bytes move, 1,024 bytes: 4 would"
+        picture.says("32 lanes ask for 128 bytes. Moved: 32 sectors of 32 bytes, 1,024 bytes; 4 would"
                      " do.", "Neighbouring lanes are 256 bytes apart.", "K[0][0]", "K[31][0]")
         assert len([box for box in picture.boxes("unused") if box[1] > 40]) == 32
         both = draw(cli, "02", "--line", place, "--shape", "N=64,d=64")
-        both.says("load from K", "load from Q", "1 sector of 32 bytes move", "All lanes ask for")
+        both.says("load from K", "load from Q", "Moved: 1 sector of 32 bytes", "All lanes ask for")
         requests, sector_count, _ = traced_line(cli, place, "global load", "02", "--shape",
                                                 "N=64,d=64")
         assert sector_count == requests // 2 * (32 + 1)
@@ -201,7 +201,7 @@ def timelines(cli):
                                           "--json"))["total"]["barriers"]
         picture.says(f"4 warps, {barriers} barriers, of which 12 are shown", "warp 0", "warp 3")
         marks = [node for node in picture.root.iter(SVG + "line")
-                 if node.get("class") == "mark" and float(node.get("y1")) > 40]
+                 if node.get("class") == "barrier" and float(node.get("y1")) > 40]
         assert len(marks) == 12, len(marks)
         last = line_with("chapters/05_fused_forward/forward.cu", "wait until everyone is done with")
         picture.says(last.split(":")[1])

@@ -176,10 +176,11 @@ std::string cost_text(const SeenAccess& seen) {
   const std::string best = seen.worst > seen.ideal ? fmt::format("{} would do", seen.ideal)
                                                    : std::string("the least that will do");
   if (seen.space == Space::kGlobal) {
-    return fmt::format("{}; {} of 32 bytes move, {}: {}.", asked, plural(seen.worst, "sector"),
+    return fmt::format("{}. Moved: {} of 32 bytes, {}; {}.", asked, plural(seen.worst, "sector"),
                        plural(seen.worst * kSectorBytes, "byte"), best);
   }
-  return fmt::format("{}; {}: {}.", asked, plural(seen.worst, "wavefront"), best);
+  return fmt::format("{} for {}: {}.", plural(seen.worst, "wavefront"), plural(lanes, "lane"),
+                     best);
 }
 
 std::string rank_text(const SeenAccess& seen) {

@@ -26,6 +26,7 @@ constexpr std::string_view kStyle = R"(
   .wire { stroke: #2f6fb0; stroke-width: 1; fill: none; }
   .grid { stroke: #ffffff; stroke-width: 1; fill: none; }
   .mark { stroke: #52606d; stroke-width: 1; fill: none; }
+  .barrier { stroke: #1f2933; stroke-width: 1.5; fill: none; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e4e7eb; }
     .on { fill: #161b22; }
@@ -41,6 +42,7 @@ constexpr std::string_view kStyle = R"(
     .wire { stroke: #6cb0f2; }
     .grid { stroke: #161b22; }
     .mark { stroke: #9aa5b1; }
+    .barrier { stroke: #e4e7eb; }
   }
 )";
 

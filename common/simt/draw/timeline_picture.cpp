@@ -56,13 +56,13 @@ double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
     }
     x += width;
     if (stretch.barrier_line == 0) continue;
-    svg.line("mark", x, top - 4, x, bottom + 4);
+    svg.line("barrier", x, top - 4, x, bottom + 4);
     const std::string label = std::to_string(stretch.barrier_line);
     if (x - text_width(label) < last_label) continue;  // no room
     svg.text("small", x, top - 8, label, Anchor::kEnd);
     last_label = x + 4;
   }
-  svg.text("small", kLeft - 8, top - 8, "line", Anchor::kEnd);
+  svg.text("small", 16, top - 8, "line");
   svg.text("small", kLeft, bottom + 20, "0");
   svg.text("small", kRight, bottom + 20, fmt::format("{} accesses of a warp →", grouped(shown)),
            Anchor::kEnd);
@@ -81,12 +81,12 @@ std::string draw_timelines(std::span<const TimelinePanel> panels, const std::str
   double legend = kLeft;
   for (const Look& look : kLooks) legend = svg.legend(look.style, legend, 24, look.name);
   legend = svg.legend("wait", legend, 24, "waits");
-  svg.line("mark", legend + 4, 12, legend + 4, 26);
+  svg.line("barrier", legend + 4, 12, legend + 4, 26);
   svg.text("", legend + 12, 24, "barrier");
   svg.text("small", kLeft, 44,
-           "Time is counted in accesses of a warp; between two barriers they are sorted by kind. " +
-               note);
-  double y = 60;
+           "Time is counted in accesses of a warp; between two barriers they are sorted by kind.");
+  svg.text("small", kLeft, 62, note);
+  double y = 76;
   std::string titles;
   for (const TimelinePanel& panel : panels) {
     titles += fmt::format("{}{}, {}: {} barriers", titles.empty() ? "" : "; ", panel.title,

@@ -29,7 +29,7 @@ bool same_name(std::string_view a, std::string_view b);
 
 class Touches : public Observer {
  public:
-  static constexpr std::int64_t kColumns = 416;  // at most: two units of the picture for each
+  static constexpr std::int64_t kColumns = 208;  // at most: four units of the picture for each
   static constexpr std::int64_t kCells = 16;     // of an array, at most
   static constexpr std::size_t kArrays = 16;     // whoever comes later is only counted
 

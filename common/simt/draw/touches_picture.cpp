@@ -154,7 +154,7 @@ int draw_marks(Svg& svg, const Place& place, double bottom) {
     if (row == filled.size()) filled.push_back(0);
     filled[row] = x + width + 12;
     const double y = bottom + kLineHeight * static_cast<double>(row + 1);
-    if (launch.begin > 0) svg.line("mark", begin, kTop, begin, y - 12);
+    if (launch.begin > 0) svg.line("mark", begin, kTop, begin, bottom + 4);
     svg.text("", x, y, launch.kernel);
   }
   return static_cast<int>(filled.size());

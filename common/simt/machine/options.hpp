@@ -29,9 +29,8 @@ constexpr std::string_view to_string(Completion completion) {
 class Observer;
 
 struct Options {
-  bool detectors = false;        // find out-of-bounds, uninitialised, racing accesses
-  bool tracer = false;           // count memory traffic; fetch it with take_launches()
-  Observer* observer = nullptr;  // told of every access (watch/observer.hpp)
+  bool detectors = false;  // find out-of-bounds, uninitialised, racing accesses
+  bool tracer = false;     // count memory traffic; fetch it with take_launches()
   Order order = Order::kForward;
   std::uint64_t shuffle_seed = 1;  // for all that is random
   Completion completion = Completion::kLate;
@@ -43,6 +42,7 @@ struct Options {
   /// means ATTN_SIMT_STEPS where that is set, otherwise kSteps, or expected_steps if that is more.
   std::int64_t steps = 0;
   std::int64_t expected_steps = 0;  // plenty for the problem at hand
+  Observer* observer = nullptr;     // is told of every access (watch/observer.hpp)
 };
 
 /// Watched, a core takes some 30 to 60 million steps a second; unwatched, ten times as many.

@@ -60,9 +60,9 @@ bool Recorder::wanted() {
 Recorder::Recorder(const GridRun& grid)
     : grid_(grid),
       arena_(Arena::get()),
-      observer_(options().observer),
       image_(program_image()),
-      logs_(std::make_unique<std::array<Log, kWarpSize>>()) {
+      logs_(std::make_unique<std::array<Log, kWarpSize>>()),
+      observer_(options().observer) {
   if (options().detectors) {
     detectors_ = std::make_unique<Detectors>(*this);
     stored_ = std::make_unique<decltype(stored_)::element_type>();

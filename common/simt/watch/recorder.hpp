@@ -168,7 +168,6 @@ class Recorder {
   Worker* worker_ = nullptr;
   std::unique_ptr<Detectors> detectors_;  // null if not wanted
   std::unique_ptr<Tracer> tracer_;        // null if not wanted
-  Observer* observer_;                    // null if there is none
   AddressRange image_, static_shared_, dynamic_shared_;
   AddressRange static_touched_{~std::uintptr_t{0}, 0};  // the static shared memory in use
   std::unique_ptr<std::array<Log, kWarpSize>> logs_;
@@ -192,6 +191,7 @@ class Recorder {
   std::array<std::uint32_t, kLargestBlock> last_site_{}, before_code_{};
   std::size_t rank_ = 0;       // of the thread that runs
   std::set<unsigned> warned_;  // lines of barriers that somebody did not come to
+  Observer* observer_;         // null if there is none
 };
 
 /// The recorder of the thread that runs now; null while none is recorded. Read by the hooks.
