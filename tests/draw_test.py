@@ -28,7 +28,7 @@ class Picture:
         self.bytes = pathlib.Path(path).read_bytes()
         self.root = ElementTree.fromstring(self.bytes)
         assert self.root.tag == SVG + "svg"
-        self.texts = [node.text for node in self.root.iter(SVG + "text")]
+        self.texts = [node.text or "" for node in self.root.iter(SVG + "text")]
         width, height = (float(self.root.get(size)) for size in ("width", "height"))
         assert self.root.get("viewBox") == f"0 0 {width:g} {height:g}"
         assert self.root.find(SVG + "title").text and self.root.find(SVG + "desc").text
@@ -244,7 +244,7 @@ def refusals(cli):
     refuse("unknown array", 2, ["02", "--arrays", "k,w", *small],
            "--arrays w: 02_naive_gpu touches no such array; allowed: Q, K, workspace")
     refuse("an array that the line leaves alone", 2,
-           ["02", "--line", place, "--arrays", "V", *small], "--arrays V: ", "allowed: Q, K")
+           ["02", "--line", place, "--arrays", "V", *small], "--arrays V: ", "allowed: K, Q")
     refuse("no barriers", 3, ["02", "--what", "timeline", *small],
            "02_naive_gpu naive: nothing to draw, no kernel waits at a __syncthreads")
     refuse("nothing to compute", 3, ["05", "--shape", "B=0,N=4,d=4"], "nothing to draw")
@@ -324,13 +324,13 @@ def programs(cli, mine):
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    cli = Cli(os.path.abspath(sys.argv[1]))
+    cli, mine = Cli(os.path.abspath(sys.argv[1])), os.path.abspath(sys.argv[2])
     if REWRITE:
         figures(cli)
         return
     for group in (touches, warps, timelines, refusals, figures):
         group(cli)
-    programs(cli, os.path.abspath(sys.argv[2]))
+    programs(cli, mine)
     print(f"{cli.passed} passed, {cli.failed} failed")
     sys.exit(1 if cli.failed or not cli.passed else 0)
 
