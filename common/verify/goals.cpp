@@ -68,12 +68,12 @@ std::optional<Medal> best(const std::vector<Goal>& goals) {
   if (goals.empty()) return std::nullopt;
   const Medal first = *std::find_if(std::begin(kMedals), std::end(kMedals),
                                     [&goals](Medal medal) { return has_goals(goals, medal); });
-  std::optional<Medal> best;
+  std::optional<Medal> highest;
   for (const Medal medal : kMedals) {
     if (!met(goals, medal)) break;
-    if (has_goals(goals, medal) || medal < first) best = medal;
+    if (has_goals(goals, medal) || medal < first) highest = medal;
   }
-  return best;
+  return highest;
 }
 
 std::string describe(const std::vector<Goal>& goals) {

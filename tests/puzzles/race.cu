@@ -42,7 +42,7 @@ __global__ void softmax_kernel(const float* S, float* P, int columns) {
 
 template <int kBarriers>
 static void softmax(const Data& x) {
-  launch(softmax_kernel<kBarriers>, ceil_div(x.rows, 1), 128, 0, nullptr, x.a, x.out, x.columns);
+  launch(softmax_kernel<kBarriers>, grid_size(x.rows), 128, 0, nullptr, x.a, x.out, x.columns);
 }
 void softmax_middle_missing(const Data& x) { softmax<kFirst | kLast>(x); }
 void softmax_first_missing(const Data& x) { softmax<kMiddle | kLast>(x); }

@@ -42,16 +42,16 @@ __global__ void all_store_kernel(const float* S, float* largest, int columns) {
 }
 
 void row_max_four_exchanges(const Data& x) {
-  launch(four_exchanges_kernel, ceil_div(x.rows, 1), 32, 0, nullptr, x.a, x.out, x.columns);
+  launch(four_exchanges_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
 void row_max_no_exchange(const Data& x) {
-  launch(no_exchange_kernel, ceil_div(x.rows, 1), 32, 0, nullptr, x.a, x.out, x.columns);
+  launch(no_exchange_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
 void row_max_half_a_warp(const Data& x) {
-  launch(half_a_warp_kernel, ceil_div(x.rows, 1), 32, 0, nullptr, x.a, x.out, x.columns);
+  launch(half_a_warp_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
 void row_max_all_store(const Data& x) {
-  launch(all_store_kernel, ceil_div(x.rows, 1), 32, 0, nullptr, x.a, x.out, x.columns);
+  launch(all_store_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
 
 }  // namespace attn::puzzles::wrong

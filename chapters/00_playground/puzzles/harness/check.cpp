@@ -52,7 +52,7 @@ std::string explain(const Detection& found) {
       {"divergent barrier", "Some threads wait at a barrier to which others do not come."},
       {"skipped barrier", "Some threads wait at a barrier to which others do not come."},
       {"incomplete warp mask", "Some lanes wait for others that do not come."},
-      {"same value", "Not wrong, but one thread would do."},
+      {"same value", "Several threads stored the same number in the same place."},
   };
   const auto words = kWords.find(found.kind);
   return (words == kWords.end() ? std::string() : std::string(words->second) + "\n") +
@@ -113,8 +113,8 @@ std::string describe_failure(const Puzzle& puzzle, Size size, const Result& resu
   // What a stopped kernel has left undone says nothing.
   if (result.error.empty()) text += wrong_elements(puzzle, size, result);
   if (reported) return text + shown_detections(result, /*warnings=*/false);
-  if (!result.error.empty()) text += without_folders(result.error) + "\n";
-  return text;
+  if (!result.error.empty()) return text + without_folders(result.error) + "\n";
+  return text + shown_detections(result, /*warnings=*/true);
 }
 
 /// What was counted, beside the solution's; the goals that follow from it.

@@ -42,6 +42,7 @@ Grid grid_of(const View& view, Aspect aspect, std::size_t elements, const Touche
     const int moment = moments[touch.warp]++;
     for (const auto& [lane, element] : touch.lanes) {
       const int number = aspect == kWarp ? touch.warp : aspect == kLane ? lane : moment;
+      if (static_cast<std::size_t>(element) >= grid.size()) continue;  // of another array
       char& cell = grid[static_cast<std::size_t>(element)];
       cell = cell == kNobody || cell == symbol(number) ? symbol(number) : kSeveral;
     }

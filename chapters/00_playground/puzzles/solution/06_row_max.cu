@@ -16,7 +16,7 @@ __global__ void row_max_kernel(const float* S, float* largest, int columns) {
 }
 
 void row_max(const Data& x) {
-  launch(row_max_kernel, ceil_div(x.rows, 1), 32, 0, nullptr, x.a, x.out, x.columns);
+  launch(row_max_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
 
 }  // namespace attn::puzzles::solution
