@@ -171,8 +171,8 @@ TEST_CASE("puzzle 6: wrong answers, and a right one with a remark", "[ch00]") {
   expect_wrong(6, wrong::row_max_no_exchange,
                {"1 row of 2 numbers", "should be the largest of the 2 numbers of row 0: S[0][1]"});
   expect_wrong(
-      6, wrong::row_max_half_a_warp,
-      {"Some lanes wait for others that do not come.", place("row_max.cu", "half_a_warp")});
+      6, wrong::row_max_half_a_mask,
+      {"A shuffle's mask names other lanes than those that come to it.", place("row_max.cu", "half_a_mask")});
   expect_right(6, wrong::row_max_all_store, Medal::kGold, {"warning: same value"});
 }
 
@@ -190,7 +190,7 @@ TEST_CASE("puzzle 8: wrong answers, and a right one that waits too often", "[ch0
   expect_wrong(8, wrong::softmax_first_missing,
                {"A thread read what nobody had written yet.", place("race.cu", "maxima read")});
   expect_wrong(8, wrong::softmax_barrier_in_branch,
-               {"Some threads wait at a barrier to which others do not come.",
+               {"A shuffle's mask names other lanes than those that come to it.",
                 place("race.cu", "in a branch")});
   expect_right(8, wrong::softmax_too_many_barriers, Medal::kBronze, {"barriers"});
 }

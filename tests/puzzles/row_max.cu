@@ -23,12 +23,10 @@ __global__ void no_exchange_kernel(const float* S, float* largest, int columns) 
   if (threadIdx.x == 0) largest[blockIdx.x] = m;
 }
 
-__global__ void half_a_warp_kernel(const float* S, float* largest, int columns) {
+__global__ void half_a_mask_kernel(const float* S, float* largest, int columns) {
   float m = own_max(S + blockIdx.x * columns, columns);
   for (int distance = 16; distance > 0; distance /= 2) {
-    if (static_cast<int>(threadIdx.x) < distance) {
-      m = fmaxf(m, __shfl_xor_sync(0xFFFFFFFFu, m, distance));  // bug: half_a_warp
-    }
+    m = fmaxf(m, __shfl_xor_sync(0xFFFFu, m, distance));  // bug: half_a_mask
   }
   if (threadIdx.x == 0) largest[blockIdx.x] = m;
 }
@@ -47,8 +45,8 @@ void row_max_four_exchanges(const Data& x) {
 void row_max_no_exchange(const Data& x) {
   launch(no_exchange_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
-void row_max_half_a_warp(const Data& x) {
-  launch(half_a_warp_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
+void row_max_half_a_mask(const Data& x) {
+  launch(half_a_mask_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);
 }
 void row_max_all_store(const Data& x) {
   launch(all_store_kernel, grid_size(x.rows), 32, 0, nullptr, x.a, x.out, x.columns);

@@ -32,7 +32,7 @@ void transpose_without_tile(const Data& x);
 
 void row_max_four_exchanges(const Data& x);
 void row_max_no_exchange(const Data& x);
-void row_max_half_a_warp(const Data& x);
+void row_max_half_a_mask(const Data& x);
 void row_max_all_store(const Data& x);
 
 void scores_with_conflicts(const Data& x);

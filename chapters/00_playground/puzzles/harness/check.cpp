@@ -28,13 +28,11 @@ std::string size_text(const Puzzle& puzzle, Size size) {
 std::string without_folders(const std::string& text) {
   std::string shorter;
   for (std::size_t at = 0; at < text.size();) {
-    if (text[at] != '/') {
-      shorter += text[at++];
-      continue;
-    }
-    const std::size_t end = std::min(text.find_first_of(" \n", at), text.size());
-    const std::size_t slash = text.rfind('/', end - 1);
-    at = slash + 1;
+    const std::size_t end = std::min(text.find_first_of(" \n(", at), text.size() - 1) + 1;
+    const std::string word = text.substr(at, end - at);
+    const std::size_t slash = word.size() > 2 ? word.rfind('/') : std::string::npos;
+    shorter += slash == std::string::npos ? word : word.substr(slash + 1);
+    at = end;
   }
   return shorter;
 }
@@ -51,7 +49,8 @@ std::string explain(const Detection& found) {
       {"endless kernel", "The kernel did not end: does the loop come nearer to its end?"},
       {"divergent barrier", "Some threads wait at a barrier to which others do not come."},
       {"skipped barrier", "Some threads wait at a barrier to which others do not come."},
-      {"incomplete warp mask", "Some lanes wait for others that do not come."},
+      {"incomplete warp mask", "A shuffle's mask names other lanes than those that come to it."},
+      {"barrier after a return", "Threads returned before a barrier, and left their part undone."},
       {"same value", "Several threads stored the same number in the same place."},
   };
   const auto words = kWords.find(found.kind);
@@ -59,17 +58,26 @@ std::string explain(const Detection& found) {
          without_folders(to_string(found)) + "\n";
 }
 
+/// The first reports; one that has stopped the kernel, which is the last, before all others.
 std::string shown_detections(const Result& result, bool warnings) {
-  std::string text;
-  std::size_t shown = 0;
+  std::vector<const Detection*> chosen;
   for (const Detection& found : result.detections) {
-    if (found.warning == warnings && shown++ < kShownDetections) text += "\n" + explain(found);
+    if (found.warning == warnings) chosen.push_back(&found);
   }
-  if (shown > kShownDetections) text += fmt::format("\nand {} more\n", shown - kShownDetections);
+  if (!result.error.empty() && !chosen.empty()) {
+    std::rotate(chosen.begin(), chosen.end() - 1, chosen.end());
+  }
+  std::string text;
+  for (std::size_t i = 0; i < std::min(chosen.size(), kShownDetections); ++i) {
+    text += "\n" + explain(*chosen[i]);
+  }
+  if (chosen.size() > kShownDetections) {
+    text += fmt::format("\nand {} more\n", chosen.size() - kShownDetections);
+  }
   return text;
 }
 
-/// "; it belongs into s[3]" if the number is wanted at exactly one other place.
+/// ", which belongs into s[3]" if the number is wanted at exactly one other place.
 std::string where_it_belongs(const Puzzle& puzzle, Size size, const Result& result,
                              std::size_t index) {
   std::optional<std::size_t> place;

@@ -14,8 +14,8 @@ namespace attn::puzzles {
 namespace {
 
 constexpr int kWide = 32;      // elements of a line
-constexpr int kMostLines = 8;  // of a grid
-constexpr int kLabel = 19;     // columns
+constexpr int kMostLines = 6;  // of a grid
+constexpr int kLabel = 18;     // columns
 constexpr char kNobody = '.';
 constexpr char kSeveral = '*';
 

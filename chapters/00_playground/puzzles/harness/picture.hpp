@@ -9,7 +9,7 @@
 
 namespace attn::puzzles {
 
-/// All views of a puzzle, or its timeline; at most 80 columns wide.
+/// All views of a puzzle, or its timeline; at most 86 columns wide.
 std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted);
 
 }  // namespace attn::puzzles
