@@ -170,9 +170,9 @@ TEST_CASE("puzzle 6: wrong answers, and a right one with a remark", "[ch00]") {
   expect_wrong(6, wrong::row_max_four_exchanges, {"should be the largest of the 32 numbers"});
   expect_wrong(6, wrong::row_max_no_exchange,
                {"1 row of 2 numbers", "should be the largest of the 2 numbers of row 0: S[0][1]"});
-  expect_wrong(
-      6, wrong::row_max_half_a_mask,
-      {"A shuffle's mask names other lanes than those that come to it.", place("row_max.cu", "half_a_mask")});
+  expect_wrong(6, wrong::row_max_half_a_mask,
+               {"A shuffle's mask names other lanes than those that come to it.",
+                place("row_max.cu", "half_a_mask")});
   expect_right(6, wrong::row_max_all_store, Medal::kGold, {"warning: same value"});
 }
 

@@ -69,7 +69,7 @@ std::string shown_detections(const Result& result, bool warnings) {
   }
   std::string text;
   for (std::size_t i = 0; i < std::min(chosen.size(), kShownDetections); ++i) {
-    text += "\n" + explain(*chosen[i]);
+    text += fmt::format("\n{}", explain(*chosen[i]));
   }
   if (chosen.size() > kShownDetections) {
     text += fmt::format("\nand {} more\n", chosen.size() - kShownDetections);
@@ -179,8 +179,9 @@ Verdict check(const Puzzle& puzzle, Code code) {
   const Result counted = run(puzzle, puzzle.solution, size);
   if (last.traffic && counted.traffic) {
     std::vector<verify::Goal> goals;
-    verdict.text += "\n" + score(puzzle, size, *last.traffic, *counted.traffic, goals);
-    verdict.text += "\n" + verify::describe(goals);
+    verdict.text +=
+        fmt::format("\n{}", score(puzzle, size, *last.traffic, *counted.traffic, goals));
+    verdict.text += fmt::format("\n{}", verify::describe(goals));
     verdict.medal = verify::best(goals);
   }
   verdict.text = text + verdict.text;

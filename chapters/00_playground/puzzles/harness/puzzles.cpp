@@ -258,10 +258,10 @@ Puzzle bank_conflict_puzzle() {
           [](const Data& x, int key) {
             const float* k = x.b + key * 32;
             return fmt::format(
-                    "{} * (q[0] * K[{}][0] + ... + q[31] * K[{}][31])\n"
-                    "    = {} * ({} * {} + ... + {} * {})",
-                    x.number, key, key, x.number, x.a[0], k[0], x.a[31], k[31]);
-              },
+                "{} * (q[0] * K[{}][0] + ... + q[31] * K[{}][31])\n"
+                "    = {} * ({} * {} + ... + {} * {})",
+                x.number, key, key, x.number, x.a[0], k[0], x.a[31], k[31]);
+          },
       .hints = {"At one moment all lanes load the same column c of the tile: words c, 32 + c, 64 "
                 "+ c, ... Those lie in one bank, c. How long must a row be, so that the next "
                 "row's column c lies in the next bank?",
