@@ -58,11 +58,15 @@ std::string explain(const Detection& found) {
          without_folders(to_string(found)) + "\n";
 }
 
-/// The first reports; one that has stopped the kernel, which is the last, before all others.
+/// The first reports, one for each kind and line; one that has stopped the kernel, which is the
+/// last, before all others.
 std::string shown_detections(const Result& result, bool warnings) {
   std::vector<const Detection*> chosen;
   for (const Detection& found : result.detections) {
-    if (found.warning == warnings) chosen.push_back(&found);
+    const bool known = std::any_of(chosen.begin(), chosen.end(), [&found](const Detection* other) {
+      return other->kind == found.kind && other->file == found.file && other->line == found.line;
+    });
+    if (found.warning == warnings && !known) chosen.push_back(&found);
   }
   if (!result.error.empty() && !chosen.empty()) {
     std::rotate(chosen.begin(), chosen.end() - 1, chosen.end());

@@ -78,9 +78,21 @@ int show_one(std::size_t index) {
   return verdict.state == State::kRight ? 0 : 1;
 }
 
+/// Broken into lines between words.
+std::string folded(std::string_view text) {
+  constexpr std::size_t kColumns = 90;
+  std::string lines;
+  while (text.size() > kColumns) {
+    const std::size_t end = text.rfind(' ', kColumns);
+    lines += fmt::format("{}\n", text.substr(0, end));
+    text.remove_prefix(end + 1);
+  }
+  return fmt::format("{}{}\n", lines, text);
+}
+
 int show_hint(std::size_t index, std::size_t hint) {
   const Puzzle& puzzle = all_puzzles()[index];
-  fmt::print("{}{}\n", heading(index, fmt::format("hint {}", hint)), puzzle.hints[hint - 1]);
+  fmt::print("{}{}", heading(index, fmt::format("hint {}", hint)), folded(puzzle.hints[hint - 1]));
   if (hint < puzzle.hints.size()) {
     fmt::print("\nMore: build/puzzles {} --hint {}\n", index + 1, hint + 1);
   } else {

@@ -45,11 +45,11 @@ namespace {
 
 using simt::Traffic;
 
-constexpr std::string_view kLoadRequests = "loads: requests of warps";
-constexpr std::string_view kLoadSectors = "loads: sectors of 32 bytes";
-constexpr std::string_view kStoreRequests = "stores: requests of warps";
-constexpr std::string_view kStoreSectors = "stores: sectors of 32 bytes";
-constexpr std::string_view kShared = "shared memory: wavefronts";
+constexpr std::string_view kLoadRequests = "load requests";
+constexpr std::string_view kLoadSectors = "sectors loaded";
+constexpr std::string_view kStoreRequests = "store requests";
+constexpr std::string_view kStoreSectors = "sectors stored";
+constexpr std::string_view kShared = "wavefronts in shared memory";
 constexpr std::string_view kBarriers = "barriers";
 constexpr std::string_view kShuffles = "shuffles";
 
