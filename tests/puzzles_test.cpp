@@ -108,6 +108,32 @@ TEST_CASE("the solutions are right, and gold", "[ch00]") {
   }
 }
 
+/// The solution's number in the report's table; -1 where there is none.
+int counted(std::size_t number, const std::string& name) {
+  std::istringstream text(check(puzzle(number), puzzle(number).solution).text);
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with(name + " ")) return std::stoi(line.substr(line.rfind(' ') + 1));
+  }
+  return -1;
+}
+
+// Medals are measured against the solutions, and these against numbers found by hand: 8 floats to
+// a sector, 32 lanes to a request.
+TEST_CASE("the solutions cost what they must", "[ch00]") {
+  CHECK(counted(1, "sectors loaded") == 640 / 8);
+  CHECK(counted(1, "sectors stored") == 640 / 8);
+  CHECK(counted(2, "sectors stored") == 82);                // 650 / 8, and a piece
+  CHECK(counted(3, "store requests") == 9 * 2);             // 33 columns: a second warp for one
+  CHECK(counted(4, "sectors loaded") == 9 * (96 / 8 + 1));  // and l
+  CHECK(counted(4, "sectors stored") == 9 * 96 / 8);
+  CHECK(counted(5, "sectors loaded") == 64 * 64 / 8);
+  CHECK(counted(5, "sectors stored") == 64 * 64 / 8);
+  CHECK(counted(6, "shuffles") == 4 * 5);
+  CHECK(counted(6, "store requests") == 4);
+  CHECK(counted(7, "wavefronts in shared memory") == 3 * (32 + 32));  // stores and loads
+  CHECK(counted(8, "barriers") == 3 * 3);
+}
+
 TEST_CASE("a report fits into 100 columns", "[ch00]") {
   for (const Puzzle& one : all_puzzles()) {
     std::istringstream text(check(one, one.solution).text);
@@ -163,6 +189,14 @@ TEST_CASE("puzzle 5: wrong answers, and a right one that moves too much", "[ch00
   expect_wrong(5, wrong::transpose_blocks_stay, {"40 rows of 33 numbers", "kT["});
   expect_right(5, wrong::transpose_without_tile, Medal::kBronze,
                {"goal not met, silver: ", "sectors stored"});
+}
+
+TEST_CASE("the picture shows who reads the tile where", "[ch00]") {
+  const std::string text = check(puzzle(5), wrong::transpose_without_tile).text;
+  // Nobody on the left; on the right lane 0 of each warp reads the tile's first column, and so on.
+  expect(text, {"    word 0        " + std::string(35, ' ') + "0123456789abcdefghijklmnopqrstuv\n",
+                "    kT[1][0]      11111111111111111111111111111111   "
+                "0123456789abcdefghijklmnopqrstuv\n"});
 }
 
 TEST_CASE("puzzle 6: wrong answers, and a right one with a remark", "[ch00]") {

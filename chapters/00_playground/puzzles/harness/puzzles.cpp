@@ -191,13 +191,13 @@ Puzzle transpose_puzzle() {
       .out = {"kT", true, turned},
       .sizes = {{2, 3}, {32, 32}, {40, 33}, {64, 64}},
       .picture = {32, 32},
-      .views = {{"Which thread loads K[row][column]", Place::kA, false},
+      .views = {{"Which thread reads the tile: word 32 * row + column", Place::kShared, false},
                 {"Which thread stores kT[row][column]", Place::kOut, true}},
       .counted = {kLoadRequests, kLoadSectors, kStoreRequests, kStoreSectors},
       .worked =
           [](const Data& x, int i) {
             const int from = i % x.rows * x.columns + i / x.rows;
-            return fmt::format("{} = {}", at("K", x, from), x.a[from]);
+            return at("K", x, from);
           },
       .hints = {"Loads and stores both want x, the thread's place in its warp, as the column. So "
                 "the turning must happen in between: write tile[y][x], read tile[x][y]. Who "
