@@ -163,7 +163,9 @@ std::string draw_timeline(const Touches& yours, const Touches& wanted) {
 std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted) {
   if (puzzle.timeline) return draw_timeline(yours, wanted);
   std::string text;
-  for (const View& view : puzzle.views) text += draw(puzzle, view, yours, wanted);
+  for (const View& view : puzzle.views) {
+    text += fmt::format("{}{}", text.empty() ? "" : "\n", draw(puzzle, view, yours, wanted));
+  }
   return text + "  0 to 9, then a for 10, b for 11, ... v for 31; . nobody, * more than one\n";
 }
 
