@@ -15,7 +15,9 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "notes"))
 sys.dont_write_bytecode = True
+import formulas
 import tables
+import tables_claims
 
 VERDICTS = {"right", "right with conditions", "wrong", "not measured here"}
 CLAIMS = 18
@@ -54,21 +56,21 @@ class Notes(unittest.TestCase):
         compared = 0
         for step in data["steps"]:
             key = (step["chapter"], step["step"], step["pass"])
-            if key not in tables.FORMS:
+            if key not in formulas.FORMS:
                 continue
             total = step["total"]
             requested = sum(total[f"global_{kind}_bytes"] for kind in ("load", "store", "atomic"))
             compulsory = sum(total[f"global_{kind}_bytes_compulsory"] for kind in ("read", "write"))
-            self.assertEqual([4 * count for count in tables.traffic(key, shape["Nq"], shape["d"])],
+            self.assertEqual([4 * count for count in formulas.traffic(key, shape["Nq"], shape["d"])],
                              [requested, compulsory], key)
             compared += 1
         counted = {step["chapter"] for step in data["steps"]}
-        self.assertEqual(compared, sum(key[0] in counted for key in tables.FORMS))
+        self.assertEqual(compared, sum(key[0] in counted for key in formulas.FORMS))
 
     def test_formulas_are_those_of_the_lessons(self):
-        self.assertEqual(tables.traffic(("05_fused_forward", "forward", "forward"), 4096, 64),
+        self.assertEqual(formulas.traffic(("05_fused_forward", "forward", "forward"), 4096, 64),
                          (103_026_688, 1_331_200))
-        self.assertEqual(tables.traffic(("02_naive_gpu", "naive", "forward"), 4096, 64),
+        self.assertEqual(formulas.traffic(("02_naive_gpu", "naive", "forward"), 4096, 64),
                          (4_379_119_616, 68_161_536))
 
     def test_exps_that_the_prose_calls_counted(self):
@@ -80,7 +82,7 @@ class Notes(unittest.TestCase):
         self.assertEqual(set(counts), {524_288})
 
     def test_every_device_is_read(self):
-        devices = tables.devices()
+        devices = formulas.devices()
         source = read("common/simt/machine/device.cpp")
         names = re.search(r"kDevices\[\] = \{(.*?)\};", source)[1].split(", ")
         self.assertEqual([name.removesuffix("()").upper() for name in names],
@@ -101,7 +103,7 @@ class Notes(unittest.TestCase):
             self.assertEqual(len(found), 1, f"section {number}")
             self.assertIn(found[0], VERDICTS, f"section {number}")
             self.assertRegex(section, r"\nLook: \S", f"section {number}")
-        self.assertEqual(len(tables.verdicts(text)), CLAIMS)
+        self.assertEqual(len(tables_claims.verdicts(text)), CLAIMS)
 
     def test_quotes_stand_where_they_come_from(self):
         for page, words, source in QUOTES:
@@ -110,7 +112,7 @@ class Notes(unittest.TestCase):
 
     def test_a_malformed_formula_is_refused(self):
         with self.assertRaises(ValueError):
-            tables.evaluate("__import__", N=1)
+            formulas.evaluate("__import__", N=1)
 
 
 if __name__ == "__main__":
