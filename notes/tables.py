@@ -15,9 +15,11 @@ import sys
 
 import tables_claims
 import tables_io
+import tables_limits
 from formulas import ROOT
 
-PAGES = {"notes/io_complexity.md": tables_io, "notes/claims.md": tables_claims}
+PAGES = {"notes/io_complexity.md": tables_io, "notes/claims.md": tables_claims,
+         "notes/limits.md": tables_limits}
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

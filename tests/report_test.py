@@ -575,10 +575,10 @@ def turns_over_tiles():
 
 def loops_left_by_a_call():
     """As ptxas has it for sm_80: the way out is a CALL, which is no call."""
-    leaves = sass.Instruction(True, "CALL.REL.NOINC", "`(.L_x_2)", None)
-    calls = sass.Instruction(False, "CALL.REL.NOINC", "`($__internal_0_$__cuda_sm20_div)", None)
-    plain = sass.Instruction(False, "FADD", "R1, R2, R3", None)
-    back = sass.Instruction(False, "BRA", "`(.L_x_1)", None)
+    leaves = sass.Instruction("@P0", "CALL.REL.NOINC", "`(.L_x_2)", None)
+    calls = sass.Instruction("", "CALL.REL.NOINC", "`($__internal_0_$__cuda_sm20_div)", None)
+    plain = sass.Instruction("", "FADD", "R1, R2, R3", None)
+    back = sass.Instruction("", "BRA", "`(.L_x_1)", None)
     function = sass.Function([plain, plain, calls, leaves, back, plain],
                              {".L_x_1": 1, ".L_x_2": 5})
     loop, = sass.loops_of(sass.Graph(function))
