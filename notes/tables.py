@@ -16,10 +16,14 @@ import sys
 import tables_claims
 import tables_io
 import tables_limits
+import tables_memory
+import tables_precision
+import tables_versions
 from formulas import ROOT
 
-PAGES = {"notes/io_complexity.md": tables_io, "notes/claims.md": tables_claims,
-         "notes/limits.md": tables_limits}
+PAGES = {f"notes/{page}.md": module for page, module in (
+    ("io_complexity", tables_io), ("claims", tables_claims), ("limits", tables_limits),
+    ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 
