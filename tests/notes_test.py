@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Holds the numbers of notes/io_complexity.md and notes/claims.md against what they come from.
+"""Holds the numbers of the pages in notes/ against what they come from.
 
 Every table is computed anew; the formulas behind them are compared with the counts committed in
 bench/results/trace.json; what the prose quotes must stand where it is quoted from.
@@ -9,18 +9,23 @@ bench/results/trace.json; what the prose quotes must stand where it is quoted fr
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "notes"))
+sys.path[:0] = [str(ROOT / "notes"), str(ROOT / "bench"), str(ROOT / "tests")]
 sys.dont_write_bytecode = True
 import formulas
 import tables
 import tables_claims
+import tables_limits
+from lessons_test import split_markdown
+from reporting import sass
 
 VERDICTS = {"right", "right with conditions", "wrong", "not measured here"}
 CLAIMS = 18
+QUESTIONS = 40
 
 # (quoted in, what, stands in)
 QUOTES = [
@@ -109,6 +114,91 @@ class Notes(unittest.TestCase):
         for page, words, source in QUOTES:
             self.assertIn(words, read(page))
             self.assertIn(words, read(source), f"{page} quotes {words}")
+
+    def test_numbers_in_the_prose_of_limits(self):
+        text = read("notes/limits.md")
+        its = tables_limits.waiting()
+        for words in (f"makes {its['loads']} loads of 4 bytes",
+                      f"{its['turns']:.0f} times per pair of tiles",
+                      f"= {its['in_flight'] // 1024} KiB under way and waits",
+                      f"{its['waits']:.1f} µs if all comes from HBM",
+                      f"{its['wavefronts']:,.0f} wavefronts, {its['busy']:.1f} µs",
+                      f"times {tables_limits.LATENCY_NS} ns are "
+                      f"{tables_limits.flight_bytes(tables_limits.LATENCY_NS) / 1e6:.2f} MB"):
+            self.assertIn(words, text)
+        times = tables_limits.resource_seconds("07_v2_loop_order", "step3_exp2")
+        shared, issue, memory = (1e3 * times[it] for it in ("shared memory", "issue slots", "HBM"))
+        for words in (f"busy for {memory:.3f} ms of at least {shared:.2f}",
+                      f"{shared:.2f} / 2 = {shared / 2:.2f} ms", f"the busiest, with {issue:.2f}",
+                      f"{shared:.2f} / {issue:.2f} = {shared / issue:.1f} times"):
+            self.assertIn(words, text)
+
+    def test_the_worksheet_is_what_attn_tune_prints(self):
+        page = read("chapters/08_register_tiles/tune.md").partition("d=128, H200")[0]
+        for d, Br, Bc, warps in (*tables_limits.SHEETS, (64, 128, 32, 4)):
+            sheet = {line: number for line, (_, number) in
+                     tables_limits.tile_sheet(d, Br, Bc, warps, 512).items()}
+            row = re.search(rf"^{Br}x{Bc}, {warps} warps(?: \*)? .*", page, re.MULTILINE)[0]
+            registers, shared, blocks, resident, loads, stores = re.search(
+                r"(\d+) +([\d.]+) KiB +(\d+) +(\d+) +([\d.]+) +([\d.]+)", row).groups()
+            self.assertEqual(float(shared), float(sheet["shared memory, KiB"]), row)
+            self.assertEqual(loads, sheet["loads per FFMA, both"], row)
+            self.assertEqual(stores, sheet["stores per FFMA"], row)
+            self.assertLess(sheet["registers, at least"], int(registers), row)
+            size = 4 * int(sheet["shared memory, floats"].replace(",", ""))
+            fit = min(tables_limits.occupancy(32 * warps, int(registers), size).values())
+            self.assertEqual((fit, fit * warps), (int(blocks), int(resident)), row)
+
+    def test_the_worked_answer_of_the_worksheet(self):
+        sheet = tables_limits.tile_sheet(64, 128, 32, 4, 512)
+        text = read("notes/limits.md")
+        for line, unit in (("loads per FFMA, both", ""), ("stores per FFMA", ""),
+                           ("shared memory, KiB", " KiB")):
+            self.assertIn(f"**{sheet[line][1]}{unit}**", text)
+
+    def test_the_loop_that_limits_shows_is_the_committed_one(self):
+        code = next(lines for _, lines in split_markdown(ROOT / "notes/limits.md")[1]
+                    if lines and "LDS" in lines[0])
+        shown = [sass.INSTRUCTION.match(f"/*0000*/ {line.partition('//')[0].strip()};")
+                 for line in code if line.strip()]
+        self.assertNotIn(None, shown)
+        counts = sass.count([sass.Instruction(its[1] or "", its[2], its[3], None) for its in shown])
+        loop = tables_limits.loop_of(*tables_limits.LOOPS[3][1:])
+        self.assertEqual(counts, {key: loop[key] for key in counts})
+
+    def test_the_figure_of_memories_is_current(self):
+        drawn = subprocess.run([sys.executable, ROOT / "notes/figures/memory.py"],
+                               capture_output=True, text=True, check=True).stdout
+        self.assertEqual(drawn, read("notes/figures/memory.svg"))
+
+    def test_every_answer_has_its_number_from_the_page_it_names(self):
+        text = read("notes/interview.md")
+        questions = text.split("\n### ")[1:]
+        self.assertEqual([its.partition(".")[0] for its in questions],
+                         [str(n + 1) for n in range(QUESTIONS)])
+        for question in questions:
+            title = question.partition("\n")[0]
+            answer, found, look = question.partition("\nLook: ")
+            self.assertTrue(found, f"{title}: no page")
+            self.assertEqual(question.count("<details>"), 1, title)
+            names = re.findall(r"\]\(([^)#]+)", look.partition("\n")[0])
+            pages = [(ROOT / "notes" / name).read_text(encoding="utf-8") for name in names]
+            pages = [page.replace("**", "").replace("\n", " ") for page in pages]
+            for quote in re.findall(r"\*\*([^*]+)\*\*", answer):
+                self.assertTrue(any(quote in page for page in pages),
+                                f"{title}: {quote} does not stand in {', '.join(names)}")
+
+    def test_papers_are_cited_under_one_number_and_once(self):
+        text = read("notes/reading.md")
+        for page in ("reading", "versions", "precision", "limits"):
+            for words, link in re.findall(r"arXiv:([\d.]+)\]\(https://arxiv\.org/abs/([\d.]+)\)",
+                                          read(f"notes/{page}.md")):
+                self.assertEqual(words, link, page)
+        numbers = re.findall(r"arxiv\.org/abs/([\d.]+)", text)
+        self.assertEqual(len(numbers), len(set(numbers)))
+        entries = re.findall(r"^- .*", text, re.MULTILINE)
+        self.assertTrue(all(re.search(r"\bFor \w", its) for its in entries),
+                        "an entry that does not say what to read it for")
 
     def test_a_malformed_formula_is_refused(self):
         with self.assertRaises(ValueError):
