@@ -166,10 +166,11 @@ class Notes(unittest.TestCase):
         loop = tables_limits.loop_of(*tables_limits.LOOPS[3][1:])
         self.assertEqual(counts, {key: loop[key] for key in counts})
 
-    def test_the_figure_of_memories_is_current(self):
-        drawn = subprocess.run([sys.executable, ROOT / "notes/figures/memory.py"],
-                               capture_output=True, text=True, check=True).stdout
-        self.assertEqual(drawn, read("notes/figures/memory.svg"))
+    def test_figures_are_current(self):
+        for name in ("memory", "busy"):
+            drawn = subprocess.run([sys.executable, ROOT / f"notes/figures/{name}.py"],
+                                   capture_output=True, text=True, check=True).stdout
+            self.assertEqual(drawn, read(f"notes/figures/{name}.svg"), name)
 
     def test_every_answer_has_its_number_from_the_page_it_names(self):
         text = read("notes/interview.md")
