@@ -125,13 +125,13 @@ class Notes(unittest.TestCase):
                       f"{its['wavefronts']:,.0f} wavefronts, {its['busy']:.1f} µs",
                       f"times {tables_limits.LATENCY_NS} ns are "
                       f"{tables_limits.flight_bytes(tables_limits.LATENCY_NS) / 1e6:.2f} MB"):
-            self.assertIn(words, text)
+            self.assertTrue(words in text, words)
         times = tables_limits.resource_seconds("07_v2_loop_order", "step3_exp2")
         shared, issue, memory = (1e3 * times[it] for it in ("shared memory", "issue slots", "HBM"))
         for words in (f"busy for {memory:.3f} ms of at least {shared:.2f}",
                       f"{shared:.2f} / 2 = {shared / 2:.2f} ms", f"the busiest, with {issue:.2f}",
                       f"{shared:.2f} / {issue:.2f} = {shared / issue:.1f} times"):
-            self.assertIn(words, text)
+            self.assertTrue(words in text, words)
 
     def test_the_worksheet_is_what_attn_tune_prints(self):
         page = read("chapters/08_register_tiles/tune.md").partition("d=128, H200")[0]
@@ -154,7 +154,8 @@ class Notes(unittest.TestCase):
         text = read("notes/limits.md")
         for line, unit in (("loads per FFMA, both", ""), ("stores per FFMA", ""),
                            ("shared memory, KiB", " KiB")):
-            self.assertIn(f"**{sheet[line][1]}{unit}**", text)
+            words = f"**{sheet[line][1]}{unit}**"
+            self.assertTrue(words in text, words)
 
     def test_the_loop_that_limits_shows_is_the_committed_one(self):
         code = next(lines for _, lines in split_markdown(ROOT / "notes/limits.md")[1]
