@@ -14,12 +14,14 @@ import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "notes"))
+sys.path[:0] = [str(ROOT / "notes"), str(ROOT / "bench"), str(ROOT / "tests")]
 sys.dont_write_bytecode = True
 import formulas
 import tables
 import tables_claims
 import tables_limits
+from lessons_test import split_markdown
+from reporting import sass
 
 VERDICTS = {"right", "right with conditions", "wrong", "not measured here"}
 CLAIMS = 18
@@ -34,6 +36,13 @@ QUOTES = [
 
 def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def shown_loop():
+    """[(instruction, comment)] of the loop in notes/limits.md."""
+    lines = next(lines for _, lines in split_markdown(ROOT / "notes/limits.md")[1]
+                 if any(line.startswith("FFMA") for line in lines))
+    return [tuple(part.strip() for part in line.split("//")) for line in lines]
 
 
 class Notes(unittest.TestCase):
@@ -154,6 +163,37 @@ class Notes(unittest.TestCase):
                            ("shared memory, KiB", " KiB")):
             words = f"**{sheet[line][1]}{unit}**"
             self.assertTrue(words in text, words)
+
+    def test_the_loop_that_limits_shows_is_the_committed_one(self):
+        shown = [sass.INSTRUCTION.match(f"/*0000*/ {code};") for code, _ in shown_loop()]
+        self.assertNotIn(None, shown)
+        counts = sass.count([sass.Instruction(its[1] or "", its[2], its[3], None) for its in shown])
+        loop = tables_limits.loop_of(*tables_limits.LOOPS[3][1:])
+        self.assertEqual(counts, {key: loop[key] for key in counts})
+
+    def test_its_comments_name_what_is_loaded_and_multiplied(self):
+        # Where a tile begins in shared memory, and bytes from row to row: (Br, D + 1) of Q and of
+        # dO, (Br, Bc + 1) of P and of dS, at d = 64 with tiles of 32 x 32.
+        tiles = {"R56": (("Q", 0, 260), ("dO", 8320, 260)),
+                 "R54": (("P", 33_280, 132), ("dS", 37_504, 132))}
+        held, checked = {}, 0
+        for code, comment in shown_loop():
+            if load := re.match(r"LDS (R\d+), \[(R\d+)(?:\+(0x[0-9a-f]+))?\]", code):
+                offset = int(load[3] or "0", 16)
+                name, start, step = [it for it in tiles[load[2]] if it[1] <= offset][-1]
+                row, rest = divmod(offset - start, step)
+                held[load[1]] = f"{name}[r+{row}]" if row else f"{name}[r]"
+                self.assertEqual((comment, rest), (held[load[1]], 0), code)
+            elif code.startswith("FFMA"):
+                factors = {held[register] for register in re.findall(r"R\d+", code)[1:3]}
+                result, *named = re.match(r"(\w+) \+= (\S+) (\S+)", comment).groups()
+                self.assertEqual(factors, set(named), code)
+                self.assertEqual({it.partition("[")[0] for it in named},
+                                 {"grad_v": {"P", "dO"}, "grad_k": {"dS", "Q"}}[result], code)
+            else:
+                continue
+            checked += 1
+        self.assertEqual(checked, 96)
 
     def test_figures_are_current(self):
         for name in ("memory", "busy"):

@@ -304,6 +304,24 @@ def disassembled_kernels():
         for its in kernel["products"]:
             assert its["file"] == source.name and "+=" in lines[its["line"] - 1], its
     print(f"{len(kernels)} kernels disassembled")
+    return loop_of_limits(nvcc, nvdisasm)
+
+
+def loop_of_limits(nvcc, nvdisasm):
+    """The loop that notes/limits.md shows is what this nvcc makes, if it is the one that made
+    sass.json."""
+    if collect.nvcc_version(nvcc) != load("sass")["nvcc"]:
+        print(f"not compared with notes/limits.md: nvcc is not {load('sass')['nvcc']}")
+        return 0
+    page = (report.ROOT / "notes/limits.md").read_text(encoding="utf-8")
+    lines = re.search(r"```text\n(IMAD .*?)\n```", page, re.DOTALL)[1].splitlines()
+    shown = [line.partition("//")[0].strip() for line in lines if line]
+    source = report.ROOT / "chapters/06_recompute_backward/step2_recompute.cu"
+    function = dict(collect.functions_of(nvcc, nvdisasm, source, "sm_90a"))["backward_kernel<64>"]
+    loops = [[instruction.text for instruction in own if instruction.name != "NOP"]
+             for _, _, inside, own in sass.code_of_loops(sass.Graph(function)) if not inside]
+    assert shown in loops, "notes/limits.md: nvcc makes other code; see bench/sass.py --code"
+    print(f"{len(shown)} instructions of notes/limits.md compared")
     return 0
 
 
