@@ -20,6 +20,7 @@ import formulas
 import tables
 import tables_claims
 import tables_limits
+import tables_versions
 from lessons_test import split_markdown
 from reporting import sass
 
@@ -31,6 +32,8 @@ QUESTIONS = 40
 QUOTES = [
     ("notes/claims.md", "4.4e-07", "chapters/05_fused_forward/README.md"),
     ("notes/claims.md", "9.2e-07", "chapters/02_naive_gpu/README.md"),
+    ("notes/precision.md", "5.0e-07", "chapters/07_v2_loop_order/README.md"),
+    ("notes/limits.md", "18 instructions for 2", "chapters/06_recompute_backward/README.md"),
 ]
 
 
@@ -139,6 +142,15 @@ class Notes(unittest.TestCase):
                       f"{shared:.2f} / 2 = {shared / 2:.2f} ms", f"the busiest, with {issue:.2f}",
                       f"{shared:.2f} / {issue:.2f} = {shared / issue:.1f} times"):
             self.assertTrue(words in text, words)
+
+    def test_numbers_in_the_prose_of_versions_and_memory(self):
+        Bc, _ = tables_versions.fa1_tiles()
+        self.assertIn(f"Bc = {Bc} by the rule", read("notes/versions.md"))
+        text = read("notes/memory.md")
+        reuse = re.findall(r"^\| HBM .*\| ([\d.]+) \|$", text, re.MULTILINE)[-1]
+        self.assertIn(f"some {float(reuse):.0f} times on an H200", text)
+        h100 = formulas.devices()["H100"]
+        self.assertEqual(h100["tensor_flops_per_clock"], 16 * h100["flops_per_clock"])
 
     def test_the_worksheet_is_what_attn_tune_prints(self):
         page = read("chapters/08_register_tiles/tune.md").partition("d=128, H200")[0]
