@@ -3,6 +3,8 @@
 """Checks what people read: lessons, links, figures, and the rules of the house.
 
     tests/lessons_test.py [FOLDER]     FOLDER is the project, by default this one
+    tests/lessons_test.py --nvcc       each lesson's line for nvcc compiles its step; exits with 77,
+                                       which ctest shows as Skipped, where there is no nvcc
 
 Prints every failed check as "file:line: what is wrong", then "N passed, N failed"; exits with 1 if
 one failed. Python's standard library is all it needs.
@@ -10,13 +12,23 @@ one failed. Python's standard library is all it needs.
 
 import pathlib
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+import lesson_diffs  # noqa: E402  (found by the line above)
+
 SECTIONS = ["The problem", "The idea", "Predict", "The code", "What changed",
-            "Build, test, measure", "Measured", "What can go wrong", "Exercises", "Recap"]
+            "Build, test, measure", "Measured", "What can go wrong", "Exercises", "Recap",
+            "The map"]
 CARD = ["need", "new idea", "minutes"]
 MAX_EXCERPTS = 5
 MAX_KERNEL_LINES = 250
+MAX_WORDS = 3000  # of a lesson, code and folds not counted
+SKIPPED = 77
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "README.zh-CN.md", "LICENSE",
              "chapters", "common", "tests", "bench", "notes"}
 NOT_OURS = re.compile(r"\.git|build.*|out|\.cache|__pycache__|.*\.pyc|compile_commands\.json|"
@@ -106,6 +118,58 @@ def check_excerpts(report, readme, prose, blocks):
                      f"excerpt of {name}: these {len(block)} lines do not stand there so")
 
 
+def words(path):
+    """How many words a page has, without code and without what is folded away."""
+    text = re.sub(r"<details>.*?</details>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return len(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).split())
+
+
+def nvcc_lines(blocks):
+    """[(line number, command)] of what a page asks nvcc to compile."""
+    found = []
+    for first, lines in blocks:
+        joined = "\n".join(lines).replace("\\\n", " ")
+        found += [(first, text) for text in joined.splitlines() if text.startswith("nvcc ")]
+    return found
+
+
+def check_kernels(report, chapter, blocks):
+    """The lesson's pages show all that the chapter's kernel files change, and it has one line by
+    which nvcc compiles one of them."""
+    kernels = {path.name for path in lesson_diffs.kernel_files(chapter)}
+    shown = set()
+    for page in sorted(chapter.glob("*.md")):
+        for line, message in lesson_diffs.filled(page)[1] or [(1, None)]:
+            report.check(message is None, page, line, message)
+        shown |= lesson_diffs.shown(page)
+    readme = chapter / "README.md"
+    for name in sorted(kernels):
+        report.check(name in shown, readme, 1, f"{name}: its changes are not shown, by a marker "
+                     f"<!-- diff: OLD {name} --> or <!-- whole: {name} -->")
+    if kernels:
+        lines = nvcc_lines(blocks)
+        report.check(len(lines) == 1, readme, lines[-1][0] if lines else 1,
+                     f"{len(lines)} lines for nvcc; needed: one that compiles a step alone")
+        for number, command in lines:
+            names = [word for word in shlex.split(command) if word.endswith(".cu")]
+            good = len(names) == 1 and (chapter / pathlib.Path(names[0]).name).is_file()
+            report.check(good and chapter.name in names[0], readme, number,
+                         f"nvcc compiles {' '.join(names) or 'nothing'}, not a step of the chapter")
+
+
+def check_beginning_and_end(report, readme, headings, blocks):
+    """A lesson opens with its demo, is short enough, and ends with a map to papers and sources."""
+    demo = f"ch{readme.parent.name[:2]}_demo"
+    idea = next((number for number, name in headings if name == "The idea"), 0)
+    report.check(any(demo in text for first, lines in blocks if first < idea for text in lines),
+                 readme, 1, f"no command with {demo} before the idea")
+    number = words(readme)
+    report.check(number <= MAX_WORDS, readme, 1, f"{number} words; allowed: {MAX_WORDS}")
+    end = readme.read_text(encoding="utf-8").partition("\n## The map\n")[2]
+    for word in ("arxiv.org/abs/", "Dao-AILab/flash-attention", "| --"):
+        report.check(word in end.replace("|--", "| --"), readme, 1, f'the map has no "{word}"')
+
+
 def check_lesson(report, chapter):
     """One chapter's README: the card, the sections in order, the excerpts, a figure."""
     readme = chapter / "README.md"
@@ -124,6 +188,8 @@ def check_lesson(report, chapter):
         report.check(place is not None, readme, 1, f'no section "## {section}" at its place')
         at = at if place is None else place + 1
     check_excerpts(report, readme, prose, blocks)
+    check_kernels(report, chapter, blocks)
+    check_beginning_and_end(report, readme, headings, blocks)
     report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
 
 
@@ -160,15 +226,39 @@ def check_file(report, path):
                      f"{len(lines)} lines; allowed: {MAX_KERNEL_LINES}")
 
 
+def lessons(root):
+    return [path for path in sorted(root.glob("chapters/*"))
+            if re.match(r"(?!00)\d\d_", path.name)]  # the playground is no lesson
+
+
+def compile_steps(root):
+    """The lessons' lines for nvcc, run as they stand there."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        print("skipped: there is no nvcc")
+        return SKIPPED
+    report = Report(root)
+    for chapter in lessons(root):
+        readme = chapter / "README.md"
+        for number, command in nvcc_lines(split_markdown(readme)[1]):
+            result = subprocess.run([nvcc, *shlex.split(command)[1:]], cwd=root,
+                                    capture_output=True, text=True, check=False)
+            report.check(result.returncode == 0, readme, number,
+                         f"{command}\n{result.stdout}{result.stderr}")
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed or not report.passed else 0
+
+
 def main():
     here = pathlib.Path(__file__).resolve().parent.parent
+    if sys.argv[1:] == ["--nvcc"]:
+        return compile_steps(here)
     root = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else here
     report = Report(root)
     for path in sorted(root.iterdir()):
         if not NOT_OURS.fullmatch(path.name) and not path.name.startswith("."):
             report.check(path.name in TOP_LEVEL, path, 1, "does not belong at the top level")
-    chapters = [path for path in sorted(root.glob("chapters/*"))
-                if re.match(r"(?!00)\d\d_", path.name)]  # the playground is no lesson
+    chapters = lessons(root)
     report.check(chapters, root / "chapters", 1, "no chapter found")
     for chapter in chapters:
         check_lesson(report, chapter)
