@@ -3,8 +3,6 @@
 """Checks what people read: lessons, links, figures, and the rules of the house.
 
     tests/lessons_test.py [FOLDER]     FOLDER is the project, by default this one
-    tests/lessons_test.py --nvcc       each lesson's line for nvcc compiles its step; exits with 77,
-                                       which ctest shows as Skipped, where there is no nvcc
 
 Prints every failed check as "file:line: what is wrong", then "N passed, N failed"; exits with 1 if
 one failed. Python's standard library is all it needs.
@@ -13,8 +11,6 @@ one failed. Python's standard library is all it needs.
 import pathlib
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -28,7 +24,6 @@ CARD = ["need", "new idea", "minutes"]
 MAX_EXCERPTS = 5
 MAX_KERNEL_LINES = 250
 MAX_WORDS = 3000  # of a lesson, code and folds not counted
-SKIPPED = 77
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "README.zh-CN.md", "LICENSE",
              "chapters", "common", "tests", "bench", "notes"}
 NOT_OURS = re.compile(r"\.git|build.*|out|\.cache|__pycache__|.*\.pyc|compile_commands\.json|"
@@ -231,28 +226,8 @@ def lessons(root):
             if re.match(r"(?!00)\d\d_", path.name)]  # the playground is no lesson
 
 
-def compile_steps(root):
-    """The lessons' lines for nvcc, run as they stand there."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        print("skipped: there is no nvcc")
-        return SKIPPED
-    report = Report(root)
-    for chapter in lessons(root):
-        readme = chapter / "README.md"
-        for number, command in nvcc_lines(split_markdown(readme)[1]):
-            result = subprocess.run([nvcc, *shlex.split(command)[1:]], cwd=root,
-                                    capture_output=True, text=True, check=False)
-            report.check(result.returncode == 0, readme, number,
-                         f"{command}\n{result.stdout}{result.stderr}")
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed or not report.passed else 0
-
-
 def main():
     here = pathlib.Path(__file__).resolve().parent.parent
-    if sys.argv[1:] == ["--nvcc"]:
-        return compile_steps(here)
     root = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else here
     report = Report(root)
     for path in sorted(root.iterdir()):
