@@ -95,11 +95,11 @@ def anchors(path):
     return found
 
 
-def check_excerpts(report, readme, prose, blocks):
+def check_excerpts(report, readme, prose, blocks, least=1):
     """Each block announced by an excerpt comment stands in the named file, line for line."""
     announced = [(number, mark[1]) for number, text in prose if (mark := EXCERPT.search(text))]
-    report.check(0 < len(announced) <= MAX_EXCERPTS, readme, 1,
-                 f"{len(announced)} excerpts; allowed: 1 to {MAX_EXCERPTS}")
+    report.check(least <= len(announced) <= MAX_EXCERPTS, readme, 1,
+                 f"{len(announced)} excerpts; allowed: {least} to {MAX_EXCERPTS}")
     for number, name in announced:
         source = readme.parent / name
         block = next((lines for first, lines in blocks if first == number + 1), None)
@@ -183,6 +183,9 @@ def check_lesson(report, chapter):
         report.check(place is not None, readme, 1, f'no section "## {section}" at its place')
         at = at if place is None else place + 1
     check_excerpts(report, readme, prose, blocks)
+    for page in sorted(chapter.glob("*.md")):
+        if page != readme:
+            check_excerpts(report, page, *split_markdown(page), least=0)
     check_kernels(report, chapter, blocks)
     check_beginning_and_end(report, readme, headings, blocks)
     report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
