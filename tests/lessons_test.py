@@ -26,6 +26,7 @@ MAX_KERNEL_LINES = 250
 MAX_WORDS = 3000  # of a lesson, code and folds not counted
 QUOTES = [  # (chapter that quotes, what, chapter or file where it stands)
     ("02_naive_gpu", "13.1 ms", "chapters/01_naive_cpu/README.md"),
+    ("03_tiled", "131 GiB", "README.md"),
 ]
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "README.zh-CN.md", "LICENSE",
              "chapters", "common", "tests", "bench", "notes"}
@@ -119,8 +120,9 @@ def check_excerpts(report, readme, prose, blocks, least=1):
 def words(path):
     """How many words a page has, without code and without what is folded away."""
     text = re.sub(r"<details>.*?</details>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"<!--.*?-->|(?<=\])\([^)\s]*\)", "", text)  # markers, and where links lead
+    text = re.sub(r"^```.*?^```|^ {4}.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
+    # Markers, what describes a picture, and where links lead.
+    text = re.sub(r"<!--.*?-->|!\[[^\]]*\]|(?<=\])\([^)\s]*\)", "", text)
     return sum(any(letter.isalnum() for letter in word) for word in text.split())
 
 
