@@ -257,11 +257,11 @@ def main():
     report.check(chapters, root / "chapters", 1, "no chapter found")
     for chapter in chapters:
         check_lesson(report, chapter)
-    check_quotes(report, root)
     for path in project_files(root):
         check_file(report, path)
         if path.suffix == ".md":
             check_links(report, path)
+    check_quotes(report, root)
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 
