@@ -10,13 +10,20 @@ one failed. Python's standard library is all it needs.
 
 import pathlib
 import re
+import shlex
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+import lesson_diffs  # noqa: E402  (found by the line above)
+
 SECTIONS = ["The problem", "The idea", "Predict", "The code", "What changed",
-            "Build, test, measure", "Measured", "What can go wrong", "Exercises", "Recap"]
+            "Build, test, measure", "Measured", "What can go wrong", "Exercises", "Recap",
+            "The map"]
 CARD = ["need", "new idea", "minutes"]
 MAX_EXCERPTS = 5
 MAX_KERNEL_LINES = 250
+MAX_WORDS = 3000  # of a lesson, code and folds not counted
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "README.zh-CN.md", "LICENSE",
              "chapters", "common", "tests", "bench", "notes"}
 NOT_OURS = re.compile(r"\.git|build.*|out|\.cache|__pycache__|.*\.pyc|compile_commands\.json|"
@@ -88,11 +95,11 @@ def anchors(path):
     return found
 
 
-def check_excerpts(report, readme, prose, blocks):
+def check_excerpts(report, readme, prose, blocks, least=1):
     """Each block announced by an excerpt comment stands in the named file, line for line."""
     announced = [(number, mark[1]) for number, text in prose if (mark := EXCERPT.search(text))]
-    report.check(0 < len(announced) <= MAX_EXCERPTS, readme, 1,
-                 f"{len(announced)} excerpts; allowed: 1 to {MAX_EXCERPTS}")
+    report.check(least <= len(announced) <= MAX_EXCERPTS, readme, 1,
+                 f"{len(announced)} excerpts; allowed: {least} to {MAX_EXCERPTS}")
     for number, name in announced:
         source = readme.parent / name
         block = next((lines for first, lines in blocks if first == number + 1), None)
@@ -104,6 +111,58 @@ def check_excerpts(report, readme, prose, blocks):
         at = [i for i in range(len(lines)) if lines[i:i + len(block)] == block]
         report.check(block and at, readme, number,
                      f"excerpt of {name}: these {len(block)} lines do not stand there so")
+
+
+def words(path):
+    """How many words a page has, without code and without what is folded away."""
+    text = re.sub(r"<details>.*?</details>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return len(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).split())
+
+
+def nvcc_lines(blocks):
+    """[(line number, command)] of what a page asks nvcc to compile."""
+    found = []
+    for first, lines in blocks:
+        joined = "\n".join(lines).replace("\\\n", " ")
+        found += [(first, text) for text in joined.splitlines() if text.startswith("nvcc ")]
+    return found
+
+
+def check_kernels(report, chapter, blocks):
+    """The lesson's pages show all that the chapter's kernel files change, and it has one line by
+    which nvcc compiles one of them."""
+    kernels = {path.name for path in lesson_diffs.kernel_files(chapter)}
+    shown = set()
+    for page in sorted(chapter.glob("*.md")):
+        for line, message in lesson_diffs.filled(page)[1] or [(1, None)]:
+            report.check(message is None, page, line, message)
+        shown |= lesson_diffs.shown(page)
+    readme = chapter / "README.md"
+    for name in sorted(kernels):
+        report.check(name in shown, readme, 1, f"{name}: its changes are not shown, by a marker "
+                     f"<!-- diff: OLD {name} --> or <!-- whole: {name} -->")
+    if kernels:
+        lines = nvcc_lines(blocks)
+        report.check(len(lines) == 1, readme, lines[-1][0] if lines else 1,
+                     f"{len(lines)} lines for nvcc; needed: one that compiles a step alone")
+        for number, command in lines:
+            names = [word for word in shlex.split(command) if word.endswith(".cu")]
+            good = len(names) == 1 and (chapter / pathlib.Path(names[0]).name).is_file()
+            report.check(good and chapter.name in names[0], readme, number,
+                         f"nvcc compiles {' '.join(names) or 'nothing'}, not a step of the chapter")
+
+
+def check_beginning_and_end(report, readme, headings, blocks):
+    """A lesson opens with its demo, is short enough, and ends with a map to papers and sources."""
+    demo = f"ch{readme.parent.name[:2]}_demo"
+    idea = next((number for number, name in headings if name == "The idea"), 0)
+    report.check(any(demo in text for first, lines in blocks if first < idea for text in lines),
+                 readme, 1, f"no command with {demo} before the idea")
+    number = words(readme)
+    report.check(number <= MAX_WORDS, readme, 1, f"{number} words; allowed: {MAX_WORDS}")
+    end = readme.read_text(encoding="utf-8").partition("\n## The map\n")[2]
+    for word in ("arxiv.org/abs/", "Dao-AILab/flash-attention", "| --"):
+        report.check(word in end.replace("|--", "| --"), readme, 1, f'the map has no "{word}"')
 
 
 def check_lesson(report, chapter):
@@ -124,6 +183,11 @@ def check_lesson(report, chapter):
         report.check(place is not None, readme, 1, f'no section "## {section}" at its place')
         at = at if place is None else place + 1
     check_excerpts(report, readme, prose, blocks)
+    for page in sorted(chapter.glob("*.md")):
+        if page != readme:
+            check_excerpts(report, page, *split_markdown(page), least=0)
+    check_kernels(report, chapter, blocks)
+    check_beginning_and_end(report, readme, headings, blocks)
     report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
 
 
@@ -160,6 +224,11 @@ def check_file(report, path):
                      f"{len(lines)} lines; allowed: {MAX_KERNEL_LINES}")
 
 
+def lessons(root):
+    return [path for path in sorted(root.glob("chapters/*"))
+            if re.match(r"(?!00)\d\d_", path.name)]  # the playground is no lesson
+
+
 def main():
     here = pathlib.Path(__file__).resolve().parent.parent
     root = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else here
@@ -167,8 +236,7 @@ def main():
     for path in sorted(root.iterdir()):
         if not NOT_OURS.fullmatch(path.name) and not path.name.startswith("."):
             report.check(path.name in TOP_LEVEL, path, 1, "does not belong at the top level")
-    chapters = [path for path in sorted(root.glob("chapters/*"))
-                if re.match(r"(?!00)\d\d_", path.name)]  # the playground is no lesson
+    chapters = lessons(root)
     report.check(chapters, root / "chapters", 1, "no chapter found")
     for chapter in chapters:
         check_lesson(report, chapter)
