@@ -24,6 +24,11 @@ CARD = ["need", "new idea", "minutes"]
 MAX_EXCERPTS = 5
 MAX_KERNEL_LINES = 250
 MAX_WORDS = 3000  # of a lesson, code and folds not counted
+QUOTES = [  # (chapter that quotes, what, chapter or file where it stands)
+    ("02_naive_gpu", "13.1 ms", "chapters/01_naive_cpu/README.md"),
+    ("03_tiled", "131 GiB", "README.md"),
+    ("03_tiled", "1.6e-06", "chapters/02_naive_gpu/README.md"),
+]
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "README.zh-CN.md", "LICENSE",
              "chapters", "common", "tests", "bench", "notes"}
 NOT_OURS = re.compile(r"\.git|build.*|out|\.cache|__pycache__|.*\.pyc|compile_commands\.json|"
@@ -116,7 +121,10 @@ def check_excerpts(report, readme, prose, blocks, least=1):
 def words(path):
     """How many words a page has, without code and without what is folded away."""
     text = re.sub(r"<details>.*?</details>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return len(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).split())
+    text = re.sub(r"^```.*?^```|^ {4}.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
+    # Markers, what describes a picture, and where links lead.
+    text = re.sub(r"<!--.*?-->|!\[[^\]]*\]|(?<=\])\([^)\s]*\)", "", text)
+    return sum(any(letter.isalnum() for letter in word) for word in text.split())
 
 
 def nvcc_lines(blocks):
@@ -191,6 +199,15 @@ def check_lesson(report, chapter):
     report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
 
 
+def check_quotes(report, root):
+    """What a lesson quotes of another page stands in both."""
+    for chapter, text, source in QUOTES:
+        readme = root / "chapters" / chapter / "README.md"
+        for path in (readme, root / source):
+            report.check(path.is_file() and text in path.read_text(encoding="utf-8"), path, 1,
+                         f'"{text}", quoted from {source} by {chapter}, does not stand here')
+
+
 def check_links(report, path):
     """Every relative link and figure of a page leads to a file, and every #anchor to a heading."""
     for number, text in split_markdown(path)[0]:
@@ -240,6 +257,7 @@ def main():
     report.check(chapters, root / "chapters", 1, "no chapter found")
     for chapter in chapters:
         check_lesson(report, chapter)
+    check_quotes(report, root)
     for path in project_files(root):
         check_file(report, path)
         if path.suffix == ".md":

@@ -338,6 +338,10 @@ def counted_tables():
             "| 98_made_up | 2.25 MiB | 1 MiB | 768 KiB | 6.1e-05 | 0 | S and dP computed twice |"):
         assert row in text.splitlines(), f"{row}\nis not in\n{text}"
     assert "special functions" not in text and "97_plain" not in text
+    steps, _ = report.filled(page("steps 98_made_up"), made_up_data(), "en")
+    for row in ("| one | 4.5 | 1.5 | 4 | 32 | 1.5 µs, shared memory | 2 |",
+                "| two | 4.5 | 1.5 | 4 | 32 | 1.5 µs, L1 | 2 |"):
+        assert row in steps.splitlines(), f"{row}\nis not in\n{steps}"
     again, stale = report.filled(text, made_up_data(), "en")
     assert again == text and not stale, stale
 

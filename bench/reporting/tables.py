@@ -71,12 +71,25 @@ def trace_cells(counts):
             f"{seconds_text(counts['bound_seconds'] / heads_of(FULL))}, {counts['bound_limit']}"]
 
 
-def trace_table(data, chapter):
-    rows = []
+def counted_steps(data, chapter):
     steps = of_chapter(data["trace"]["steps"], chapter)
+    if any("total" not in step for step in steps):
+        raise Failure(f"{chapter} is plain C++: nothing counted")
+    return steps
+
+
+def steps_table(data, chapter):
+    """Of each step, all kernels together."""
+    steps = counted_steps(data, chapter)
+    return traced(data, steps, [[step_name(step), "", *trace_cells(step["total"]),
+                                 kib(step["workspace_bytes"])] for step in steps])
+
+
+def trace_table(data, chapter):
+    """Of each step, kernel by kernel."""
+    rows = []
+    steps = counted_steps(data, chapter)
     for step in steps:
-        if "total" not in step:
-            raise Failure(f"{chapter} is plain C++: nothing counted")
         named = [(f"`{launch['kernel']}`", launch) for launch in step["launches"]]
         if len(named) > 1:
             named.append(("all", step["total"]))
@@ -87,6 +100,10 @@ def trace_table(data, chapter):
         if len(steps) > 1:
             rows[-len(named)][0] = step_name(step)
         rows[-1][-1] = kib(step["workspace_bytes"])
+    return traced(data, steps, rows)
+
+
+def traced(data, steps, rows):
     device = steps[0]["device"]
     titles = ["step", "kernel", "requested, KiB:", "compulsory, KiB:", "sectors per load request:",
               "shared wavefronts / ideal:", "special functions:",
@@ -467,8 +484,9 @@ def table(data, name, language):
         return times_table(data, arguments[0], language)
     if kind == "peers" and len(arguments) == 1:
         return peers_table(data, arguments[0], language)
-    if kind in ("trace", "ptxas") and len(arguments) == 1:
-        return (trace_table if kind == "trace" else ptxas_table)(data, arguments[0])
-    raise Failure(f"unknown table '{name}'; allowed: trace CHAPTER, ptxas CHAPTER, ladder, "
-                  "ladder backward, built, predicted, predicted backward, predicted long, "
+    counted = {"steps": steps_table, "trace": trace_table, "ptxas": ptxas_table}
+    if kind in counted and len(arguments) == 1:
+        return counted[kind](data, arguments[0])
+    raise Failure(f"unknown table '{name}'; allowed: steps CHAPTER, trace CHAPTER, ptxas CHAPTER, "
+                  "ladder, ladder backward, built, predicted, predicted backward, predicted long, "
                   "times, times backward, times CHAPTER, peers CHAPTER")
