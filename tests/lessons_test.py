@@ -100,24 +100,6 @@ def anchors(path):
     return found
 
 
-def check_excerpts(report, readme, prose, blocks, least=1):
-    """Each block announced by an excerpt comment stands in the named file, line for line."""
-    announced = [(number, mark[1]) for number, text in prose if (mark := EXCERPT.search(text))]
-    report.check(least <= len(announced) <= MAX_EXCERPTS, readme, 1,
-                 f"{len(announced)} excerpts; allowed: {least} to {MAX_EXCERPTS}")
-    for number, name in announced:
-        source = readme.parent / name
-        block = next((lines for first, lines in blocks if first == number + 1), None)
-        report.check(block is not None, readme, number, f"no code block right below excerpt {name}")
-        report.check(source.is_file(), readme, number, f"excerpt of {name}: no such file")
-        if block is None or not source.is_file():
-            continue
-        lines = source.read_text(encoding="utf-8").splitlines()
-        at = [i for i in range(len(lines)) if lines[i:i + len(block)] == block]
-        report.check(block and at, readme, number,
-                     f"excerpt of {name}: these {len(block)} lines do not stand there so")
-
-
 def words(path):
     """How many words a page has, without code and without what is folded away."""
     text = re.sub(r"<details>.*?</details>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -173,6 +155,24 @@ def check_beginning_and_end(report, readme, headings, blocks):
         report.check(word in end.replace("|--", "| --"), readme, 1, f'the map has no "{word}"')
 
 
+def check_excerpts(report, readme, prose, blocks, least=1):
+    """Each block announced by an excerpt comment stands in the named file, line for line."""
+    announced = [(number, mark[1]) for number, text in prose if (mark := EXCERPT.search(text))]
+    report.check(least <= len(announced) <= MAX_EXCERPTS, readme, 1,
+                 f"{len(announced)} excerpts; allowed: {least} to {MAX_EXCERPTS}")
+    for number, name in announced:
+        source = readme.parent / name
+        block = next((lines for first, lines in blocks if first == number + 1), None)
+        report.check(block is not None, readme, number, f"no code block right below excerpt {name}")
+        report.check(source.is_file(), readme, number, f"excerpt of {name}: no such file")
+        if block is None or not source.is_file():
+            continue
+        lines = source.read_text(encoding="utf-8").splitlines()
+        at = [i for i in range(len(lines)) if lines[i:i + len(block)] == block]
+        report.check(block and at, readme, number,
+                     f"excerpt of {name}: these {len(block)} lines do not stand there so")
+
+
 def check_lesson(report, chapter):
     """One chapter's README: the card, the sections in order, the excerpts, a figure."""
     readme = chapter / "README.md"
@@ -191,12 +191,12 @@ def check_lesson(report, chapter):
         report.check(place is not None, readme, 1, f'no section "## {section}" at its place')
         at = at if place is None else place + 1
     check_excerpts(report, readme, prose, blocks)
+    report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
     for page in sorted(chapter.glob("*.md")):
         if page != readme:
             check_excerpts(report, page, *split_markdown(page), least=0)
     check_kernels(report, chapter, blocks)
     check_beginning_and_end(report, readme, headings, blocks)
-    report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
 
 
 def check_quotes(report, root):
@@ -257,11 +257,11 @@ def main():
     report.check(chapters, root / "chapters", 1, "no chapter found")
     for chapter in chapters:
         check_lesson(report, chapter)
-    check_quotes(report, root)
     for path in project_files(root):
         check_file(report, path)
         if path.suffix == ".md":
             check_links(report, path)
+    check_quotes(report, root)
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 
