@@ -24,6 +24,7 @@ bench/results/figures. A table stands in a README between two comments, and the 
                                        `times backward` likewise
     <!-- table: peers 08_... -->       a chapter's twin beside PyTorch, as ratios, size by size
     <!-- table: ladder -->             all kernels, one line per step; `ladder backward` likewise
+    <!-- table: built -->              the forward pass that each chapter ends with, by its counts
     <!-- table: predicted -->          their bounds, predicted and measured times; `predicted
                                        backward`, and `predicted long` at N = 4,096
     <!-- /table -->

@@ -34,6 +34,9 @@ QUOTES = [
     ("notes/claims.md", "9.2e-07", "chapters/02_naive_gpu/README.md"),
     ("notes/precision.md", "5.0e-07", "chapters/07_v2_loop_order/README.md"),
     ("notes/limits.md", "18 instructions for 2", "chapters/06_recompute_backward/README.md"),
+    ("chapters/08_register_tiles/README.md", "2.73 ms", "README.md"),
+    ("chapters/08_register_tiles/README.md", "621 µs", "README.md"),
+    ("chapters/08_register_tiles/README.md", "1.64 ms", "README.md"),
 ]
 
 

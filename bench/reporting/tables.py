@@ -298,6 +298,32 @@ def predictions_table(data, name, long, language):
             + caption.format(PASSES[language][name], sizes(shape), dates, step["device"]))
 
 
+def built_table(data):
+    """The forward pass that each chapter ends with, by what it asks for: in bytes of all heads,
+    in wavefronts for a multiply-add of a warp, in exponentials for a score."""
+    shape, heads = data["trace"]["shape"], heads_of(FULL)
+    scores = shape["Nq"] * shape["Nk"]
+    products = 2 * scores * shape["d"] // 32
+    rows = []
+    for step in {step["chapter"]: step for step in kernels(data, "forward")}.values():
+        total = step["total"]
+        loads = total["shared_load_wavefronts"]
+        rows.append([step["chapter"], bytes_text(heads * requested(total)),
+                     bytes_text(heads * step["workspace_bytes"]),
+                     bytes_text(heads * compulsory(total)),
+                     ratio(loads, products) if loads else "",
+                     ratio(total["special_functions"], scores), step["price"]])
+    titles = ["chapter", "requested:", "workspace:", "compulsory:",
+              "wavefronts of shared loads, per multiply-add:", "exponentials, per score:",
+              "what it pays"]
+    return (f"{markdown(titles, rows)}\n\n<sub>Each chapter's last forward step at "
+            f"{sizes(full_shape(data))}, no mask, counted on the CPU machine on one of the {heads} "
+            "heads. Requested: what the threads ask of global memory. Compulsory: each distinct "
+            "byte once per launch. A multiply-add of a warp is 32 of them; while an H200 serves "
+            "one wavefront it starts four. Empty: no shared memory. An exponential that all 32 lanes "
+            "compute counts 32 times.</sub>")
+
+
 TIMES = {
     "en": (["implementation", "N = {:,}: times as fast as 01:", "workspace:"],
            "<sub>Forward pass, one head, d = 64, no mask; plain C++ on {} ({}), median of one run, "
@@ -450,6 +476,8 @@ def table(data, name, language):
     if kind == "predicted" and set(arguments) <= {"long", "backward"}:
         return predictions_table(data, "backward" if "backward" in arguments else "forward",
                                  "long" in arguments, language)
+    if name == "built":
+        return built_table(data)
     if kind == "times" and arguments in ([], ["backward"]):
         return all_times_table(data, arguments[0] if arguments else "forward", language)
     if kind == "times" and len(arguments) == 1:
@@ -460,5 +488,5 @@ def table(data, name, language):
     if kind in counted and len(arguments) == 1:
         return counted[kind](data, arguments[0])
     raise Failure(f"unknown table '{name}'; allowed: steps CHAPTER, trace CHAPTER, ptxas CHAPTER, "
-                  "ladder, ladder backward, predicted, predicted backward, predicted long, times, "
-                  "times backward, times CHAPTER, peers CHAPTER")
+                  "ladder, ladder backward, built, predicted, predicted backward, predicted long, "
+                  "times, times backward, times CHAPTER, peers CHAPTER")
