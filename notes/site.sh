@@ -17,7 +17,7 @@ case $#:${1:-} in
   0: | 1:[!-]*) folder=${1:-$root/build/site} ;;
   *) fail 2 "arguments '$*': allowed: a folder, --help, or none" ;;
 esac
-if [[ -e $folder && ! -e $folder/searchindex.js && -n $(ls -A "$folder") ]]; then
+if [[ -e $folder && ! -e $folder/.buildinfo && -n $(ls -A "$folder") ]]; then
   fail 2 "FOLDER $folder: it holds something else; allowed: a new or empty folder, an older site"
 fi
 

@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.dont_write_bytecode = True
 import book
+import sections
 
 project = "FlashAttention, chapter by chapter"
 language = "en"
@@ -38,12 +39,13 @@ html_theme = "furo"
 html_title = project
 # A font with which MathML looks the same everywhere; it comes with the package ziamath.
 html_static_path = [
-    "book.css", str(pathlib.Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]
+    "static", str(pathlib.Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]
+templates_path = ["templates"]
 html_css_files = ["book.css"]
 html_copy_source = False
 html_show_copyright = False
 html_use_index = False
-html_favicon = html_logo = "tiles.svg"
+html_favicon = html_logo = "static/tiles.svg"
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1d4ed8", "color-brand-content": "#1d4ed8"},
     "dark_css_variables": {"color-brand-primary": "#8ab4ff", "color-brand-content": "#8ab4ff"},
@@ -137,10 +139,21 @@ def source_pages(app):
         title = html.escape(path)
         context = {"title": title, "body": f'<h1 class="path">{title}</h1>{body}'}
         yield source_page(path), context, "page.html"
+    yield "search", {}, "search.html"
+
+
+def begin(app):
+    """What the handlers below fill."""
+    app.builder.search = False  # the search is ours
+    app.env.book_sources = set()
+    app.env.book_sections = []
+    app.env.book_order = [app.builder.get_target_uri(book.staged(page).removesuffix(".md"))
+                          for page in book.reading_order()]
 
 
 def setup(app):
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
-    app.connect("builder-inited", lambda app: setattr(app.env, "book_sources", set()))
+    app.connect("builder-inited", begin)
+    sections.setup(app)
     app.connect("doctree-resolved", resolve_sources)
     app.connect("html-collect-pages", source_pages)
