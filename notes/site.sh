@@ -27,9 +27,9 @@ if ! cmp -s "$wanted" "$tools/installed.txt"; then
   rm -rf "$tools"
   python3 -m venv "$tools" >/dev/null ||
     fail 3 "python3 -m venv failed; needed: Python's module venv (apt-get install python3-venv)"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted" \
-    2>"$tools/pip.log" ||
-    fail 3 "pip cannot install notes/site/requirements.txt: is there a network? $(tail -1 "$tools/pip.log")"
+  "$tools/bin/pip" install --quiet --disable-pip-version-check --retries 1 \
+    --requirement "$wanted" 2>"$tools/pip.log" ||
+    fail 3 "cannot install notes/site/requirements.txt (no network?): $(tail -1 "$tools/pip.log")"
   cp "$wanted" "$tools/installed.txt"
 fi
 

@@ -9,6 +9,7 @@ one failed. Python's standard library is all it needs.
 """
 
 import itertools
+import json
 import pathlib
 import re
 import sys
@@ -61,10 +62,14 @@ def project_files(folder):
             yield path
 
 
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
 def split_markdown(path):
     """[(line number, text)] outside fenced blocks, and the blocks: [(first line, [lines])]."""
     prose, blocks, fence = [], [], None
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, text in enumerate(read(path).splitlines(), 1):
         mark = FENCE.match(text)
         if fence is None and mark:
             fence = mark[1]
@@ -104,7 +109,7 @@ def check_excerpts(report, readme, prose, blocks):
         report.check(source.is_file(), readme, number, f"excerpt of {name}: no such file")
         if block is None or not source.is_file():
             continue
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = read(source).splitlines()
         at = [i for i in range(len(lines)) if lines[i:i + len(block)] == block]
         report.check(block and at, readme, number,
                      f"excerpt of {name}: these {len(block)} lines do not stand there so")
@@ -112,7 +117,7 @@ def check_excerpts(report, readme, prose, blocks):
 
 def check_abstract(report, readme):
     """A lesson opens with a fold in Chinese whose numbers stand in the lesson, too."""
-    text = readme.read_text(encoding="utf-8")
+    text = read(readme)
     top, _, lesson = text.partition("\n## ")
     found = ABSTRACT.findall(top)
     report.check(len(found) == 1, readme, 1, f"{len(found)} folds 中文摘要 at the top; allowed: 1")
@@ -182,6 +187,16 @@ def check_lesson(report, chapter):
     report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
 
 
+def check_containers(report, root):
+    """A development container installs all that tests/run.sh would."""
+    asked = re.search(r"setup\.sh\" \\\n((?:  .*\n)+)", read(root / "tests" / "run.sh"))
+    for path in sorted(root.glob(".devcontainer/**/devcontainer.json")):
+        container = json.loads(re.sub(r"(?m)^//.*$", "", read(path)))
+        installed = container["postCreateCommand"].strip("'").split()
+        for package in asked[1].replace("\\\n", " ").split():
+            report.check(package in installed, path, 1, f"{package}: asked for by tests/run.sh")
+
+
 def check_links(report, path):
     """Every relative link and figure of a page leads to a file, and every #anchor to a heading."""
     for number, text in split_markdown(path)[0]:
@@ -200,7 +215,7 @@ def check_links(report, path):
 def check_file(report, path):
     """The rules every text file keeps."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read(path).splitlines()
     except UnicodeDecodeError:
         return
     hits = [number for number, text in enumerate(lines, 1) if MACHINE_PATH.search(text)]
@@ -228,6 +243,7 @@ def main():
     for chapter in chapters:
         check_lesson(report, chapter)
     check_translation(report, root / "README.md", root / "README.zh-CN.md")
+    check_containers(report, root)
     for path in project_files(root):
         check_file(report, path)
         if path.suffix == ".md":

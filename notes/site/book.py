@@ -14,6 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHINESE = "README.zh-CN.md"
+ABSTRACT = "中文摘要"  # what the fold in Chinese at the top of a lesson says
 
 FENCE = re.compile(r" {0,3}(```+|~~~+)")
 EXCERPT = re.compile(r"<!-- excerpt: (\S+) -->")
@@ -93,6 +94,8 @@ def convert(page, pages, below):
             name = excerpt[1]
             target = os.path.relpath((ROOT / page).parent / name, ROOT)
             line = f'<div class="excerpt">\n\n[{name}](source:{target})\n\n</div>\n'
+        elif line == f"<details><summary>{ABSTRACT}</summary>":
+            line = line.replace("<details>", '<details lang="zh-CN">')
         else:
             line = LINK.sub(lambda match: rewrite(match, page, pages), line)
         lines.append(line)

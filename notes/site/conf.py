@@ -95,8 +95,11 @@ def folder_list(path):
     """The names in a folder as links, and the paths that they lead to."""
     names = [child for child in sorted((book.ROOT / path).iterdir())
              if child.name not in SKIPPED and not child.name.startswith(".")]
-    links = [f'<li><a href="{child.name}{"/index" if child.is_dir() else ""}.html">'
-             f'{html.escape(child.name)}{"/" if child.is_dir() else ""}</a></li>' for child in names]
+    links = []
+    for child in names:
+        name = html.escape(child.name)
+        address, shown = (f"{name}/index", f"{name}/") if child.is_dir() else (name, name)
+        links.append(f'<li><a href="{address}.html">{shown}</a></li>')
     return f"<ul>{''.join(links)}</ul>", [str(child.relative_to(book.ROOT)) for child in names]
 
 
@@ -142,6 +145,12 @@ def source_pages(app):
     yield "search", {}, "search.html"
 
 
+def name_language(app, page, template, context, doctree):
+    """Browsers choose the forms of Chinese characters by it."""
+    if page == book.staged(book.CHINESE).removesuffix(".md"):
+        context["language"] = "zh-CN"
+
+
 def begin(app):
     """What the handlers below fill."""
     app.builder.search = False  # the search is ours
@@ -157,3 +166,4 @@ def setup(app):
     sections.setup(app)
     app.connect("doctree-resolved", resolve_sources)
     app.connect("html-collect-pages", source_pages)
+    app.connect("html-page-context", name_language)

@@ -9,11 +9,11 @@ const kContext = 90;    // characters on each side of what was found
 
 function score(section, words, phrase) {
   const [page, , heading, text] = section.map((part) => part.toLowerCase());
-  const all = `${page} ${heading} ${text}`;
-  if (!words.every((word) => all.includes(word))) return 0;
+  const own = `${heading} ${text}`;
+  if (!words.every((word) => own.includes(word))) return 0;
   let sum = 1;
-  if (all.includes(phrase)) sum += 20;
-  if (page.includes(phrase)) sum += 20;
+  if (own.includes(phrase)) sum += 20;
+  if (page.includes(phrase)) sum += 5;
   if (heading.includes(phrase)) sum += 40;
   for (const word of words) sum += Math.min(text.split(word).length - 1, 5);
   return sum;
@@ -23,7 +23,8 @@ function score(section, words, phrase) {
 function excerpt(text, words, phrase) {
   const lower = text.toLowerCase();
   const places = [phrase, ...words].map((word) => lower.indexOf(word)).filter((at) => at >= 0);
-  const start = Math.max(0, (places[0] ?? 0) - kContext);
+  const near = (places[0] ?? 0) - kContext;
+  const start = near <= 0 ? 0 : text.indexOf(" ", near) + 1;  // from a word's beginning on
   const piece = text.slice(start, start + 2 * kContext + phrase.length);
   const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
   const paragraph = document.createElement("p");
