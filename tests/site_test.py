@@ -155,9 +155,13 @@ class Site(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.pages = {
-            str(path.relative_to(cls.folder)): Page(path.read_text(encoding="utf-8"))
-            for path in sorted(cls.folder.rglob("*.html")) if "_static" not in path.parts}
+        cls.pages = {}
+        for path in sorted(cls.folder.rglob("*.html")):
+            name, text = str(path.relative_to(cls.folder)), path.read_text(encoding="utf-8")
+            if name.startswith("source/"):  # a listing has no links, and takes long to read
+                text = re.sub("<pre>.*?</pre>", "", text, flags=re.DOTALL)
+            if not name.startswith("_static"):
+                cls.pages[name] = Page(text)
         cls.sources = ["README.md", "README.zh-CN.md"]
         for pattern in ("chapters/*/*.md", "notes/*.md"):
             cls.sources += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
@@ -196,7 +200,7 @@ class Site(unittest.TestCase):
         self.assertEqual(unrendered(self.book), [])
         counted = {address_of(page): formulas_in(page) for page in self.sources}
         self.assertEqual({name: page.formulas for name, page in self.book.items()}, counted)
-        self.assertGreater(sum(counted.values()), 100)
+        self.assertGreater(sum(counted.values()), 50)
         self.assertTrue((self.folder / "_static" / "STIXTwoMath-Regular.ttf").is_file())
 
     def test_checks_find_what_is_wrong(self):
@@ -219,11 +223,13 @@ class Site(unittest.TestCase):
         jobs = [(name, width) for name in names for width in WIDTHS]
         found = in_browser(self.folder, """(page, address, width) => {
           for (const fold of page.querySelectorAll("details")) fold.open = true;
-          found.push([address, width, page.scrollingElement.scrollWidth,
-                      page.documentElement.clientWidth]);
+          // On a phone the theme lets the page's middle scroll by itself; that is too wide, too.
+          const boxes = [page.scrollingElement, ...page.querySelectorAll(".main, .content")];
+          const excess = boxes.map((box) => box.scrollWidth - box.clientWidth);
+          found.push([address, width, Math.max(...excess), page.documentElement.clientWidth]);
         }""", jobs)
         self.assertEqual([job[:2] for job in found], [list(job) for job in jobs])
-        self.assertEqual([job for job in found if job[2] > job[3] or job[3] != job[1]], [])
+        self.assertEqual([job for job in found if job[2] > 0 or job[3] != job[1]], [])
 
     @unittest.skipUnless(BROWSER, "no chromium")
     def test_search_finds_sections(self):

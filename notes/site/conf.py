@@ -16,6 +16,7 @@ import ziamath
 from docutils import nodes
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
+from sphinx.util import logging
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -53,6 +54,7 @@ html_theme_options = {
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
+LOGGER = logging.getLogger(__name__)
 LARGE = 200_000  # bytes; a file beyond is copied, not shown
 FUNCTION = re.compile(r"<m[io]>(?P<name>ln|log|exp|tanh|max|min)</m[io]>"
                       r"(?P<bracket>(?=<mo[^>]*>&#x00028;))?")
@@ -86,7 +88,9 @@ def resolve_sources(app, doctree, docname):
     """source:PATH becomes a link from this page to that file's."""
     for node in doctree.findall(nodes.reference):
         scheme, _, path = node.get("refuri", "").partition(":")
-        if scheme == "source":
+        if scheme == "source" and not (book.ROOT / path).exists():
+            LOGGER.warning("link to %s: no such file", path, location=node)
+        elif scheme == "source":
             app.env.book_sources.add(path)
             node["refuri"] = app.builder.get_relative_uri(docname, source_page(path))
 
