@@ -37,7 +37,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$tools/bin/python" "$root/notes/site/book.py" "$work/pages"
 "$tools/bin/sphinx-build" --quiet --fail-on-warning --keep-going --conf-dir "$root/notes/site" \
-  --doctree-dir "$work/doctrees" "$work/pages" "$work/site" ||
+  --doctree-dir "$work/doctrees" "$work/pages" "$work/site" 2>&1 | sed "s#$work/pages/##" >&2 ||
   fail 1 "the site is not written: see the lines above"
 rm -rf "$folder"
 mkdir -p "$(dirname "$folder")"
