@@ -144,7 +144,7 @@ next();
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                "--allow-file-access-from-files", "--virtual-time-budget=30000", "--dump-dom",
                page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     page.unlink()
     (text,) = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     return json.loads(html.unescape(text))
