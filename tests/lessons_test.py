@@ -8,6 +8,8 @@ Prints every failed check as "file:line: what is wrong", then "N passed, N faile
 one failed. Python's standard library is all it needs.
 """
 
+import itertools
+import json
 import pathlib
 import re
 import shlex
@@ -39,6 +41,9 @@ EXCERPT = re.compile(r"<!-- excerpt: (\S+) -->")
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)|<(?:img|a)\s[^>]*(?:src|href)=\"([^\"]+)\"")
 BLANK = re.compile(r"@@\w+@@")  # a place to be filled in from a run
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+ABSTRACT = re.compile(r"<details><summary>中文摘要</summary>\n(.*?)\n</details>", re.DOTALL)
+ABSTRACT_LINES = range(8, 13)  # "about ten"
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:(?:home|root|work)/|tmp/\w+/)")
 
 
@@ -69,10 +74,14 @@ def project_files(folder):
             yield path
 
 
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
 def split_markdown(path):
     """[(line number, text)] outside fenced blocks, and the blocks: [(first line, [lines])]."""
     prose, blocks, fence = [], [], None
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, text in enumerate(read(path).splitlines(), 1):
         mark = FENCE.match(text)
         if fence is None and mark:
             fence = mark[1]
@@ -167,10 +176,60 @@ def check_excerpts(report, readme, prose, blocks, least=1):
         report.check(source.is_file(), readme, number, f"excerpt of {name}: no such file")
         if block is None or not source.is_file():
             continue
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = read(source).splitlines()
         at = [i for i in range(len(lines)) if lines[i:i + len(block)] == block]
         report.check(block and at, readme, number,
                      f"excerpt of {name}: these {len(block)} lines do not stand there so")
+
+
+def check_abstract(report, readme):
+    """A lesson opens with a fold in Chinese whose numbers stand in the lesson, too."""
+    text = read(readme)
+    top, _, lesson = text.partition("\n## ")
+    found = ABSTRACT.findall(top)
+    report.check(len(found) == 1, readme, 1, f"{len(found)} folds 中文摘要 at the top; allowed: 1")
+    if len(found) != 1:
+        return
+    lines = [line for line in found[0].splitlines() if line.startswith("- ")]
+    chinese = sum("\u4e00" <= letter <= "\u9fff" for letter in found[0])
+    report.check(len(lines) in ABSTRACT_LINES and chinese >= 20 * len(lines), readme, 1,
+                 f"中文摘要 has {len(lines)} lines and {chinese} Chinese characters; allowed: "
+                 f"{ABSTRACT_LINES.start} to {ABSTRACT_LINES.stop - 1} lines of 20 or more")
+    known = set(NUMBER.findall(ABSTRACT.sub("", top) + lesson))
+    for number in NUMBER.findall(found[0]):
+        report.check(number in known, readme, 1, f"中文摘要 says {number}, the lesson does not")
+
+
+def outline(path):
+    """What a page and its translation have in common, by name."""
+    prose, blocks = split_markdown(path)
+    text = "\n".join(line for _, line in prose)
+    links = {link[1] or link[2] for link in LINK.finditer(text)}
+    return {
+        "headings": [mark[0] for _, line in prose if (mark := re.match(r"#+ ", line))],
+        "links": links - {"README.md", "README.zh-CN.md"},
+        "inline code": set(re.findall(r"`[^`\n]+`", text)),
+        "tables": re.findall(r"<!-- table: .*? -->", text),
+        "numbers": set(NUMBER.findall(re.sub(r"`[^`\n]+`", "", text))),
+        # The words before a comment, or before the gap that a table's first column ends with.
+        "blocks": [[re.split(r"  | #", line.strip())[0] for line in lines] for _, lines in blocks],
+    }
+
+
+def check_translation(report, page, translation):
+    """Whoever changes the one page changes the other."""
+    ours, theirs = outline(page), outline(translation)
+    for name, value in ours.items():
+        report.check(value == theirs[name], translation, 1,
+                     f"not the {name} of {page.name}: {differing(value, theirs[name])}")
+
+
+def differing(ours, theirs):
+    """The first thing that one of the two has and the other does not."""
+    if isinstance(ours, set):
+        return ", ".join(sorted(ours ^ theirs)[:5])
+    pairs = itertools.zip_longest(ours, theirs)
+    return next((f"{a!r} there, {b!r} here" for a, b in pairs if a != b), "")
 
 
 def check_lesson(report, chapter):
@@ -191,6 +250,7 @@ def check_lesson(report, chapter):
         report.check(place is not None, readme, 1, f'no section "## {section}" at its place')
         at = at if place is None else place + 1
     check_excerpts(report, readme, prose, blocks)
+    check_abstract(report, readme)
     report.check(any("figures/" in text for _, text in prose), readme, 1, "no figure")
     for page in sorted(chapter.glob("*.md")):
         if page != readme:
@@ -206,6 +266,16 @@ def check_quotes(report, root):
         for path in (readme, root / source):
             report.check(path.is_file() and text in path.read_text(encoding="utf-8"), path, 1,
                          f'"{text}", quoted from {source} by {chapter}, does not stand here')
+
+
+def check_containers(report, root):
+    """A development container installs all that tests/run.sh would."""
+    asked = re.search(r"setup\.sh\" \\\n((?:  .*\n)+)", read(root / "tests" / "run.sh"))
+    for path in sorted(root.glob(".devcontainer/**/devcontainer.json")):
+        container = json.loads(re.sub(r"(?m)^//.*$", "", read(path)))
+        installed = container["postCreateCommand"].strip("'").split()
+        for package in asked[1].replace("\\\n", " ").split():
+            report.check(package in installed, path, 1, f"{package}: asked for by tests/run.sh")
 
 
 def check_links(report, path):
@@ -226,7 +296,7 @@ def check_links(report, path):
 def check_file(report, path):
     """The rules every text file keeps."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read(path).splitlines()
     except UnicodeDecodeError:
         return
     hits = [number for number, text in enumerate(lines, 1) if MACHINE_PATH.search(text)]
@@ -257,6 +327,8 @@ def main():
     report.check(chapters, root / "chapters", 1, "no chapter found")
     for chapter in chapters:
         check_lesson(report, chapter)
+    check_translation(report, root / "README.md", root / "README.zh-CN.md")
+    check_containers(report, root)
     for path in project_files(root):
         check_file(report, path)
         if path.suffix == ".md":
