@@ -186,7 +186,11 @@ TEST_CASE("puzzle 5: wrong answers, and a right one that moves too much", "[ch00
   expect_wrong(5, wrong::transpose_return_first,
                {"2 rows of 3 numbers", "No thread has stored anything in kT[2][0].",
                 "warning: barrier after a return"});
-  expect_wrong(5, wrong::transpose_blocks_stay, {"40 rows of 33 numbers", "kT["});
+  expect_wrong(5, wrong::transpose_same_corner,
+               {"2 rows of 3 numbers", "kT[0][1] should be K[1][0] = 0.112\n",
+                "It is        0.038, which belongs into kT[1][0]\n"});
+  expect_wrong(5, wrong::transpose_blocks_stay,
+               {"40 rows of 33 numbers", "kT[1320], 1 past the last"});
   expect_right(5, wrong::transpose_without_tile, Medal::kBronze,
                {"goal not met, silver: ", "sectors stored"});
 }

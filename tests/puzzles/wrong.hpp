@@ -27,6 +27,7 @@ void rows_reload_divisor(const Data& x);
 
 void transpose_without_barrier(const Data& x);
 void transpose_return_first(const Data& x);
+void transpose_same_corner(const Data& x);
 void transpose_blocks_stay(const Data& x);
 void transpose_without_tile(const Data& x);
 
