@@ -32,7 +32,7 @@ QUESTIONS = 40
 QUOTES = [
     ("notes/claims.md", "4.4e-07", "chapters/05_fused_forward/README.md"),
     ("notes/claims.md", "9.2e-07", "chapters/02_naive_gpu/README.md"),
-    ("notes/precision.md", "5.0e-07", "chapters/07_v2_loop_order/README.md"),
+    ("notes/precision.md", "9.2e-07", "chapters/07_v2_loop_order/README.md"),
     ("notes/limits.md", "18 instructions for 2", "chapters/06_recompute_backward/README.md"),
     ("chapters/08_register_tiles/README.md", "2.73 ms", "README.md"),
     ("chapters/08_register_tiles/README.md", "621 µs", "README.md"),
