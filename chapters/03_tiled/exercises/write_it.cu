@@ -44,8 +44,8 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   // Stage 3: d may be several tiles long. A loop over c0 = 0, kT, 2 kT, ... goes around the load
   // and the products. Show the tiles where c0 is 0.
 
-  // Stage 4: tiles that end before row kT, key kT or column kT; and hidden keys: row i sees the keys
-  // 0 .. visible_keys(i, diagonal, Nk) - 1, and S is needed for no others.
+  // Stage 4: tiles that end before row kT, key kT or column kT; and hidden keys: row i sees the
+  // keys 0 .. visible_keys(i, diagonal, Nk) - 1, and S is needed for no others.
 }
 
 template <int kT, int kThreads>

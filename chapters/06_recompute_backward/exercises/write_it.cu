@@ -6,9 +6,10 @@
 //   build/ch06_write 2        stage 2 alone
 //   build/ch06_write --hint   a hint for the stage you are at
 //
-// A tile's place `at` knows its edges. at.rows(kBr): the rows inside the matrix. at.keys_of(r, kBc):
-// row r sees the keys 0 .. keys_of - 1 of the tile. at.first_row_of(key, kBr): the first row of the
-// tile that sees this key.
+// A tile's place `at` knows its edges:
+//   at.rows(kBr)                rows inside the matrix
+//   at.keys_of(r, kBc)          row r sees the keys 0 .. keys_of - 1 of the tile
+//   at.first_row_of(key, kBr)   the first row of the tile that sees this key
 #include "chapters/06_recompute_backward/exercises/write_it.hpp"
 #include "chapters/06_recompute_backward/recompute_backward.hpp"
 #include "common/columns.hpp"
