@@ -103,8 +103,7 @@ std::string explanations(const Case& one, Model model, const Seen& wanted, const
     if (!same || !differs || ++found > 3) continue;
     text += fmt::format("{} {}.\n", found == 1 ? "It looks as if" : "Or as if", to_string(slip));
   }
-  if (found > 0) return text;
-  return "None of the usual slips gives these numbers: compare line by line below.\n";
+  return found > 0 ? text : "None of the usual slips gives these numbers.\n";
 }
 
 /// "m is right, l is not: row 1 is 1.5 and should be 1.368."
@@ -148,7 +147,11 @@ std::string explain(Runner run, Model model, const Case& one, std::initializer_l
     const bool unwritten = *element < got.size() && is_unwritten(got[*element]);
     if (!unwritten) text += explanations(one, model, wanted, ran.seen, arrays, slips);
     text += fmt::format("\nThe smallest case that fails: {}\n", setting(one));
-    if (!fits_on_paper(one)) return text;
+    if (!fits_on_paper(one)) {
+      return text +
+             "What only a large case has: several heads, more rows than warps, more than 32 keys or "
+             "columns.\n";
+    }
     const Place place = place_of(array, one.problem.shape, *element);
     if (array == Array::kQTiles || array == Array::kKTiles) {
       return text + tiles_by_hand(one, ran.seen);
