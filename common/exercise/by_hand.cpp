@@ -42,7 +42,7 @@ bool is_close(const RowState& a, const RowState& b, bool with_o) {
 
 std::string join(const std::vector<float>& values) {
   std::string text;
-  for (const float value : values) text += (text.empty() ? "" : " ") + short_text(value);
+  for (const float value : values) text += fmt::format("{}{}", text.empty() ? "" : " ", short_text(value));
   return text;
 }
 
@@ -56,7 +56,7 @@ std::string worked_out(const Case& one, const Seen& seen, const RowState& before
   for (std::int64_t j = j0; j < keys; ++j) {
     const std::string s = short_text(seen.s[at(i * keys + j)]);
     const std::string p = fmt::format(" + exp({} - {})", s, m);
-    maximum += ", " + s;
+    maximum += fmt::format(", {}", s);
     sum += p;
     weighted += fmt::format("{}*{}", p, short_text(one.problem.v[at(j * d)]));
   }
@@ -135,7 +135,7 @@ std::string side_by_side(const std::vector<Matrix>& matrices) {
   std::string text;
   for (std::string& line : lines) {
     line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
+    text += fmt::format("{}\n", line);
   }
   return text;
 }
@@ -167,7 +167,7 @@ std::string scores_by_hand(const Case& one, const Seen& wanted, const Seen& your
 std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o) {
   const auto [B, H, Hkv, Nq, Nk, d] = one.problem.shape;
   std::vector<io::Table::Column> columns{
-      {"row " + std::to_string(i)}, {"m wanted"}, {"yours"}, {"l wanted"}, {"yours"}};
+      {fmt::format("row {}", i)}, {"m wanted"}, {"yours"}, {"l wanted"}, {"yours"}};
   if (with_o) {
     columns.push_back({"O wanted"});
     columns.push_back({"yours"});
@@ -208,7 +208,7 @@ std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o
   }
   std::vector<Matrix> inputs{{"S", Nq, Nk, walk(one.problem, one.loop).s}};
   if (with_o) inputs.push_back({"V", Nk, d, one.problem.v});
-  return side_by_side(inputs) + "\n" + table.to_string() + "\n" + steps;
+  return fmt::format("{}\n{}\n{}", side_by_side(inputs), table.to_string(), steps);
 }
 
 }  // namespace attn::exercise
