@@ -15,7 +15,9 @@ __device__ __forceinline__ void show_tile(float* gSeen, const float* sS, std::in
                                           std::int64_t j0, std::int64_t rows,
                                           std::int64_t columns) {
   if (gSeen == nullptr) return;
-  for (int n = threadIdx.x; n < kBr * kBc; n += kThreads) {
+  // From the last element to the first: a thread that read what it has written itself would not
+  // notice a missing barrier.
+  for (int n = kBr * kBc - 1 - threadIdx.x; n >= 0; n -= kThreads) {
     const std::int64_t i = i0 + n / kBc;
     const std::int64_t j = j0 + n % kBc;
     if (i < rows && j < columns) gSeen[i * columns + j] = sS[n / kBc * (kBc + 1) + n % kBc];
