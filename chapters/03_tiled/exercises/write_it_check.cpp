@@ -177,11 +177,11 @@ constexpr exercise::Stage kStages[] = {
      "  barrier.",
      check_columns},
     {"edges, masks, all cases",
-     "  Beyond Nq, Nk or d nothing may be loaded: put zeros there, or stop the loops\n"
-     "  earlier. Only scores of the matrix may be stored. Row i sees the keys up to\n"
+     "  Beyond Nq, Nk or d nothing may be loaded, only scores of the matrix may be stored, and\n"
+     "  the sum over columns ends at d. Row i sees the keys up to\n"
      "  visible_keys(i, diagonal, Nk), and nobody asks for the others: where a whole tile is\n"
      "  hidden, the block may leave at once, all threads together. That is what the silver\n"
-     "  medal counts.",
+     "  medal counts. Gold: what lies outside is not computed either, not even as zeros.",
      check_edges},
 };
 

@@ -34,13 +34,13 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   // Stage 3: along the columns of d, one tile after the other.
   float dot[kPerThread] = {};
   for (std::int64_t c0 = 0; c0 < d; c0 += kT) {
-    // Stage 1: a tile of Q and a tile of K. (Stage 4: zeros beyond the edges.)
+    // Stage 1: a tile of Q and a tile of K. (Stage 4: what lies inside the matrices.)
     for (int n = threadIdx.x; n < kElements; n += kThreads) {
       const int r = n / kT;  // neighbouring threads take neighbouring columns
       const int c = n % kT;
-      const bool inside = c0 + c < d;
-      sQ[r][c] = inside && i0 + r < Nq ? gQ[(i0 + r) * d + c0 + c] : 0.0f;
-      sK[r][c] = inside && j0 + r < Nk ? gK[(j0 + r) * d + c0 + c] : 0.0f;
+      if (c0 + c >= d) continue;
+      if (i0 + r < Nq) sQ[r][c] = gQ[(i0 + r) * d + c0 + c];
+      if (j0 + r < Nk) sK[r][c] = gK[(j0 + r) * d + c0 + c];
     }
     __syncthreads();  // wait until the tiles are complete
     if (c0 == 0) {
@@ -52,7 +52,7 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
     const int columns = d - c0 < kT ? static_cast<int>(d - c0) : kT;
     for (int m = 0; m < kPerThread; ++m) {
       const int n = threadIdx.x + m * kThreads;
-      if (n >= kElements) break;
+      if (n >= kElements || i0 + n / kT >= Nq || j0 + n % kT >= Nk) continue;
       for (int c = 0; c < columns; ++c) dot[m] += sQ[n / kT][c] * sK[n % kT][c];
     }
     __syncthreads();  // wait until everyone has read them
