@@ -25,14 +25,13 @@ function(attn_add_write_slip id patch sample)
   get_filename_component(name ${patch} NAME_WE)
   set(target slip_${id}_${name})
   get_target_property(path ${ch}_write ATTN_WRITE_SOLUTION)
-  get_target_property(check ${ch}_write ATTN_WRITE_CHECK)
   set(slipped ${CMAKE_CURRENT_BINARY_DIR}/${target}/write_it.cu)
   file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/${target})
   add_custom_command(OUTPUT ${slipped}
     COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${slipped}
       ${PROJECT_SOURCE_DIR}/${path} ${patch}
     DEPENDS ${PROJECT_SOURCE_DIR}/${path} ${patch} COMMENT "A slip: ${name}" VERBATIM)
-  attn_add_write_program(${target} ${ch} ${check} ${slipped})
+  attn_add_write_program(${target} ${ch} ${slipped})
   target_compile_options(${target} PRIVATE -Wno-unused)  # a slip may leave a variable without use
   set_target_properties(${target} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/mutants)

@@ -90,11 +90,10 @@ function(attn_add_twin target)
 endfunction()
 
 # The program that goes through the stages of chapter `ch` with this kernel file.
-function(attn_add_write_program target ch check kernel)
-  add_executable(${target} EXCLUDE_FROM_ALL ${check})
+function(attn_add_write_program target ch kernel)
+  add_executable(${target} EXCLUDE_FROM_ALL $<TARGET_OBJECTS:${ch}_write_check>)
   attn_add_cpu_kernel(${target} ${kernel})
   target_link_libraries(${target} PRIVATE attn_exercise ${ch})
-  target_precompile_headers(${target} REUSE_FROM attn_common)
 endfunction()
 
 function(attn_add_chapter id)
@@ -130,11 +129,13 @@ function(attn_add_chapter id)
 
     if(ARG_WRITE)
       get_filename_component(name ${ARG_WRITE} NAME_WE)
-      set(check ${CMAKE_CURRENT_SOURCE_DIR}/exercises/${name}_check.cpp)
-      attn_add_write_program(${ch}_write ${ch} ${check} exercises/${ARG_WRITE})
-      attn_add_write_program(${ch}_write_solution ${ch} ${check} exercises/solution/${ARG_WRITE})
+      add_library(${ch}_write_check OBJECT EXCLUDE_FROM_ALL exercises/${name}_check.cpp)
+      target_link_libraries(${ch}_write_check PRIVATE attn_exercise)
+      target_precompile_headers(${ch}_write_check REUSE_FROM attn_common)
+      attn_add_write_program(${ch}_write ${ch} exercises/${ARG_WRITE})
+      attn_add_write_program(${ch}_write_solution ${ch} exercises/solution/${ARG_WRITE})
       set_target_properties(${ch}_write ${ch}_write_solution PROPERTIES
-        RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR} ATTN_WRITE_CHECK ${check}
+        RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}
         ATTN_WRITE_SOLUTION chapters/${id}/exercises/solution/${ARG_WRITE})
       set_property(GLOBAL APPEND PROPERTY ATTN_FINISH
         ${ch}_write=chapters/${id}/exercises/${ARG_WRITE})

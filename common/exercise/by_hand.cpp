@@ -42,7 +42,9 @@ bool is_close(const RowState& a, const RowState& b, bool with_o) {
 
 std::string join(const std::vector<float>& values) {
   std::string text;
-  for (const float value : values) text += fmt::format("{}{}", text.empty() ? "" : " ", short_text(value));
+  for (const float value : values) {
+    text += fmt::format("{}{}", text.empty() ? "" : " ", short_text(value));
+  }
   return text;
 }
 
@@ -61,8 +63,8 @@ std::string worked_out(const Case& one, const Seen& seen, const RowState& before
     weighted += fmt::format("{}*{}", p, short_text(one.problem.v[at(j * d)]));
   }
   const std::string rescale = fmt::format("exp({} - {})", short_text(before.m), m);
-  std::string text = fmt::format("  m = max({}) = {}\n  l = {}*{}{} = {}\n", maximum, m, l_old,
-                                 rescale, sum, l);
+  std::string text =
+      fmt::format("  m = max({}) = {}\n  l = {}*{}{} = {}\n", maximum, m, l_old, rescale, sum, l);
   if (!with_o) return text;
   const float old = before.o.empty() ? 0.0f : before.o.front();
   const float now = after.o.front();

@@ -149,8 +149,8 @@ std::string explain(Runner run, Model model, const Case& one, std::initializer_l
     text += fmt::format("\nThe smallest case that fails: {}\n", setting(one));
     if (!fits_on_paper(one)) {
       return text +
-             "What only a large case has: several heads, more rows than warps, more than 32 keys or "
-             "columns.\n";
+             "What only a large case has: several heads, more rows than warps, more than 32 keys "
+             "or columns.\n";
     }
     const Place place = place_of(array, one.problem.shape, *element);
     if (array == Array::kQTiles || array == Array::kKTiles) {

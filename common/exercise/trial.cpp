@@ -18,7 +18,7 @@ constexpr std::int64_t kSteps = 20'000'000;  // of a block: plenty for the small
 std::string_view meaning(const Detection& detection) {
   if (detection.kind == "uninitialised read" && detection.file.ends_with("show_tile.cuh")) {
     return "show_tile has met an element of the tile that nobody has written. Does the loop over "
-           "the tile reach all its elements?";
+           "the tile reach all its elements, and is a barrier behind it?";
   }
   if (detection.kind == "race" && detection.file.ends_with("show_tile.cuh")) {
     return "show_tile reads the tile while others still write it: a barrier is missing between "

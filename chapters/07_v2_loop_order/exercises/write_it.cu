@@ -74,10 +74,11 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   // gLSE. Tiles of keys that no row of the block sees need not be loaded.
 
   // Given: shows m and l to the checker.
+  const bool shows = gMax != nullptr && lane == 0;
 #pragma unroll
   for (int n = 0; n < kRows; ++n) {
     const std::int64_t i = i0 + n * kWarps + warp;
-    if (gMax == nullptr || lane > 0 || i >= Nq) continue;
+    if (!shows || i >= Nq) continue;
     gMax[head * Nq + i] = row_max[n];
     gSum[head * Nq + i] = row_sum[n];
   }
