@@ -16,13 +16,15 @@ reporting/predict.py says how).
 bench/cpu.sh and bench/gpu.sh measure times (bench/results/<device>/<date>/). The plots go to
 bench/results/figures. A table stands in a README between two comments, and the first one names it:
 
-    <!-- table: trace 03_tiled -->     memory traffic of a chapter's steps, kernel by kernel
+    <!-- table: steps 03_tiled -->     memory traffic of a chapter's steps
+    <!-- table: trace 03_tiled -->     the same, kernel by kernel
     <!-- table: ptxas 03_tiled -->     registers and shared memory of a chapter's kernels
     <!-- table: times 03_tiled -->     CPU times of chapter 01 and the twins up to this chapter
     <!-- table: times -->              CPU times of all twins and PyTorch, d = 64 and 128;
                                        `times backward` likewise
     <!-- table: peers 08_... -->       a chapter's twin beside PyTorch, as ratios, size by size
     <!-- table: ladder -->             all kernels, one line per step; `ladder backward` likewise
+    <!-- table: built -->              the forward pass that each chapter ends with, by its counts
     <!-- table: predicted -->          their bounds, predicted and measured times; `predicted
                                        backward`, and `predicted long` at N = 4,096
     <!-- /table -->

@@ -88,6 +88,11 @@ class PytorchTest(unittest.TestCase):
             self.assertFalse(pytorch.is_right(error, "fp32"))
         self.assertFalse(pytorch.is_right(0.5, "bf16"))
 
+    def test_what_does_not_fit_into_memory_is_not_run(self):
+        pytorch.check_memory((1, 12, 4096, 64, False), 2**33)
+        with self.assertRaisesRegex(pytorch.Unsupported, "is 36.0 GiB, more than half of .* 32.0"):
+            pytorch.check_memory((1, 12, 16384, 64, False), 2**35)
+
     def test_tensor_cores_are_named(self):
         class Torch:
             class nn:

@@ -304,6 +304,24 @@ def disassembled_kernels():
         for its in kernel["products"]:
             assert its["file"] == source.name and "+=" in lines[its["line"] - 1], its
     print(f"{len(kernels)} kernels disassembled")
+    return loop_of_limits(nvcc, nvdisasm)
+
+
+def loop_of_limits(nvcc, nvdisasm):
+    """The loop that notes/limits.md shows is what this nvcc makes, if it is the one that made
+    sass.json."""
+    if collect.nvcc_version(nvcc) != load("sass")["nvcc"]:
+        print(f"not compared with notes/limits.md: nvcc is not {load('sass')['nvcc']}")
+        return 0
+    page = (report.ROOT / "notes/limits.md").read_text(encoding="utf-8")
+    lines = re.search(r"```text\n(IMAD .*?)\n```", page, re.DOTALL)[1].splitlines()
+    shown = [line.partition("//")[0].strip() for line in lines if line]
+    source = report.ROOT / "chapters/06_recompute_backward/step2_recompute.cu"
+    function = dict(collect.functions_of(nvcc, nvdisasm, source, "sm_90a"))["backward_kernel<64>"]
+    loops = [[instruction.text for instruction in own if instruction.name != "NOP"]
+             for _, _, inside, own in sass.code_of_loops(sass.Graph(function)) if not inside]
+    assert shown in loops, "notes/limits.md: nvcc makes other code; see bench/sass.py --code"
+    print(f"{len(shown)} instructions of notes/limits.md compared")
     return 0
 
 
@@ -319,9 +337,9 @@ def kernel_names():
 
 
 def counted_tables():
-    text, stale = report.filled(page("trace 98_made_up", "ptxas 98_made_up", "ladder"),
-                                made_up_data(), "en")
-    assert [line for line, _ in stale] == [2, 6, 10], stale
+    text, stale = report.filled(
+        page("trace 98_made_up", "ptxas 98_made_up", "ladder", "built"), made_up_data(), "en")
+    assert [line for line, _ in stale] == [2, 6, 10, 14], stale
     for row in (
             # 4096 + 512 bytes, 1024 + 512 bytes, 128 / 32, 64 / 2; no special functions: no column
             "| one | `first<64>` | 4.5 | 1.5 | 4 | 32 | 1.5 µs, L1 |  |",
@@ -333,9 +351,15 @@ def counted_tables():
             # 512 heads
             "| 98_made_up | one | 2.25 MiB | 1 MiB | 768 KiB | 1.2 ms |  |",
             "| 98_made_up | two | 2.25 MiB | 1 MiB | 768 KiB | not measured | S and dP computed "
-            "twice |"):
+            "twice |",
+            # the last step; 64 wavefronts for 2 * 512 * 512 * 64 / 32 multiply-adds of a warp
+            "| 98_made_up | 2.25 MiB | 1 MiB | 768 KiB | 6.1e-05 | 0 | S and dP computed twice |"):
         assert row in text.splitlines(), f"{row}\nis not in\n{text}"
     assert "special functions" not in text and "97_plain" not in text
+    steps, _ = report.filled(page("steps 98_made_up"), made_up_data(), "en")
+    for row in ("| one | 4.5 | 1.5 | 4 | 32 | 1.5 µs, shared memory | 2 |",
+                "| two | 4.5 | 1.5 | 4 | 32 | 1.5 µs, L1 | 2 |"):
+        assert row in steps.splitlines(), f"{row}\nis not in\n{steps}"
     again, stale = report.filled(text, made_up_data(), "en")
     assert again == text and not stale, stale
 
@@ -575,10 +599,10 @@ def turns_over_tiles():
 
 def loops_left_by_a_call():
     """As ptxas has it for sm_80: the way out is a CALL, which is no call."""
-    leaves = sass.Instruction(True, "CALL.REL.NOINC", "`(.L_x_2)", None)
-    calls = sass.Instruction(False, "CALL.REL.NOINC", "`($__internal_0_$__cuda_sm20_div)", None)
-    plain = sass.Instruction(False, "FADD", "R1, R2, R3", None)
-    back = sass.Instruction(False, "BRA", "`(.L_x_1)", None)
+    leaves = sass.Instruction("@P0", "CALL.REL.NOINC", "`(.L_x_2)", None)
+    calls = sass.Instruction("", "CALL.REL.NOINC", "`($__internal_0_$__cuda_sm20_div)", None)
+    plain = sass.Instruction("", "FADD", "R1, R2, R3", None)
+    back = sass.Instruction("", "BRA", "`(.L_x_1)", None)
     function = sass.Function([plain, plain, calls, leaves, back, plain],
                              {".L_x_1": 1, ".L_x_2": 5})
     loop, = sass.loops_of(sass.Graph(function))

@@ -239,6 +239,16 @@ def inputs_and_truth(torch, shape, dtype, run_pass, on_gpu):
     return inputs, reference(torch, *inputs, causal, run_pass)
 
 
+def check_memory(shape, memory):
+    """Refuses what would push a computer with so many bytes of memory into swapping: the math back
+    end holds three float32 arrays of S's size at once."""
+    B, H, N, _, _ = shape
+    needed = 3 * 4 * B * H * N * N
+    if needed > memory / 2:
+        raise Unsupported(f"not run: S, three times, is {needed / 2**30:.1f} GiB, more than half of "
+                          f"this computer's {memory / 2**30:.1f}")
+
+
 def prepare(torch, shape, precision, run_pass, on_gpu):
     """(what is timed, what it must give)"""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -260,7 +270,9 @@ def prepare(torch, shape, precision, run_pass, on_gpu):
 
 def time_one(torch, stopwatch, shape, variant, run_pass, on_gpu, deadline=math.inf):
     """(seconds of each repetition, calls in one, relative error, workspace or None)"""
-    _, backend, precision = variant
+    name, backend, precision = variant
+    if name == "math" and not on_gpu:
+        check_memory(shape, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with chosen(torch, backend, precision):
         call, expected = prepare(torch, shape, precision, run_pass, on_gpu)
         context = contextlib.nullcontext() if run_pass == "backward" else torch.no_grad()

@@ -276,19 +276,22 @@ def collect_ptxas(launched, candidates, nvcc):
                            for kernel in collect_candidates(chapter, rows, nvcc)]}
 
 
+def functions_of(nvcc, nvdisasm, source, architecture):
+    """[(kernel, its code)] of one kernel file."""
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = f"{folder}/kernels.cubin"
+        run([nvcc, "-cubin", str(source), "-o", cubin, "-std=c++20", "-lineinfo",
+             f"-gencode=arch={architecture.replace('sm', 'compute')},code={architecture}",
+             "-DATTN_USE_CUDA=1", f"-I{ROOT}"])
+        functions = sass.disassemble(nvdisasm, cubin)
+    return list(zip(demangle(functions).values(), functions.values()))
+
+
 def disassembled(nvcc, nvdisasm, source):
     """[{kernel, architecture, and what its code holds}] of one kernel file."""
-    kernels = []
-    for architecture in ARCHITECTURES:
-        with tempfile.TemporaryDirectory() as folder:
-            cubin = f"{folder}/kernels.cubin"
-            run([nvcc, "-cubin", str(source), "-o", cubin, "-std=c++20", "-lineinfo",
-                 f"-gencode=arch={architecture.replace('sm', 'compute')},code={architecture}",
-                 "-DATTN_USE_CUDA=1", f"-I{ROOT}"])
-            functions = sass.disassemble(nvdisasm, cubin)
-        kernels += [{"kernel": name, "architecture": architecture, **sass.describe(function)}
-                    for name, function in zip(demangle(functions).values(), functions.values())]
-    return kernels
+    return [{"kernel": name, "architecture": architecture, **sass.describe(function)}
+            for architecture in ARCHITECTURES
+            for name, function in functions_of(nvcc, nvdisasm, source, architecture)]
 
 
 def collect_sass(launched, nvcc, nvdisasm):

@@ -29,7 +29,7 @@ from . import ROOT
 from .sass import UNROLLED
 
 sys.path.insert(0, str(ROOT / "notes"))
-import tables as forms  # noqa: E402  (found by the line above)
+import formulas as forms  # noqa: E402  (found by the line above)
 
 SCHEDULERS = 4  # per multiprocessor
 LANES = 32

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The pictures in bench/results/figures: workspace and traffic against N, and time against N, one
 for the CPU and one for each GPU that was measured. Lines of counts are the closed forms of
-notes/tables.py; dots are what was counted or measured."""
+notes/formulas.py; dots are what was counted or measured."""
 import sys
 
 from . import ROOT, Failure, times
 from .charts import Series, chart
 
 sys.path.insert(0, str(ROOT / "notes"))
-import tables as forms  # noqa: E402  (found by the line above)
+import formulas as forms  # noqa: E402  (found by the line above)
 
 FOLDER = ROOT / "bench" / "results" / "figures"
 N_RANGE = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)

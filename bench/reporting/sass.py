@@ -40,10 +40,14 @@ KINDS = {name: kind for kind, names in {
 
 @dataclasses.dataclass
 class Instruction:
-    predicated: bool
+    guard: str  # "@P0": lanes whose P0 is set take part; "" for all
     name: str
     operands: str
     source: tuple  # (file, line) that it was written at; None where there is no line information
+
+    @property
+    def text(self):
+        return " ".join(filter(None, (self.guard, self.name, self.operands)))
 
     @property
     def kind(self):
@@ -72,7 +76,7 @@ def parse(text):
             continue
         elif match := INSTRUCTION.match(line):
             function.instructions.append(
-                Instruction(match[1] is not None, match[2], match[3].strip(), source))
+                Instruction((match[1] or "").strip(), match[2], match[3].strip(), source))
             fresh = False
         elif match := LINE.match(line):
             if not fresh:  # the first of these lines names the innermost inlined function
@@ -143,7 +147,7 @@ class Graph:
     @staticmethod
     def conditional(instruction):
         """Whether some lanes may go on: a guard, or a condition among the operands."""
-        return instruction.predicated or re.match(r"!?U?P\d", instruction.operands) is not None
+        return instruction.guard != "" or re.match(r"!?U?P\d", instruction.operands) is not None
 
     def reverse_postorder(self):
         """The blocks that can be reached from the first one."""
@@ -210,6 +214,18 @@ class Graph:
         return found
 
 
+def code_of_loops(graph):
+    """[(first block, all blocks, blocks inside other loops, instructions in no loop inside it)] of
+    the loops of a function, in the order of their code."""
+    loops, result = graph.loops(), []
+    for head, body in sorted(loops.items()):
+        inside = set().union(*(its for other, its in loops.items()
+                               if other != head and its < body))
+        own = [its for block in sorted(body - inside) for its in graph.blocks[block]]
+        result.append((head, body, inside, own))
+    return result
+
+
 def loops_of(graph):
     """The loops of a function in the order of their code, each with the instructions that belong
     to it and to no loop inside it. depth 1 is an outermost loop; an innermost one holds no other.
@@ -217,10 +233,7 @@ def loops_of(graph):
     unrolled copies of one, share an entry.
     """
     loops, result, number = graph.loops(), [], {}
-    for head, body in sorted(loops.items()):
-        inside = set().union(*(its for other, its in loops.items()
-                               if other != head and its < body))
-        own = [its for block in sorted(body - inside) for its in graph.blocks[block]]
+    for head, body, inside, own in code_of_loops(graph):
         around = min((other for other, its in loops.items() if other != head and body < its),
                      key=lambda other: len(loops[other]), default=None)
         loop = {"depth": sum(body <= its for its in loops.values()), "innermost": not inside,

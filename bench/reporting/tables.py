@@ -71,12 +71,25 @@ def trace_cells(counts):
             f"{seconds_text(counts['bound_seconds'] / heads_of(FULL))}, {counts['bound_limit']}"]
 
 
-def trace_table(data, chapter):
-    rows = []
+def counted_steps(data, chapter):
     steps = of_chapter(data["trace"]["steps"], chapter)
+    if any("total" not in step for step in steps):
+        raise Failure(f"{chapter} is plain C++: nothing counted")
+    return steps
+
+
+def steps_table(data, chapter):
+    """Of each step, all kernels together."""
+    steps = counted_steps(data, chapter)
+    return traced(data, steps, [[step_name(step), "", *trace_cells(step["total"]),
+                                 kib(step["workspace_bytes"])] for step in steps])
+
+
+def trace_table(data, chapter):
+    """Of each step, kernel by kernel."""
+    rows = []
+    steps = counted_steps(data, chapter)
     for step in steps:
-        if "total" not in step:
-            raise Failure(f"{chapter} is plain C++: nothing counted")
         named = [(f"`{launch['kernel']}`", launch) for launch in step["launches"]]
         if len(named) > 1:
             named.append(("all", step["total"]))
@@ -87,6 +100,10 @@ def trace_table(data, chapter):
         if len(steps) > 1:
             rows[-len(named)][0] = step_name(step)
         rows[-1][-1] = kib(step["workspace_bytes"])
+    return traced(data, steps, rows)
+
+
+def traced(data, steps, rows):
     device = steps[0]["device"]
     titles = ["step", "kernel", "requested, KiB:", "compulsory, KiB:", "sectors per load request:",
               "shared wavefronts / ideal:", "special functions:",
@@ -281,6 +298,32 @@ def predictions_table(data, name, long, language):
             + caption.format(PASSES[language][name], sizes(shape), dates, step["device"]))
 
 
+def built_table(data):
+    """The forward pass that each chapter ends with, by what it asks for: in bytes of all heads,
+    in wavefronts for a multiply-add of a warp, in exponentials for a score."""
+    shape, heads = data["trace"]["shape"], heads_of(FULL)
+    scores = shape["Nq"] * shape["Nk"]
+    products = 2 * scores * shape["d"] // 32
+    rows = []
+    for step in {step["chapter"]: step for step in kernels(data, "forward")}.values():
+        total = step["total"]
+        loads = total["shared_load_wavefronts"]
+        rows.append([step["chapter"], bytes_text(heads * requested(total)),
+                     bytes_text(heads * step["workspace_bytes"]),
+                     bytes_text(heads * compulsory(total)),
+                     ratio(loads, products) if loads else "",
+                     ratio(total["special_functions"], scores), step["price"]])
+    titles = ["chapter", "requested:", "workspace:", "compulsory:",
+              "wavefronts of shared loads, per multiply-add:", "exponentials, per score:",
+              "what it pays"]
+    return (f"{markdown(titles, rows)}\n\n<sub>Each chapter's last forward step at "
+            f"{sizes(full_shape(data))}, no mask, counted on the CPU machine on one of the {heads} "
+            "heads. Requested: what the threads ask of global memory. Compulsory: each distinct "
+            "byte once per launch. A multiply-add of a warp is 32 of them; while an H200 serves "
+            "one wavefront it starts four. Empty: no shared memory. An exponential that all 32 lanes "
+            "compute counts 32 times.</sub>")
+
+
 TIMES = {
     "en": (["implementation", "N = {:,}: times as fast as 01:", "workspace:"],
            "<sub>Forward pass, one head, d = 64, no mask; plain C++ on {} ({}), median of one run, "
@@ -433,14 +476,17 @@ def table(data, name, language):
     if kind == "predicted" and set(arguments) <= {"long", "backward"}:
         return predictions_table(data, "backward" if "backward" in arguments else "forward",
                                  "long" in arguments, language)
+    if name == "built":
+        return built_table(data)
     if kind == "times" and arguments in ([], ["backward"]):
         return all_times_table(data, arguments[0] if arguments else "forward", language)
     if kind == "times" and len(arguments) == 1:
         return times_table(data, arguments[0], language)
     if kind == "peers" and len(arguments) == 1:
         return peers_table(data, arguments[0], language)
-    if kind in ("trace", "ptxas") and len(arguments) == 1:
-        return (trace_table if kind == "trace" else ptxas_table)(data, arguments[0])
-    raise Failure(f"unknown table '{name}'; allowed: trace CHAPTER, ptxas CHAPTER, ladder, "
-                  "ladder backward, predicted, predicted backward, predicted long, times, "
-                  "times backward, times CHAPTER, peers CHAPTER")
+    counted = {"steps": steps_table, "trace": trace_table, "ptxas": ptxas_table}
+    if kind in counted and len(arguments) == 1:
+        return counted[kind](data, arguments[0])
+    raise Failure(f"unknown table '{name}'; allowed: steps CHAPTER, trace CHAPTER, ptxas CHAPTER, "
+                  "ladder, ladder backward, built, predicted, predicted backward, predicted long, "
+                  "times, times backward, times CHAPTER, peers CHAPTER")

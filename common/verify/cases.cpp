@@ -289,6 +289,8 @@ void add_extremes(Builder& builder, bool thin) {
 
 }  // namespace
 
+bool is_crowded(const Case& one) { return one.spec.shape.heads() >= kManyHeads; }
+
 std::int64_t supported_d(const Support& support, Element element, std::int64_t d) {
   for (const std::int64_t other : support.only_d) {  // rising
     if (other >= d) return other;

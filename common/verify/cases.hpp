@@ -35,6 +35,9 @@ struct Case {
 /// "unaligned dq" where that array alone is.
 std::string to_string(const Case& one);
 
+/// Whether it has more heads than the second or third dimension of a grid can count.
+bool is_crowded(const Case& one);
+
 /// d, or the next larger one that a chapter takes, with rows of this element.
 std::int64_t supported_d(const Support& support, Element element, std::int64_t d);
 

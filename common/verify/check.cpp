@@ -128,8 +128,10 @@ class Checker {
 
   std::vector<Case> table(Extent extent) const {
     const Chapter& chapter = subject_.chapter;
-    return case_table(chapter.support, elements_, chapter.tile_edges, subject_.pass, extent,
-                      options_.seed, options_.mask);
+    std::vector<Case> cases = case_table(chapter.support, elements_, chapter.tile_edges,
+                                         subject_.pass, extent, options_.seed, options_.mask);
+    if (!options_.crowded) std::erase_if(cases, &is_crowded);
+    return cases;
   }
 
   std::vector<Property> all_properties() const {

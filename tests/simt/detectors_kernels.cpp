@@ -260,6 +260,18 @@ __global__ void syncwarp_missing_kernel(Arrays a) {
   a.out[global_thread()] = value;
 }
 
+// Four lanes read four words at once, among them each its own: that one is no race.
+template <bool kRepaired>
+__global__ void syncwarp_missing_wide_kernel(Arrays a) {
+  alignas(16) __shared__ float tile[kThreads];
+  clear(tile);
+  const int t = thread();
+  tile[t] = 1.0f;  // bug: syncwarp_missing_wide
+  if (kRepaired || !misbehaves()) __syncwarp();
+  const float4 values = reinterpret_cast<const float4*>(tile)[t / 4];  // bug: syncwarp_missing_wide
+  a.out[global_thread()] = values.x;
+}
+
 template <bool kRepaired>
 __global__ void shuffle_does_not_order_kernel(Arrays a) {
   __shared__ float tile[kThreads];
@@ -544,6 +556,7 @@ constexpr Bug kBugs[] = {
     ATTN_BUG(shared_tile_loop),
     ATTN_BUG(shared_atomic_then_read),
     ATTN_BUG(syncwarp_missing),
+    ATTN_BUG(syncwarp_missing_wide),
     ATTN_BUG(shuffle_does_not_order),
     ATTN_BUG(syncwarp_wrong_lanes),
     ATTN_BUG(syncwarp_across_warps),

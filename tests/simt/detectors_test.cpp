@@ -55,6 +55,7 @@ const std::vector<Expectation>& expectations() {
       {"shared_tile_loop", "race", Stops::kNo, only(1), any},
       {"shared_atomic_then_read", "race", Stops::kNo, only(1), any},
       {"syncwarp_missing", "race", Stops::kNo, only(1), any},
+      {"syncwarp_missing_wide", "race", Stops::kNo, only(1), any},
       {"shuffle_does_not_order", "race", Stops::kNo, only(1), any},
       {"syncwarp_wrong_lanes", "race", Stops::kNo, only(1), any},
       {"syncwarp_across_warps", "race", Stops::kNo, only(1), any},
@@ -143,6 +144,9 @@ void check_detections(const Expectation& expected, const std::vector<Detection>&
     CHECK_FALSE(detection.what.empty());
     CHECK_FALSE(detection.advice.empty());
     if (expected.kind.rfind("race", 0) != 0) continue;
+    if (expected.kind == "race") {  // no thread races with itself
+      CHECK(detection.what.find("thread " + detection.thread + " has") == std::string::npos);
+    }
     // The other party stands at one of the lines too; at the other one, if there are two.
     bool names_other = false;
     for (const int line : lines) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "common/simt/machine/device.hpp"
 
@@ -27,6 +28,14 @@ RangeShadow& shadow_of(AddressRange range) {
   std::unique_ptr<RangeShadow>& shadow = shadows[range.begin];
   if (!shadow) shadow = std::make_unique<RangeShadow>(range);
   return *shadow;
+}
+
+/// A lane of each set; of one warp, where there are two lanes, two: none races with itself.
+std::pair<int, int> two_lanes(unsigned lanes, unsigned others, bool of_one_warp) {
+  if ((others & ~lanes) != 0) return {std::countr_zero(lanes), std::countr_zero(others & ~lanes)};
+  const unsigned other = others & (~others + 1);  // the lowest
+  const unsigned apart = of_one_warp ? lanes & ~other : lanes;
+  return {std::countr_zero(apart != 0 ? apart : lanes), std::countr_zero(other)};
 }
 
 /// What mends a race depends on who races: two writers need an owner, a writer and a reader an
@@ -144,7 +153,7 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
                             const char* other_access, bool other_block, bool same_value) {
   const char* kind = same_value ? "same value" : other_block ? "race between blocks" : "race";
   if (!first_time(kind, request.site, other.site)) return;
-  const int lane = std::countr_zero(lanes);
+  const auto [lane, other_lane] = two_lanes(lanes, other.lanes, other.warp == warp());
   Detection found = recorder_.detection(kind, lane, request.site);
   const SourceLine there = source_line(recorder_.image_base() + other.site);
   std::string party;
@@ -156,8 +165,6 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
   } else if (other.lanes == 0) {
     party = fmt::format("a thread of warp {}", other.warp);
   } else {
-    const unsigned apart = other.lanes & ~lanes;
-    const int other_lane = std::countr_zero(apart != 0 ? apart : other.lanes);
     party =
         "thread " + to_string(recorder_.worker().thread(other.warp * kWarpSize + other_lane).index);
   }
