@@ -26,7 +26,7 @@ std::string_view meaning(const Detection& detection) {
   }
   if (detection.kind == "uninitialised read") {
     return "The kernel reads a number that nobody has written yet. On the first visit nothing is "
-           "in HBM; and a tile is complete only behind a barrier.";
+           "in HBM; and what other threads write is complete only behind a barrier.";
   }
   if (detection.kind == "race") {
     return "Two threads use one place in memory, one of them writes, and no barrier is between "

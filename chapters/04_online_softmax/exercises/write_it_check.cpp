@@ -81,6 +81,7 @@ std::vector<Case> whole_rows() {
   for (const auto& [Nq, Nk] : kSizes) {
     cases.push_back({small_problem(Nq, Nk, 0.5f), kKeyByKey});
   }
+  cases.push_back({small_problem(4, 4, -0.5f), kKeyByKey});  // no score above 0
   cases.push_back({random_problem(make_shape(2, 1, 5, 70, 100)), kKeyByKey});
   return cases;
 }

@@ -58,6 +58,7 @@ std::vector<Case> whole_tiles() {
   for (const auto& [Nq, Nk] : kSizes) {
     cases.push_back({small_problem(Nq, Nk, 0.5f), kSmall});
   }
+  cases.push_back({small_problem(4, 4, -0.5f), kSmall});  // no score above 0
   cases.push_back({random_problem(make_shape(1, 2, 64, 64, 64)), chapters_tiles(64)});
   cases.push_back({random_problem(make_shape(2, 1, 64, 48, 100)), chapters_tiles(100)});
   return cases;
