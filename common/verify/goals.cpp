@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <optional>
 #include <utility>
 
 namespace attn::verify {
@@ -65,13 +64,21 @@ bool reached(const std::vector<Goal>& goals) {
   return true;
 }
 
+std::optional<Medal> best(const std::vector<Goal>& goals) {
+  if (goals.empty()) return std::nullopt;
+  const Medal first = *std::find_if(std::begin(kMedals), std::end(kMedals),
+                                    [&goals](Medal medal) { return has_goals(goals, medal); });
+  std::optional<Medal> highest;
+  for (const Medal medal : kMedals) {
+    if (!met(goals, medal)) break;
+    if (has_goals(goals, medal) || medal < first) highest = medal;
+  }
+  return highest;
+}
+
 std::string describe(const std::vector<Goal>& goals) {
   if (goals.empty()) return {};
   std::string text;
-  std::optional<Medal> best;
-  const Medal first = *std::find_if(std::begin(kMedals), std::end(kMedals),
-                                    [&goals](Medal medal) { return has_goals(goals, medal); });
-  bool all_so_far = true;
   for (const Medal medal : kMedals) {
     for (const Goal& goal : goals) {
       if (goal.medal != medal || goal.missed == 0) continue;
@@ -81,12 +88,9 @@ std::string describe(const std::vector<Goal>& goals) {
                                            : fmt::format(", and in {} more of {} runs",
                                                          goal.missed - 1, goal.cases));
     }
-    all_so_far = all_so_far && met(goals, medal);
-    // A medal before the first that counts something is for being right.
-    const bool counts = has_goals(goals, medal);
-    if (all_so_far && (counts || medal < first)) best = medal;
   }
-  return text + (best ? fmt::format("  medal: {}\n", to_string(*best)) : "  no medal yet\n");
+  const std::optional<Medal> medal = best(goals);
+  return text + (medal ? fmt::format("  medal: {}\n", to_string(*medal)) : "  no medal yet\n");
 }
 
 }  // namespace attn::verify

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,8 +47,12 @@ void add(std::vector<Goal>& goals, const std::vector<Use>& uses, const std::stri
 /// Whether the first medal that has goals is reached; true without any.
 bool reached(const std::vector<Goal>& goals);
 
-/// Which goals are not met, with what was used and what is allowed, and the best medal whose goals,
-/// and those of all medals before it, are. Empty without goals.
+/// The best medal whose goals, and those of all medals before it, are met; none without goals. A
+/// medal before the first that has goals is for being right.
+std::optional<Medal> best(const std::vector<Goal>& goals);
+
+/// Which goals are not met, with what was used and what is allowed, and the best medal. Empty
+/// without goals.
 std::string describe(const std::vector<Goal>& goals);
 
 }  // namespace attn::verify

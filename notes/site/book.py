@@ -41,7 +41,8 @@ def contents():
     notes = in_order(find("notes/*.md"), "README.md")
     below = {"README.md": [("Chapters", chapters), ("Notes", notes), ("中文", [CHINESE])]}
     for chapter in chapters:
-        more = [page for page in find(f"{pathlib.PurePath(chapter).parent}/*.md")
+        folder = pathlib.PurePath(chapter).parent
+        more = [page for page in find(f"{folder}/*.md") + find(f"{folder}/*/README.md")
                 if page != chapter]
         if more:
             below[chapter] = [("", in_order(more, chapter))]

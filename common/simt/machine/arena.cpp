@@ -289,6 +289,15 @@ std::string Arena::name_of(std::uintptr_t address, std::size_t bytes) const {
   return elements_text(entry->first, entry->second, address, bytes) + place_text(entry->second);
 }
 
+std::optional<Arena::Array> Arena::array_at(std::uintptr_t address) const {
+  const std::lock_guard lock(mutex_);
+  auto entry = live_.upper_bound(address);
+  if (entry == live_.begin()) return std::nullopt;
+  const auto& [begin, array] = *--entry;
+  if (begin == variables_ || address - (begin + array.begin) >= array.size) return std::nullopt;
+  return Array{name_text(array), begin + array.begin, array.size, array.element};
+}
+
 std::size_t Arena::allocated_bytes() const {
   const std::lock_guard lock(mutex_);
   return allocated_bytes_;

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <string_view>
@@ -77,6 +78,15 @@ class Arena {
   std::string describe(std::uintptr_t address, std::size_t bytes) const;
   /// "s[32]", or "s[32..35]", for bytes that it may.
   std::string name_of(std::uintptr_t address, std::size_t bytes) const;
+  /// The array that a kernel's access to this address goes to.
+  struct Array {
+    std::string name;
+    std::uintptr_t begin = 0;  // of what kernels may use
+    std::size_t bytes = 0;
+    std::size_t element = 0;  // bytes of one element; 0 if unknown
+  };
+  /// Nothing for an address in no live array, and for the program's own variables.
+  std::optional<Array> array_at(std::uintptr_t address) const;
   /// Called with each range that is released.
   std::function<void(std::uintptr_t begin, std::size_t bytes)> on_release;
 

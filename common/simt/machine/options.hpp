@@ -26,14 +26,17 @@ constexpr std::string_view to_string(Completion completion) {
   return kNames[static_cast<std::size_t>(completion)];
 }
 
+class Observer;
+
 struct Options {
-  bool detectors = false;  // find out-of-bounds, uninitialised, racing accesses
-  bool tracer = false;     // count memory traffic; fetch it with take_launches()
+  bool detectors = false;        // find out-of-bounds, uninitialised, racing accesses
+  bool tracer = false;           // count memory traffic; fetch it with take_launches()
+  Observer* observer = nullptr;  // told of every access (watch/observer.hpp)
   Order order = Order::kForward;
   std::uint64_t shuffle_seed = 1;  // for all that is random
   Completion completion = Completion::kLate;
   /// OS threads that run blocks; 0 means one per core, or ATTN_SIMT_THREADS where that is set. With
-  /// the tracer or the detectors on, blocks run one after the other on the calling thread.
+  /// the tracer, the detectors or an observer on, blocks run one after the other on the calling thread.
   unsigned workers = 0;
   /// Steps that one block may take, memory accesses and pieces of straight-line code of all its
   /// threads (and turns of its warps, each worth some), before it counts as one that never ends; 0

@@ -10,6 +10,7 @@
 #include "common/simt/machine/arena.hpp"
 #include "common/simt/machine/device.hpp"
 #include "common/simt/watch/detectors.hpp"
+#include "common/simt/watch/observer.hpp"
 #include "common/simt/watch/tracer.hpp"
 
 namespace attn::simt {
@@ -52,13 +53,14 @@ bool Recorder::wanted() {
 #if defined(__SANITIZE_ADDRESS__)
   return false;  // kernels are compiled without hooks: what is left to see would be half the story
 #else
-  return options().detectors || options().tracer;
+  return options().detectors || options().tracer || options().observer != nullptr;
 #endif
 }
 
 Recorder::Recorder(const GridRun& grid)
     : grid_(grid),
       arena_(Arena::get()),
+      observer_(options().observer),
       image_(program_image()),
       logs_(std::make_unique<std::array<Log, kWarpSize>>()) {
   if (options().detectors) {
@@ -68,6 +70,9 @@ Recorder::Recorder(const GridRun& grid)
                        grid.config.block.z);
   }
   if (options().tracer) tracer_ = std::make_unique<Tracer>(image_.begin);
+  if (observer_ != nullptr) {
+    observer_->begin_launch(kernel_name(grid.config), grid.config.grid, grid.config.block);
+  }
 }
 
 Recorder::~Recorder() = default;
@@ -81,6 +86,7 @@ void Recorder::begin_block(Worker& worker) {
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
   ++intervals_;
   if (detectors_) detectors_->begin_block();
+  if (observer_ != nullptr) observer_->begin_block(worker.block());
 }
 
 void Recorder::end_block() { worker_ = nullptr; }
@@ -96,6 +102,10 @@ void Recorder::end_interval() {
   ++barriers_;
   ++intervals_;
   if (detectors_) detectors_->end_interval();
+  if (observer_ == nullptr) return;
+  int rank = 0;
+  while (worker_->thread(rank).state == State::kDone) ++rank;  // somebody has waited
+  observer_->barrier(worker_->thread(rank).posted.where);
 }
 
 void Recorder::release(Knowledge& knowledge) {
@@ -454,6 +464,7 @@ void Recorder::serve(unsigned lanes) {
     }
     lanes &= ~request.lanes;
     if (tracer_) tracer_->request(request);
+    if (observer_ != nullptr) observer_->request(warp_, request);
     if (detectors_) detectors_->request(request);
   }
 }

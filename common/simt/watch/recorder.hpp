@@ -56,6 +56,7 @@ inline constexpr std::size_t kLargestBlock = 1024;  // threads
 
 class Arena;
 class Detectors;
+class Observer;
 class Tracer;
 
 class Recorder {
@@ -167,6 +168,7 @@ class Recorder {
   Worker* worker_ = nullptr;
   std::unique_ptr<Detectors> detectors_;  // null if not wanted
   std::unique_ptr<Tracer> tracer_;        // null if not wanted
+  Observer* observer_;                    // null if there is none
   AddressRange image_, static_shared_, dynamic_shared_;
   AddressRange static_touched_{~std::uintptr_t{0}, 0};  // the static shared memory in use
   std::unique_ptr<std::array<Log, kWarpSize>> logs_;

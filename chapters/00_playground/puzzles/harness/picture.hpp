@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+//
+// Who touches what, and when, as text: yours beside what is wanted.
+#pragma once
+
+#include <string>
+
+#include "chapters/00_playground/puzzles/harness/run.hpp"
+
+namespace attn::puzzles {
+
+/// All views of a puzzle, or its timeline; at most 86 columns wide.
+std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted);
+
+}  // namespace attn::puzzles

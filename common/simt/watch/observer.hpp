@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+//
+// For whoever wants to see what a launch does, access by access and in its order: pictures, tests.
+// Put an Observer into options().observer, launch, take it out again. While it is there, blocks run
+// one after the other on the calling thread, as they do for the tracer.
+//
+// The order is the CPU machine's: between two barriers of the block the first warp goes first, then
+// the second, and so on. A GPU may mix the warps, and runs blocks side by side.
+#pragma once
+
+#include <source_location>
+#include <string>
+
+#include "common/simt/watch/recorder.hpp"
+
+namespace attn::simt {
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+
+  virtual void begin_launch(const std::string& /*kernel*/, dim3 /*grid*/, dim3 /*block*/) {}
+  virtual void begin_block(uint3 /*block*/) {}
+  /// One access of a warp of the block: which lanes touch which addresses. Arena::array_at() says
+  /// which array a global address belongs to.
+  virtual void request(int /*warp*/, const Request& /*request*/) {}
+  /// All threads of the block have come to a barrier, and go on.
+  virtual void barrier(const std::source_location& /*where*/) {}
+};
+
+}  // namespace attn::simt
