@@ -40,6 +40,7 @@ function(attn_add_write_slip id patch sample)
     return()
   endif()
   set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL OFF)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${patch})  # read below
   file(STRINGS ${patch} stage REGEX "^Stage: ")
   string(REPLACE "Stage: " "" stage "${stage}")
   file(STRINGS ${patch} texts REGEX "^Says: ")
