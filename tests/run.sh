@@ -103,10 +103,11 @@ printf '%s\n' "${summary[@]}"
 printf '%-28s %-7s %4d s\n' "in all" "$([[ $failed -eq 0 ]] && echo passed || echo FAILED)" \
   $((SECONDS - started))
 if [[ $full == no ]]; then
-  mutants=$(find tests/mutants -name '*.patch' | wc -l)
-  tested=$(ctest --test-dir build -N -R '^mutant_|_hunt' 2>/dev/null | grep -c 'Test *#' || true)
-  printf '\nLeft out: three quarters of the case table, 70,000 heads among them; %d of %d mutants' \
-    $((mutants - tested)) "$mutants"
+  mutants=$(find tests/mutants tests/write_it -name '*.patch' | wc -l)
+  tested=$(ctest --test-dir build -N -R '^mutant_|_hunt|^slip_' 2>/dev/null |
+    grep -c 'Test *#' || true)
+  printf '\nLeft out: three quarters of the case table, 70,000 heads among them'
+  printf '; %d of %d mutants and slips' $((mutants - tested)) "$mutants"
   printf '; that counters are equal at -O0, -O1 and -O2; the sanitizers'
   if grep -q '^CMAKE_CUDA_COMPILER:.*nvcc' build/CMakeCache.txt &&
     grep -q '^CMAKE_CUDA_ARCHITECTURES:[A-Z]*=80$' build/CMakeCache.txt; then

@@ -5,13 +5,16 @@
 #   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
 #   [ARCHITECTURES <name>...]               nvcc's, where not all: 90a-real for wgmma and TMA
 #   [TWIN <file>...]                        the same algorithm as plain C++ loops: real CPU times
-#   [EXERCISE <file>])                      exercises/<file>, solved in exercises/solution/<file>
+#   [EXERCISE <file>]                       exercises/<file>, solved in exercises/solution/<file>
+#   [WRITE <file.cu>])                      the same for a kernel to be written from nothing, its
+#                                           stages in exercises/<file>_check.cpp
 #
 # Makes, for chapter 02:
 #   ch02           the chapter's library                       ch02_cuda       the same by nvcc
 #   ch02_demo      runs it once and shows the result           ch02_demo_cuda
 #   ch02_test      its tests; ctest -L ch02                    ch02_test_cuda
 #   ch02_exercise  checks what you wrote in exercises/
+#   ch02_write     the same, stage by stage, for the kernel written from nothing
 # tests/CMakeLists.txt adds ch02_test, and attn_add_mutants() ch02_hunt and mutant_*, broken copies
 # of the kernels (tests/mutants/<id>/*.patch).
 
@@ -86,8 +89,15 @@ function(attn_add_twin target)
   endif()
 endfunction()
 
+# The program that goes through the stages of chapter `ch` with this kernel file.
+function(attn_add_write_program target ch kernel)
+  add_executable(${target} EXCLUDE_FROM_ALL $<TARGET_OBJECTS:${ch}_write_check>)
+  attn_add_cpu_kernel(${target} ${kernel})
+  target_link_libraries(${target} PRIVATE attn_exercise ${ch})
+endfunction()
+
 function(attn_add_chapter id)
-  cmake_parse_arguments(ARG "" "EXERCISE" "CPP;KERNELS;TWIN;ARCHITECTURES" ${ARGN})
+  cmake_parse_arguments(ARG "" "EXERCISE;WRITE" "CPP;KERNELS;TWIN;ARCHITECTURES" ${ARGN})
   string(SUBSTRING ${id} 0 2 number)
   set(ch ch${number})
   set(record ch${id})
@@ -117,6 +127,20 @@ function(attn_add_chapter id)
     target_precompile_headers(${ch}_demo REUSE_FROM attn_common)
     set_target_properties(${ch}_demo PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 
+    if(ARG_WRITE)
+      get_filename_component(name ${ARG_WRITE} NAME_WE)
+      add_library(${ch}_write_check OBJECT EXCLUDE_FROM_ALL exercises/${name}_check.cpp)
+      target_link_libraries(${ch}_write_check PRIVATE attn_exercise)
+      target_precompile_headers(${ch}_write_check REUSE_FROM attn_common)
+      attn_add_write_program(${ch}_write ${ch} exercises/${ARG_WRITE})
+      attn_add_write_program(${ch}_write_solution ${ch} exercises/solution/${ARG_WRITE})
+      set_target_properties(${ch}_write ${ch}_write_solution PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}
+        ATTN_WRITE_SOLUTION chapters/${id}/exercises/solution/${ARG_WRITE})
+      set_property(GLOBAL APPEND PROPERTY ATTN_FINISH
+        ${ch}_write=chapters/${id}/exercises/${ARG_WRITE})
+    endif()
+
     if(ARG_EXERCISE)
       foreach(variant exercise solution)
         set(target ${ch}_${variant})
@@ -136,6 +160,8 @@ function(attn_add_chapter id)
         endif()
         set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
       endforeach()
+      set_property(GLOBAL APPEND PROPERTY ATTN_FINISH
+        ${ch}_exercise=chapters/${id}/exercises/${ARG_EXERCISE})
     endif()
   endif()
 
@@ -157,9 +183,11 @@ function(attn_add_chapter id)
       attn_maybe_in_all(${ch}_demo_cuda)
     endif()
     if(ARG_EXERCISE MATCHES "\\.cu$")
-      # nvcc must accept the exercise too: compiled, never linked here.
-      add_library(${ch}_exercise_cuda OBJECT exercises/${ARG_EXERCISE}
-        exercises/solution/${ARG_EXERCISE})
+      # nvcc must accept the exercises too: compiled, never linked here.
+      add_library(${ch}_exercise_cuda OBJECT)
+      foreach(file IN LISTS ARG_EXERCISE ARG_WRITE)
+        target_sources(${ch}_exercise_cuda PRIVATE exercises/${file} exercises/solution/${file})
+      endforeach()
       target_link_libraries(${ch}_exercise_cuda PRIVATE attn_device_cuda)
       attn_maybe_in_all(${ch}_exercise_cuda)
     endif()

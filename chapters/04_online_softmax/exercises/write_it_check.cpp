@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+//
+// The stages of chapter 04's "write it" exercise.
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "chapters/04_online_softmax/exercises/write_it.hpp"
+#include "chapters/04_online_softmax/online_softmax.hpp"
+#include "common/exercise/compare.hpp"
+#include "common/exercise/trial.hpp"
+
+namespace attn::online_softmax {
+namespace {
+
+using exercise::Array;
+using exercise::Case;
+using exercise::Loop;
+using exercise::random_problem;
+using exercise::Seen;
+using exercise::Slip;
+using exercise::small_problem;
+using exercise::Verdict;
+
+constexpr Loop kKeyByKey{.averages = false};
+
+template <int kWarps>
+exercise::Ran run_once(const Problem& problem, const Loop&) {
+  exercise::Trial trial;
+  const Shape& shape = problem.shape;
+  ForwardArgs args;
+  args.shape = shape;
+  args.mask = problem.mask;
+  args.scale = problem.scale;
+  args.q = trial.input("q", problem.q);
+  args.k = trial.input("k", problem.k);
+  args.v = trial.input("v", problem.v);
+  args.o = trial.output("o", shape.q_elements());
+  args.lse = trial.output("lse", shape.rows());
+  float* m = trial.output("m", shape.rows());
+  float* l = trial.output("l", shape.rows());
+  exercise::Ran ran;
+  ran.trouble = trial.run([&] { write_forward(args, kWarps, m, l); });
+  ran.seen.m = trial.read(m);
+  ran.seen.l = trial.read(l);
+  ran.seen.o = trial.read(args.o);
+  ran.seen.lse = trial.read(args.lse);
+  return ran;
+}
+
+/// Two halves of every row, each seen alone, and put together, right or with a slip.
+Seen merged(const Problem& problem, const Loop& loop, Slip slip) {
+  Seen all = exercise::walk(problem, loop, slip);
+  const std::int64_t d = problem.shape.d, Nk = problem.shape.Nk;
+  const Seen a = exercise::walk(exercise::some_keys(problem, 0, Nk / 2), loop);
+  const Seen b = exercise::walk(exercise::some_keys(problem, Nk / 2, Nk), loop);
+  if (slip == Slip::kNone) return all;
+  for (std::size_t i = 0; i < all.m.size(); ++i) {
+    float of_a = std::exp(a.m[i] - all.m[i]), of_b = std::exp(b.m[i] - all.m[i]);
+    if (slip == Slip::kHalvesNotRescaled) of_a = of_b = 1;
+    if (slip == Slip::kSecondHalfLost) {
+      all.m[i] = a.m[i];
+      of_a = 1;
+      of_b = 0;
+    }
+    all.l[i] = a.l[i] * of_a + b.l[i] * of_b;
+    if (slip == Slip::kHalvesOfONotRescaled) of_a = of_b = 1;
+    const auto begin = i * static_cast<std::size_t>(d);
+    for (std::size_t n = begin; n < begin + static_cast<std::size_t>(d); ++n) {
+      const float sum = a.o[n] * a.l[i] * of_a + b.o[n] * b.l[i] * of_b;
+      all.o[n] = sum / all.l[i];
+      if (slip == Slip::kHalvesDividedFirst) all.o[n] = a.o[n] * of_a + b.o[n] * of_b;
+    }
+  }
+  return all;
+}
+
+std::vector<Case> whole_rows() {
+  std::vector<Case> cases;
+  constexpr std::pair<int, int> kSizes[] = {{1, 2}, {1, 4}, {2, 4}, {4, 6}};
+  for (const auto& [Nq, Nk] : kSizes) {
+    cases.push_back({small_problem(Nq, Nk, 0.5f), kKeyByKey});
+  }
+  cases.push_back({small_problem(4, 4, -0.5f), kKeyByKey});  // no score above 0
+  cases.push_back({random_problem(make_shape(2, 1, 5, 70, 100)), kKeyByKey});
+  return cases;
+}
+
+Verdict check_statistics() {
+  return exercise::check_stage(run_once<1>, whole_rows(), {Array::kM, Array::kL},
+                               {Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
+                                Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kExpWithoutMax});
+}
+
+Verdict check_output() {
+  return exercise::check_stage(
+      run_once<1>, whole_rows(), {Array::kM, Array::kL, Array::kO},
+      {Slip::kOldNotRescaled, Slip::kOldWithSum, Slip::kNotDivided, Slip::kDividedEarly,
+       Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile});
+}
+
+Verdict check_merge() {
+  return exercise::check_stage(run_once<2>, whole_rows(), {Array::kM, Array::kL, Array::kO},
+                               {Slip::kSecondHalfLost, Slip::kHalvesNotRescaled,
+                                Slip::kHalvesOfONotRescaled, Slip::kHalvesDividedFirst},
+                               merged);
+}
+
+/// Beyond one warp per row: Q is loaded twice, and warp 1 hands m, l and O to warp 0, once.
+exercise::Allowance for_merging(const Shape& shape) {
+  const std::int64_t columns = (shape.d + 31) / 32;
+  return {.load_bytes = shape.q_elements() * 4,
+          .wavefronts = shape.rows() * 2 * (2 + columns),
+          .barriers = shape.rows()};
+}
+
+const Chapter& record() {
+  static constexpr Step kSteps[] = {
+      {.id = "write_it",
+       .idea = "two warps share a row",
+       .forward =
+           [](const ForwardArgs& args) {
+             exercise::run_counted(
+                 args, [](const ForwardArgs& a) { write_forward(a, 2, nullptr, nullptr); }, forward,
+                 for_merging(args.shape));
+           },
+       .forward_workspace_bytes = workspace_bytes}};
+  static constexpr int kTileEdges[] = {32};
+  static constexpr Chapter kChapter{.id = "04_write_it",
+                                    .title = "Write it",
+                                    .idea = "two warps share a row",
+                                    .memory = device_memory,
+                                    .steps = kSteps,
+                                    .tile_edges = kTileEdges};
+  return kChapter;
+}
+
+Verdict check_edges() {
+  std::vector<Case> cases;
+  for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
+    constexpr std::pair<int, int> kSizes[] = {{1, 1}, {2, 3}, {3, 3}, {4, 3}};
+    for (const auto& [Nq, Nk] : kSizes) {
+      cases.push_back({small_problem(Nq, Nk, 0.5f, mask), kKeyByKey});
+    }
+  }
+  cases.push_back({small_problem(2, 0, 0.5f), kKeyByKey});
+  const Verdict verdict =
+      exercise::check_stage(run_once<2>, cases, {Array::kO, Array::kLse},
+                            {Slip::kNoMask, Slip::kOneKeyMore, Slip::kOneKeyLess,
+                             Slip::kEmptyRowDivided, Slip::kLseWithoutMax, Slip::kLseWithoutLog});
+  return verdict.passed ? exercise::check_battery(record()) : verdict;
+}
+
+constexpr exercise::Stage kStages[] = {
+    {"m and l of a row",
+     "  m_new = max(m_old, s). What was summed before is relative to m_old: one factor,\n"
+     "  exp(m_old - m_new), brings it to m_new. The new key adds exp(s - m_new). Compute\n"
+     "  both before you overwrite m. All lanes do the same: score() is the same in all of\n"
+     "  them.",
+     check_statistics},
+    {"O of a row",
+     "  acc_o is a sum of the same kind as l, with V in it: the same factor for what is old,\n"
+     "  the same weight for what is new. It is divided by l once, behind the loop.",
+     check_output},
+    {"two halves merged",
+     "  Warp w takes the keys visible * w / kWarps up to visible * (w + 1) / kWarps. m = the\n"
+     "  larger of the two; each half's l and O get the factor exp(its m - m). The barrier\n"
+     "  stands outside of every if that depends on the warp, and no return before it.",
+     check_merge},
+    {"masks, LSE, all cases",
+     "  A row that sees no key has O = 0 and LSE = -infinity. A half without keys has m =\n"
+     "  -infinity, and -infinity minus -infinity is not a number: reference_point is for\n"
+     "  that.",
+     check_edges},
+};
+
+}  // namespace
+}  // namespace attn::online_softmax
+
+int main(int argc, char** argv) {
+  return attn::exercise::run({.program = "ch04_write",
+                              .title = "a row seen key by key, from an empty loop",
+                              .stages = attn::online_softmax::kStages},
+                             argc, argv);
+}

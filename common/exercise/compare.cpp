@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+#include "common/exercise/compare.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "common/exercise/backward.hpp"
+#include "common/exercise/by_hand.hpp"
+#include "common/exercise/trial.hpp"
+#include "common/verify/inputs.hpp"
+
+namespace attn::exercise {
+namespace {
+
+struct Look {
+  const char* name;
+  std::vector<float> Seen::*array;
+};
+
+Look look_at(Array array) {
+  switch (array) {
+    case Array::kQTiles:
+      return {"the tile of Q", &Seen::q_tiles};
+    case Array::kKTiles:
+      return {"the tile of K", &Seen::k_tiles};
+    case Array::kS:
+      return {"S", &Seen::s};
+    case Array::kM:
+      return {"m", &Seen::m};
+    case Array::kL:
+      return {"l", &Seen::l};
+    case Array::kO:
+      return {"O", &Seen::o};
+    case Array::kLse:
+      return {"LSE", &Seen::lse};
+    case Array::kP:
+      return {"P", &Seen::p};
+    case Array::kDv:
+      return {"dV", &Seen::dv};
+    case Array::kDs:
+      return {"dS", &Seen::ds};
+    case Array::kDk:
+      return {"dK", &Seen::dk};
+  }
+  return {"", nullptr};
+}
+
+/// The first element in which two arrays differ.
+std::optional<std::size_t> first_difference(const std::vector<float>& a,
+                                            const std::vector<float>& b) {
+  for (std::size_t n = 0; n < a.size(); ++n) {
+    if (n >= b.size() || !is_close(a[n], b[n])) return n;
+  }
+  return std::nullopt;
+}
+
+bool of_pairs(Array array) {
+  return array == Array::kS || array == Array::kP || array == Array::kDs;
+}
+bool of_keys(Array array) {
+  return array == Array::kKTiles || array == Array::kDv || array == Array::kDk;
+}
+bool of_columns(Array array) {
+  return of_keys(array) || array == Array::kO || array == Array::kQTiles;
+}
+
+/// The row and column of an element, whole head in front where there are several.
+struct Place {
+  std::int64_t head, i, column;
+};
+
+Place place_of(Array array, const Shape& shape, std::size_t element) {
+  const std::int64_t width = of_pairs(array) ? shape.Nk : of_columns(array) ? shape.d : 1;
+  const std::int64_t rows = of_keys(array) ? shape.Nk : shape.Nq;
+  const auto n = static_cast<std::int64_t>(element);
+  return {n / width / rows, n / width % rows, n % width};
+}
+
+std::string to_string(Array array, const Shape& shape, const Place& place) {
+  std::string text = shape.heads() > 1 ? fmt::format("head {}, ", place.head) : "";
+  text += fmt::format("row {}", place.i);
+  if (of_pairs(array)) text += fmt::format(", key {}", place.column);
+  if (of_columns(array)) text += fmt::format(", column {}", place.column);
+  return text;
+}
+
+/// The slips that give these very numbers, and not the right ones.
+std::string explanations(const Case& one, Model model, const Seen& wanted, const Seen& yours,
+                         std::initializer_list<Array> arrays, std::initializer_list<Slip> slips) {
+  std::string text;
+  int found = 0;
+  for (const Slip slip : slips) {
+    const Seen seen = model(one.problem, one.loop, slip);
+    bool same = true, differs = false;
+    for (const Array array : arrays) {
+      const auto member = look_at(array).array;
+      same = same && !first_difference(seen.*member, yours.*member);
+      differs = differs || first_difference(seen.*member, wanted.*member).has_value();
+    }
+    if (!same || !differs || ++found > 3) continue;
+    text += fmt::format("{} {}.\n", found == 1 ? "It looks as if" : "Or as if", to_string(slip));
+  }
+  return found > 0 ? text : "None of the usual slips gives these numbers.\n";
+}
+
+/// "m is right, l is not: row 1 is 1.5 and should be 1.368."
+std::string verdict_line(const Case& one, const Seen& wanted, const Seen& yours,
+                         std::initializer_list<Array> arrays, Array wrong, std::size_t element) {
+  std::string right;  // "m and l are right, "
+  int count = 0;
+  for (const Array array : arrays) {
+    if (array == wrong) break;
+    right += fmt::format("{}{}", count++ == 0 ? "" : " and ", look_at(array).name);
+  }
+  if (count > 0) right += count == 1 ? " is right, " : " are right, ";
+  const Look look = look_at(wrong);
+  const Shape& shape = one.problem.shape;
+  const std::string where = to_string(wrong, shape, place_of(wrong, shape, element));
+  const std::vector<float>& got = yours.*look.array;
+  const float value = element < got.size() ? got[element] : 0.0f;
+  if (is_unwritten(value)) {
+    const bool all = std::all_of(got.begin(), got.end(), is_unwritten);
+    return fmt::format(
+        "{}{}: {}.\n", right, look.name,
+        all ? "nothing has been written to it yet" : where + " has not been written");
+  }
+  return fmt::format("{}{} is {}: {} is {} and should be {}.\n", right, look.name,
+                     count > 0 ? "not" : "wrong", where, short_text(value),
+                     short_text((wanted.*look.array)[element]));
+}
+
+/// What is wrong with one run; empty if nothing.
+std::string explain(Runner run, Model model, const Case& one, std::initializer_list<Array> arrays,
+                    std::initializer_list<Slip> slips) {
+  const Ran ran = run(one.problem, one.loop);
+  if (!ran.trouble.empty()) return fmt::format("{}\nIn: {}\n", ran.trouble, setting(one));
+  const Seen wanted = model(one.problem, one.loop, Slip::kNone);
+  for (const Array array : arrays) {
+    const auto member = look_at(array).array;
+    const auto element = first_difference(wanted.*member, ran.seen.*member);
+    if (!element) continue;
+    const std::vector<float>& got = ran.seen.*member;
+    std::string text = verdict_line(one, wanted, ran.seen, arrays, array, *element);
+    const bool unwritten = *element < got.size() && is_unwritten(got[*element]);
+    if (!unwritten) text += explanations(one, model, wanted, ran.seen, arrays, slips);
+    text += fmt::format("\nThe smallest case that fails: {}\n", setting(one));
+    if (!fits_on_paper(one)) {
+      return text +
+             "What only a large case has: several heads, more rows than warps, more than 32 keys "
+             "or columns.\n";
+    }
+    const Place place = place_of(array, one.problem.shape, *element);
+    if (array == Array::kQTiles || array == Array::kKTiles) {
+      return text + tiles_by_hand(one, ran.seen);
+    }
+    if (array >= Array::kP) {
+      return text + gradients_by_hand(one, wanted, ran.seen, array, place.i, place.column);
+    }
+    if (array == Array::kS) {
+      return text + scores_by_hand(one, wanted, ran.seen, place.i, place.column);
+    }
+    return text + row_by_hand(one, run, place.i, array == Array::kO);
+  }
+  return {};
+}
+
+}  // namespace
+
+Verdict check_stage(Runner run, std::span<const Case> cases, std::initializer_list<Array> arrays,
+                    std::initializer_list<Slip> slips, Model model) {
+  for (const Case& one : cases) {
+    const std::string text = explain(run, model, one, arrays, slips);
+    if (!text.empty()) return {false, text};
+  }
+  return {true, {}};
+}
+
+Problem small_problem(std::int64_t Nq, std::int64_t Nk, float scale, Mask mask) {
+  static const std::vector<float> kQ{1, 0, 0, 1, 1, 1, 0, 0};
+  static const std::vector<float> kK{2, 0, 0, 1, 1, 1, 0, 3, 1, 2, 3, 0};
+  static const std::vector<float> kV{1, 0, 0, 1, 2, 0, 0, 2, 1, 1, 0, 3};
+  const auto rows = [](const std::vector<float>& values, std::int64_t n) {
+    return std::vector<float>(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(2 * n));
+  };
+  Problem problem;
+  problem.shape = make_shape(1, 1, Nq, Nk, 2);
+  problem.mask = mask;
+  problem.scale = scale;
+  problem.q = rows(kQ, Nq);
+  problem.k = rows(kK, Nk);
+  problem.v = rows(kV, Nk);
+  return problem;
+}
+
+Problem random_problem(const Shape& shape, Mask mask) {
+  return verify::make_problem(
+      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = 20260101},
+      Pass::kForward);
+}
+
+}  // namespace attn::exercise

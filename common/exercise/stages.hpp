@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+//
+// A "write it" exercise: a kernel that the reader writes from an empty body, checked in stages. The
+// program goes through them in order and stops at the first that fails.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/attention.hpp"
+
+namespace attn::exercise {
+
+/// What a check says.
+struct Verdict {
+  bool passed = true;
+  std::string text = {};  // lines for people; may be empty if passed
+};
+
+struct Stage {
+  std::string_view title;  // "a tile of S"
+  std::string_view hint;   // what to try first when one is stuck here
+  Verdict (*check)();
+};
+
+struct Exercise {
+  std::string_view program;  // "ch05_write"
+  std::string_view title;    // "FlashAttention-1, from an empty kernel"
+  std::span<const Stage> stages;
+};
+
+/// The program: no argument goes through all stages, a number checks that stage alone, --hint helps
+/// with the first stage that fails. Returns the exit status: 0 if everything asked for is right, 1
+/// if not, 2 for other arguments.
+int run(const Exercise& exercise, int argc, char** argv);
+
+/// The last stage: the battery that checks the chapters, on the record's only step, with medals.
+Verdict check_battery(const Chapter& record);
+
+/// What a kernel may ask for beyond the chapter's own, over the whole pass.
+struct Allowance {
+  std::int64_t load_bytes = 0;
+  std::int64_t wavefronts = 0;
+  std::int64_t barriers = 0;
+};
+
+/// One run of an exercise that is held to a chapter's own kernel: `mine` and `own` are counted on
+/// the same problem. Silver: no more bytes loaded and stored than `own`. Gold: besides, no more
+/// wavefronts of shared memory and no more barriers. Large problems run `mine` alone. `own` gets
+/// outputs and workspace of its own.
+void run_counted(const ForwardArgs& args, void (*mine)(const ForwardArgs&),
+                 void (*own)(const ForwardArgs&), const Allowance& beyond = {});
+void run_counted(const BackwardArgs& args, void (*mine)(const BackwardArgs&),
+                 void (*own)(const BackwardArgs&), const Allowance& beyond = {});
+
+}  // namespace attn::exercise

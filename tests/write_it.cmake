@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+#
+# attn_add_write_tests(<id>)
+#
+# Tests of a chapter's "write it" exercise: the stub fails at stage 1, the solution gets its gold
+# medal, and usual slips get their explanation. A slip is a patch of the solution,
+# tests/write_it/<id>/<name>.patch, with lines above "---" that say what it is and
+#   Stage: <n>      the stage at which the program must stop
+#   Says: <text>    what it must say there; may be repeated
+#
+# The target "all" and ctest have those that tests/write_it/sample.txt names; with ATTN_ALL_TESTS
+# they have all. chNN_write_slips builds all of a chapter's.
+#
+# What a lesson quotes below "<!-- printed by: slip_... -->" is compared, too.
+function(attn_add_text_test name program status says label page)
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DPROGRAM=${program}" -DSTATUS=${status}
+    "-DSAYS=${says}" -DNAME=${name} "-DPAGE=${page}"
+    -P ${PROJECT_SOURCE_DIR}/tests/expect_text.cmake)
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300 ENVIRONMENT ATTN_THIN=1)
+endfunction()
+
+function(attn_add_write_slip id patch sample)
+  string(SUBSTRING ${id} 0 2 number)
+  set(ch ch${number})
+  get_filename_component(name ${patch} NAME_WE)
+  set(target slip_${id}_${name})
+  get_target_property(path ${ch}_write ATTN_WRITE_SOLUTION)
+  set(slipped ${CMAKE_CURRENT_BINARY_DIR}/${target}/write_it.cu)
+  file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/${target})
+  add_custom_command(OUTPUT ${slipped}
+    COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${slipped}
+      ${PROJECT_SOURCE_DIR}/${path} ${patch}
+    DEPENDS ${PROJECT_SOURCE_DIR}/${path} ${patch} COMMENT "A slip: ${name}" VERBATIM)
+  attn_add_write_program(${target} ${ch} ${slipped})
+  target_compile_options(${target} PRIVATE -Wno-unused)  # a slip may leave a variable without use
+  set_target_properties(${target} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/mutants)
+  add_dependencies(${ch}_write_slips ${target})
+  if(NOT ATTN_ALL_TESTS AND NOT "${id}/${name}" IN_LIST sample)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL OFF)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${patch})  # read below
+  file(STRINGS ${patch} stage REGEX "^Stage: ")
+  string(REPLACE "Stage: " "" stage "${stage}")
+  file(STRINGS ${patch} texts REGEX "^Says: ")
+  list(TRANSFORM texts REPLACE "^Says: " "")
+  math(EXPR reached "${stage} - 1")
+  list(PREPEND texts "${ch}_write: ${reached} of")
+  list(JOIN texts "|" says)
+  attn_add_text_test(${target} $<TARGET_FILE:${target}> 1 "${says}" ${ch}
+    ${PROJECT_SOURCE_DIR}/chapters/${id}/README.md)
+endfunction()
+
+function(attn_add_write_tests id)
+  string(SUBSTRING ${id} 0 2 number)
+  set(ch ch${number})
+  if(NOT TARGET ${ch}_write)
+    return()
+  endif()
+  add_custom_target(${ch}_write_its ALL DEPENDS ${ch}_write ${ch}_write_solution)
+  attn_add_text_test(${ch}_write_untouched $<TARGET_FILE:${ch}_write> 1
+    "WRONG|${ch}_write: 0 of" exercises_${number} "")
+  set(medal "medal: gold")
+  if(ATTN_SANITIZE)  # untraced kernels count nothing, and no count is too high
+    set(medal "Right in all")
+  endif()
+  attn_add_text_test(${ch}_write_solved $<TARGET_FILE:${ch}_write_solution> 0 "${medal}"
+    exercises_${number} "")
+  attn_add_text_test(${ch}_write_hint "$<TARGET_FILE:${ch}_write>;--hint" 0 "Hint for stage 1"
+    exercises_${number} "")
+  attn_add_text_test(${ch}_write_refuses "$<TARGET_FILE:${ch}_write>;99" 2
+    "${ch}_write: 99: allowed are a stage from 1 to" exercises_${number} "")
+  if(NOT ATTN_PATCH OR ATTN_SANITIZE)  # a sanitizer would stop some slips before the detectors do
+    return()
+  endif()
+  add_custom_target(${ch}_write_slips)
+  set(list ${PROJECT_SOURCE_DIR}/tests/write_it/sample.txt)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${list})
+  file(STRINGS ${list} sample REGEX "^[^#]")
+  file(GLOB patches CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/write_it/${id}/*.patch)
+  foreach(patch IN LISTS patches)
+    attn_add_write_slip(${id} ${patch} "${sample}")
+  endforeach()
+endfunction()
