@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Tests of `attn draw` and of ATTN_DRAW: pictures, refusals, and that the figures of the lessons are
-what their commands draw today. Needs python3 only.
+"""Tests of `attn draw` and of ATTN_DRAW: pictures, refusals, and that the figures of the lessons
+are what their commands draw today. Needs python3 only.
 
 usage: draw_test.py PATH_OF_ATTN PATH_OF_MINE
 """
@@ -173,8 +173,8 @@ def warps(cli):
     def sectors():
         place = line_with("chapters/02_naive_gpu/forward.cu", "dot += q[c] * k[c];")
         picture = draw(cli, "02", "--line", place, "--arrays", "K", "--shape", "N=64,d=64")
-        picture.says("32 lanes ask for 128 bytes. Moved: 32 sectors of 32 bytes, 1,024 bytes; 4 would"
-                     " do.", "Neighbouring lanes are 256 bytes apart.", "K[0][0]", "K[31][0]")
+        picture.says("32 lanes ask for 128 bytes. Moved: 32 sectors of 32 bytes, 1,024 bytes; "
+                     "4 would do.", "Neighbouring lanes are 256 bytes apart.", "K[0][0]", "K[31][0]")
         assert len([box for box in picture.boxes("unused") if box[1] > 40]) == 32
         both = draw(cli, "02", "--line", place, "--shape", "N=64,d=64")
         both.says("load from K", "load from Q", "Moved: 1 sector of 32 bytes", "All lanes ask for")
@@ -307,7 +307,8 @@ def programs(cli, mine):
     def refused():
         for environment, words in (
                 ({"ATTN_DRAW": "none/x.svg"}, "ATTN_DRAW none/x.svg"),
-                ({"ATTN_DRAW": "x.svg", "ATTN_DRAW_WHAT": "cake"}, "ATTN_DRAW_WHAT cake: allowed:")):
+                ({"ATTN_DRAW": "x.svg", "ATTN_DRAW_WHAT": "cake"},
+                 "ATTN_DRAW_WHAT cake: allowed:")):
             result = run(**environment)
             assert result.returncode == 2 and result.stdout == "", result
             assert words in result.stderr and result.stderr.count("\n") == 1, result.stderr

@@ -79,8 +79,8 @@ class Notes(unittest.TestCase):
             total = step["total"]
             requested = sum(total[f"global_{kind}_bytes"] for kind in ("load", "store", "atomic"))
             compulsory = sum(total[f"global_{kind}_bytes_compulsory"] for kind in ("read", "write"))
-            self.assertEqual([4 * count for count in formulas.traffic(key, shape["Nq"], shape["d"])],
-                             [requested, compulsory], key)
+            floats = formulas.traffic(key, shape["Nq"], shape["d"])
+            self.assertEqual([4 * count for count in floats], [requested, compulsory], key)
             compared += 1
         counted = {step["chapter"] for step in data["steps"]}
         self.assertEqual(compared, sum(key[0] in counted for key in formulas.FORMS))

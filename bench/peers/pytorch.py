@@ -245,8 +245,8 @@ def check_memory(shape, memory):
     B, H, N, _, _ = shape
     needed = 3 * 4 * B * H * N * N
     if needed > memory / 2:
-        raise Unsupported(f"not run: S, three times, is {needed / 2**30:.1f} GiB, more than half of "
-                          f"this computer's {memory / 2**30:.1f}")
+        raise Unsupported(f"not run: S, three times, is {needed / 2**30:.1f} GiB, more than half "
+                          f"of this computer's {memory / 2**30:.1f}")
 
 
 def prepare(torch, shape, precision, run_pass, on_gpu):

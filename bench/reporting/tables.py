@@ -320,8 +320,8 @@ def built_table(data):
             f"{sizes(full_shape(data))}, no mask, counted on the CPU machine on one of the {heads} "
             "heads. Requested: what the threads ask of global memory. Compulsory: each distinct "
             "byte once per launch. A multiply-add of a warp is 32 of them; while an H200 serves "
-            "one wavefront it starts four. Empty: no shared memory. An exponential that all 32 lanes "
-            "compute counts 32 times.</sub>")
+            "one wavefront it starts four. Empty: no shared memory. An exponential that all 32 "
+            "lanes compute counts 32 times.</sub>")
 
 
 TIMES = {
@@ -410,11 +410,12 @@ PEER = "pytorch/flash_fp32"
 PEERS = {
     "en": (["pass", "heads", "d", "mask", "N = {:,}:"],
            "<sub>PyTorch's time divided by that of {}, plain C++: above 1 the plain C++ is faster. "
-           "PyTorch's flash attention for CPUs, on {} ({}), medians of one run, commit {}. "
-           "Geometric means: {}.</sub>", "{}, d = {}: {:.2f}"),
+           "PyTorch's flash attention for CPUs, on {} ({}), medians; both times of a "
+           "ratio are of one run, commit {}. Geometric means: {}.</sub>", "{}, d = {}: {:.2f}"),
     "zh": (["传播", "头数", "d", "掩码", "N = {:,}:"],
            "<sub>PyTorch 的耗时除以普通 C++ 的 {} 的耗时：大于 1 表示普通 C++ 更快。PyTorch 的 CPU flash attention，"
-           "运行于 {}（{}），单次运行的中位数，提交 {}。几何平均：{}。</sub>", "{}，d = {}：{:.2f}"),
+           "运行于 {}（{}），中位数；每个比值的两个时间出自同一次运行，提交 {}。几何平均：{}。</sub>",
+           "{}，d = {}：{:.2f}"),
 }
 SIZES_OF_PEERS = (197, 512, 2048, 4096, 16384)
 MASKS = {"en": {"full": "full", "causal": "causal"}, "zh": {"full": "无", "causal": "因果"}}
@@ -443,8 +444,10 @@ def peers_table(data, chapter, language):
         raise Failure(f"no times of {chapter}/cpu and {PEER} at the same sizes; bench/cpu.sh, with "
                       "a Python that has PyTorch, measures them")
     context = run["context"]["chapters"]
+    commits = dict.fromkeys(its["commit"] for name, its in reversed(run["context"].items())
+                            if name.startswith("chapters"))
     return (f"{markdown([*firsts, *(title.format(N) for N in SIZES_OF_PEERS)], rows)}\n\n"
-            + caption.format(chapter, context["device"], context["compiler"], context["commit"],
+            + caption.format(chapter, context["device"], context["compiler"], ", ".join(commits),
                              "; ".join(means)))
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Measured runs: bench/results/<device>/<date>/*.json, each in Google Benchmark's form. One folder
-is one run on one machine; of each device the latest counts."""
+is one run on one machine, or one and another of more sizes; of each device the latest counts."""
 import json
 
 from . import RESULTS
