@@ -21,7 +21,8 @@ void divide_loop(const float* O, const float* l, float* result, int rows, int co
 __global__ void divide_kernel(const float* O, const float* l, float* result, int rows,
                               int columns) {
   // Yours: the row of this thread's warp, and the thread's lane, 0 to 31; a guard; then a loop in
-  // which the 32 lanes share the row's elements out among themselves. Seven lines.
+  // which the 32 lanes share the row's elements out among themselves. l[row] need be loaded only
+  // once for a row. Seven lines.
 }
 
 // How the two are called: 4 rows for each block.

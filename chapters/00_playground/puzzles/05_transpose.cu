@@ -22,9 +22,11 @@ __global__ void transpose_kernel(const float* K, float* kT, int rows, int column
   const int x = threadIdx.x, y = threadIdx.y;
   const int left = blockIdx.x * 32;  // the block's first column of K
   const int top = blockIdx.y * 32;   // and its first row
-  // Yours: 1. K[top + y][left + x], if there is one, into the tile.
-  //        2. Wait until everyone has done that.
-  //        3. From the tile into kT[left + y][top + x], if there is one. Three lines in all.
+  // Yours, with (row, column) meaning the same index as in the loops above:
+  //   1. K's (top + y, left + x), if there is one, into the tile.
+  //   2. Wait until everyone has done that.
+  //   3. kT's (left + y, top + x), if there is one, from the tile: another thread has put it there.
+  // Three lines in all.
 }
 
 // How the two are called: a block for each 32 x 32 numbers of K.
