@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <exception>
 
@@ -24,6 +25,12 @@ std::string_view meaning(const Detection& detection) {
     return "show_tile reads the tile while others still write it: a barrier is missing between "
            "the two.";
   }
+  if (detection.kind == "uninitialised read" &&
+      detection.what.find("shared") != std::string::npos) {
+    return "The kernel reads a number in shared memory that nobody has written yet. Does the loop "
+           "that fills it reach this element, does this thread have an element at all? And: "
+           "what other threads write is complete only behind a barrier.";
+  }
   if (detection.kind == "uninitialised read") {
     return "The kernel reads a number that nobody has written yet. On the first visit nothing is "
            "in HBM; and what other threads write is complete only behind a barrier.";
@@ -39,7 +46,7 @@ std::string_view meaning(const Detection& detection) {
   }
   if (detection.kind == "out of bounds") {
     return "An index is beyond the end of its array. At the edge, a tile has fewer rows or "
-           "columns.";
+           "columns; and a thread for which there is no element has nothing to do.";
   }
   if (detection.kind == kEndlessKernel) {
     return "The kernel does not end. Does the loop's variable grow?";
@@ -81,6 +88,7 @@ std::string Trial::run(const std::function<void()>& launch) {
   simt::options().steps = 0;
   memory.watch(false);
   for (const Detection& detection : memory.take_detections()) {
+    if (detection.kind == "same value") doubled_.push_back(detection.what);
     if (!detection.warning) {
       return fmt::format("{}\n\n{}\n", meaning(detection), to_string(detection));
     }
@@ -89,6 +97,13 @@ std::string Trial::run(const std::function<void()>& launch) {
     for (const std::string& damage : buffer.check()) thrown += damage + "\n";
   }
   return thrown;
+}
+
+bool Trial::stored_twice(std::string_view name) const {
+  return std::ranges::any_of(doubled_,
+                             [start = fmt::format("write of {}[", name)](const std::string& what) {
+                               return what.starts_with(start);
+                             });
 }
 
 std::vector<float> Trial::read(const float* array) const {

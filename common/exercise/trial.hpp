@@ -25,11 +25,16 @@ class Trial {
   /// beginner; empty if nothing.
   std::string run(const std::function<void()>& launch);
 
+  /// Whether in that run several threads stored the same to one element of this array: no error,
+  /// but work that was done twice.
+  bool stored_twice(std::string_view name) const;
+
   /// The contents of one of the arrays.
   std::vector<float> read(const float* array) const;
 
  private:
   std::deque<GuardedBuffer> buffers_;
+  std::vector<std::string> doubled_;  // "write of o[0]; ...", of each warning
 };
 
 /// Whether a float read from an output was never written.

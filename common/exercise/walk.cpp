@@ -278,7 +278,9 @@ std::string_view to_string(Slip slip) {
     case Slip::kOneKeyLess:
       return "each row saw one key too few: the last is visible_keys - 1";
     case Slip::kEmptyRowDivided:
-      return "a row without keys was divided by its l, which is 0: such a row of O is zeros";
+      return "a row without keys was divided by its l, which is 0: such a row of O is zeros. Ask "
+             "how many keys it sees, not whether l is 0: with keys whose logits are all -infinity, "
+             "O is NaN";
     case Slip::kLseWithoutMax:
       return "LSE was log(l): it is m + log(l)";
     case Slip::kLseWithoutLog:

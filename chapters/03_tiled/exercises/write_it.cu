@@ -14,7 +14,8 @@ namespace attn::tiled {
 namespace {
 
 /// One tile of (kT, kT) scores. The checker also takes tiles of 2 x 2, to work a wrong case out by
-/// hand. Grid: (B*H, ceil(Nq / kT), ceil(Nk / kT)); block: kThreads.
+/// hand. Grid: (B*H, ceil(Nq / kT), ceil(Nk / kT)); block: kThreads, in one dimension: element n of
+/// a tile is in its row n / kT, column n % kT.
 template <int kT, int kThreads>
 __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::int64_t Nq,
                              std::int64_t Nk, std::int64_t d,
@@ -23,7 +24,7 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   constexpr int kElements = kT * kT;                                                  // of a tile
   [[maybe_unused]] constexpr int kPerThread = (kElements + kThreads - 1) / kThreads;  // of a thread
   [[maybe_unused]] __shared__ float sQ[kT][kT + 1];  // (queries, columns)
-  [[maybe_unused]] __shared__ float sK[kT][kT + 1];  // (keys, columns)
+  [[maybe_unused]] __shared__ float sK[kT][kT + 1];  // (keys, columns); show_tile wants both padded
   const std::int64_t head = blockIdx.x;
   const std::int64_t i0 = std::int64_t{blockIdx.y} * kT;  // first query of the tile
   const std::int64_t j0 = std::int64_t{blockIdx.z} * kT;  // first key of the tile
@@ -39,13 +40,15 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   //   exercise::show_tile<kThreads, kT, kT>(gSeenK, &sK[0][0], j0, 0, Nk, d);
 
   // Stage 2: S[i][j] = scale * (row i of Q) . (row j of K), from the tiles, into gS[i * Nk + j]. A
-  // thread has up to kPerThread of the tile's kElements scores.
+  // thread has up to kPerThread of the tile's kElements scores, n = threadIdx.x, + kThreads, ...;
+  // of a 2 x 2 tile most threads have none: n < kElements.
 
   // Stage 3: d may be several tiles long. A loop over c0 = 0, kT, 2 kT, ... goes around the load
-  // and the products. Show the tiles where c0 is 0.
+  // and the products. Show the tiles where c0 is 0 (only those are looked at).
 
   // Stage 4: tiles that end before row kT, key kT or column kT; and hidden keys: row i sees the
-  // keys 0 .. visible_keys(i, diagonal, Nk) - 1, and S is needed for no others.
+  // keys 0 .. visible_keys(i, diagonal, Nk) - 1. S of other keys may be
+  // stored, but not for silver.
 }
 
 template <int kT, int kThreads>

@@ -57,7 +57,8 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV,
   float row_sum = 0.0f;
   [[maybe_unused]] float acc_o[kColumns] = {};  // the same columns of O, not divided
 
-  // The keys of this warp. In stage 3 two warps share the row: then they are only half of them.
+  // The keys of this warp. In stage 3 two warps share the row, and each has half of the visible
+  // ones.
   const std::int64_t first = 0;
   const std::int64_t last = visible;
 
@@ -69,9 +70,10 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV,
   }
 
   // Stage 3, for kWarps == 2: warp 1 leaves its m, l and O in sMax, sSum and sO; a barrier; warp 0
-  // merges them into its own row_max, row_sum and acc_o, and goes on alone.
+  // merges them into its own row_max, row_sum and acc_o, and goes on
+  // alone; warp 1 returns behind the barrier.
 
-  // Stage 2: divide, and store the row of O: gO[row * d + c].
+  // Stage 2, continued: divide, and store the row of O: gO[row * d + c].
 
   // Stage 4: a row that sees no key; and LSE of the row, gLSE[row].
 

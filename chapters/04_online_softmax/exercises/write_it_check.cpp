@@ -41,6 +41,13 @@ exercise::Ran run_once(const Problem& problem, const Loop&) {
   float* l = trial.output("l", shape.rows());
   exercise::Ran ran;
   ran.trouble = trial.run([&] { write_forward(args, kWarps, m, l); });
+  if (ran.trouble.empty() && kWarps == 2 && trial.stored_twice("o")) {
+    ran.trouble =
+        "Both warps have stored the same elements of O: each has done the whole row. Give each "
+        "its\n"
+        "half of the keys; warp 1 leaves its m, l and O in shared memory, and warp 0 alone "
+        "stores.\n";
+  }
   ran.seen.m = trial.read(m);
   ran.seen.l = trial.read(l);
   ran.seen.o = trial.read(args.o);
@@ -154,7 +161,8 @@ Verdict check_edges() {
 constexpr exercise::Stage kStages[] = {
     {"m and l of a row",
      "  m_new = max(m_old, s). What was summed before is relative to m_old: one factor,\n"
-     "  exp(m_old - m_new), brings it to m_new. The new key adds exp(s - m_new). Compute\n"
+     "  exp(m_old - m_new), brings it to m_new. The new key adds exp(s - m_new). (Scores may\n"
+     "  be -infinity before m is finite: put reference_point(m_new) for m_new in both.) Compute\n"
      "  both before you overwrite m. All lanes do the same: score() is the same in all of\n"
      "  them.",
      check_statistics},
@@ -169,8 +177,8 @@ constexpr exercise::Stage kStages[] = {
      check_merge},
     {"masks, LSE, all cases",
      "  A row that sees no key has O = 0 and LSE = -infinity. A half without keys has m =\n"
-     "  -infinity, and -infinity minus -infinity is not a number: reference_point is for\n"
-     "  that.",
+     "  -infinity, and so has a row whose first scores are all -infinity. -infinity minus\n"
+     "  -infinity is not a number: reference_point is for that, in the loop and in the merge.",
      check_edges},
 };
 

@@ -147,7 +147,8 @@ constexpr exercise::Stage kStages[] = {
      "  r, diagonal, Nk) - j0 of them, at least 0 and at most kBc. A row that sees none of a\n"
      "  later tile is left alone; in the first round somebody must write its zeros, also\n"
      "  where Nk = 0 and the outer loop would never run. O_old of a row whose m is still\n"
-     "  -infinity is 0/0: take 0 for it.",
+     "  -infinity is 0/0: take 0 for it. Whether a row is empty is a question of its keys,\n"
+     "  not of l: with keys whose logits are all -infinity O is NaN.",
      check_edges},
 };
 

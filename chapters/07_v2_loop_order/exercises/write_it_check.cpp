@@ -147,7 +147,9 @@ constexpr exercise::Stage kStages[] = {
      "  Row i0 + r exists if it is below Nq, and sees visible_keys(i0 + r, diagonal, Nk) -\n"
      "  j0 keys of the tile, at least 0 and at most kBc. The loop over j0 may end with what\n"
      "  the last row of the tile sees: the silver medal counts that. Gold: two __syncthreads\n"
-     "  per tile, and each element of sV fetched once for all rows of a warp.",
+     "  per tile, and each element of sV fetched once for all rows of a warp. Whether a row is\n"
+     "  empty is a question of its keys, not of l: with keys whose logits are all -infinity O\n"
+     "  is NaN.",
      check_edges},
 };
 
