@@ -163,7 +163,7 @@ class Site(unittest.TestCase):
             if not name.startswith("_static"):
                 cls.pages[name] = Page(text)
         cls.sources = ["README.md", "README.zh-CN.md"]
-        for pattern in ("chapters/*/*.md", "notes/*.md"):
+        for pattern in ("chapters/*/*.md", "chapters/*/*/README.md", "notes/*.md"):
             cls.sources += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
         cls.book = {name: page for name, page in cls.pages.items()
                     if name in map(address_of, cls.sources)}
