@@ -174,7 +174,8 @@ def warps(cli):
         place = line_with("chapters/02_naive_gpu/forward.cu", "dot += q[c] * k[c];")
         picture = draw(cli, "02", "--line", place, "--arrays", "K", "--shape", "N=64,d=64")
         picture.says("32 lanes ask for 128 bytes. Moved: 32 sectors of 32 bytes, 1,024 bytes; "
-                     "4 would do.", "Neighbouring lanes are 256 bytes apart.", "K[0][0]", "K[31][0]")
+                     "4 would do.", "Neighbouring lanes are 256 bytes apart.", "K[0][0]",
+                     "K[31][0]")
         assert len([box for box in picture.boxes("unused") if box[1] > 40]) == 32
         both = draw(cli, "02", "--line", place, "--shape", "N=64,d=64")
         both.says("load from K", "load from Q", "Moved: 1 sector of 32 bytes", "All lanes ask for")
