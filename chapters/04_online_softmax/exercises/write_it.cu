@@ -70,8 +70,8 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV,
   }
 
   // Stage 3, for kWarps == 2: warp 1 leaves its m, l and O in sMax, sSum and sO; a barrier; warp 0
-  // merges them into its own row_max, row_sum and acc_o, and goes on
-  // alone; warp 1 returns behind the barrier.
+  // merges them into its own row_max, row_sum and acc_o, and goes on alone. Warp 1 returns behind
+  // the barrier.
 
   // Stage 2, continued: divide, and store the row of O: gO[row * d + c].
 

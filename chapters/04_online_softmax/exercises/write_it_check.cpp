@@ -43,9 +43,8 @@ exercise::Ran run_once(const Problem& problem, const Loop&) {
   ran.trouble = trial.run([&] { write_forward(args, kWarps, m, l); });
   if (ran.trouble.empty() && kWarps == 2 && trial.stored_twice("o")) {
     ran.trouble =
-        "Both warps have stored the same elements of O: each has done the whole row. Give each "
-        "its\n"
-        "half of the keys; warp 1 leaves its m, l and O in shared memory, and warp 0 alone "
+        "Both warps have stored the same elements of O: each has done the whole row. Give each\n"
+        "its half of the keys; warp 1 leaves its m, l and O in shared memory, and warp 0 alone\n"
         "stores.\n";
   }
   ran.seen.m = trial.read(m);
