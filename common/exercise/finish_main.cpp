@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,28 +53,32 @@ std::optional<std::pair<int, std::string>> output_of(const std::filesystem::path
   return std::pair(WIFEXITED(status) ? WEXITSTATUS(status) : 2, text);
 }
 
-/// The first group of the first match.
-std::string found(const std::string& text, const char* pattern) {
-  std::smatch match;
-  return std::regex_search(text, match, std::regex(pattern)) ? match.str(1) : "";
+/// The text from `from` to `to`, behind the last `from` before the first `to`, without the spaces at
+/// its end; "" where there is none.
+std::string between(std::string_view text, std::string_view from, std::string_view to) {
+  const std::size_t end = text.find(to, std::min(text.find(from), text.size()));
+  if (end == std::string_view::npos) return "";
+  const std::size_t begin = text.rfind(from, end) + from.size();
+  const std::string_view found = text.substr(begin, end - begin);
+  return std::string(found.substr(0, found.find_last_not_of(' ') + 1));
 }
 
 Result result_of(const Exercise& exercise, const std::filesystem::path& folder) {
   const auto output = output_of(folder / exercise.program);
   if (!output) return {false, "not built", "", "cmake --build build --target " + exercise.program};
   const auto& [status, text] = *output;
-  Result result{status == 0, status == 0 ? "all" : "", found(text, "medal: (\\w+)"), ""};
-  const std::string stages = found(text, "(\\d+ of \\d+) stages reached");
+  Result result{status == 0, status == 0 ? "all" : "", between(text, "medal: ", "\n"), ""};
+  const std::string stages = between(text, ": ", " stages reached");
   if (!stages.empty()) {
     result.reached = "stage " + stages;
-    result.next = found(text, "stage (\\d+  [^\n]*\\S) +WRONG");
+    result.next = between(text, "stage ", " WRONG");
   } else if (status != 0) {
-    const std::string wrong = found(text, "WRONG in (\\d+ of the \\d+ cases)");
-    result.reached = wrong.empty() ? "right, but too costly" : "wrong in " + wrong;
-    result.next = wrong.empty() ? found(text, "goal not met, (\\w+: [^;\n]*)") : "a right result";
+    const std::string wrong = between(text, "WRONG in ", " cases run");
+    result.reached = wrong.empty() ? "right, but too costly" : "wrong in " + wrong + " cases";
+    result.next = wrong.empty() ? between(text, "goal not met, ", ";") : "a right result";
   }
   if (result.done && result.medal != "gold" && !result.medal.empty()) {
-    result.next = found(text, "goal not met, (\\w+: [^;\n]*)");
+    result.next = between(text, "goal not met, ", ";");
   }
   return result;
 }
