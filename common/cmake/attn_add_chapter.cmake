@@ -183,8 +183,12 @@ function(attn_add_chapter id)
       attn_maybe_in_all(${ch}_demo_cuda)
     endif()
     if(ARG_EXERCISE MATCHES "\\.cu$")
-      # nvcc must accept the exercises too: compiled, never linked here.
+      # nvcc must accept the exercises too, for one architecture: compiled, never linked here.
       add_library(${ch}_exercise_cuda OBJECT)
+      if(CMAKE_CUDA_ARCHITECTURES)
+        list(GET CMAKE_CUDA_ARCHITECTURES 0 one)
+        set_target_properties(${ch}_exercise_cuda PROPERTIES CUDA_ARCHITECTURES "${one}")
+      endif()
       foreach(file IN LISTS ARG_EXERCISE ARG_WRITE)
         target_sources(${ch}_exercise_cuda PRIVATE exercises/${file} exercises/solution/${file})
       endforeach()
