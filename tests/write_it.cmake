@@ -7,6 +7,7 @@
 # tests/write_it/<id>/<name>.patch, with lines above "---" that say what it is and
 #   Stage: <n>      the stage at which the program must stop
 #   Says: <text>    what it must say there; may be repeated
+#   Hint: <text>    what it must say with --hint; may be repeated, or be missing
 #
 # The target "all" and ctest have those that tests/write_it/sample.txt names; with ATTN_ALL_TESTS
 # they have all. chNN_write_slips builds all of a chapter's.
@@ -54,6 +55,12 @@ function(attn_add_write_slip id patch sample)
   list(JOIN texts "|" says)
   attn_add_text_test(${target} $<TARGET_FILE:${target}> 1 "${says}" ${ch}
     ${PROJECT_SOURCE_DIR}/chapters/${id}/README.md)
+  file(STRINGS ${patch} hints REGEX "^Hint: ")
+  if(hints)
+    list(TRANSFORM hints REPLACE "^Hint: " "")
+    list(JOIN hints "|" hints)
+    attn_add_text_test(${target}_hint "$<TARGET_FILE:${target}>;--hint" 0 "${hints}" ${ch} "")
+  endif()
 endfunction()
 
 function(attn_add_write_tests id)
