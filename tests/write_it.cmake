@@ -7,6 +7,7 @@
 # tests/write_it/<id>/<name>.patch, with lines above "---" that say what it is and
 #   Stage: <n>      the stage at which the program must stop
 #   Says: <text>    what it must say there; may be repeated
+#   Hint: <text>    what it must say with --hint; may be repeated, or be missing
 #
 # The target "all" and ctest have those that tests/write_it/sample.txt names; with ATTN_ALL_TESTS
 # they have all. chNN_write_slips builds all of a chapter's.
@@ -31,8 +32,12 @@ function(attn_add_write_slip id patch sample)
     COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${slipped}
       ${PROJECT_SOURCE_DIR}/${path} ${patch}
     DEPENDS ${PROJECT_SOURCE_DIR}/${path} ${patch} COMMENT "A slip: ${name}" VERBATIM)
-  attn_add_write_program(${target} ${ch} ${slipped})
-  target_compile_options(${target} PRIVATE -Wno-unused)  # a slip may leave a variable without use
+  # A slip may leave a variable without use. half_done.patch is compiled as the stub is.
+  set(quiet -Wno-unused)
+  if(name STREQUAL "half_done")
+    set(quiet "")
+  endif()
+  attn_add_write_program(${target} ${ch} ${slipped} -Wno-error ${quiet})
   set_target_properties(${target} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/mutants)
   add_dependencies(${ch}_write_slips ${target})
@@ -50,6 +55,12 @@ function(attn_add_write_slip id patch sample)
   list(JOIN texts "|" says)
   attn_add_text_test(${target} $<TARGET_FILE:${target}> 1 "${says}" ${ch}
     ${PROJECT_SOURCE_DIR}/chapters/${id}/README.md)
+  file(STRINGS ${patch} hints REGEX "^Hint: ")
+  if(hints)
+    list(TRANSFORM hints REPLACE "^Hint: " "")
+    list(JOIN hints "|" hints)
+    attn_add_text_test(${target}_hint "$<TARGET_FILE:${target}>;--hint" 0 "${hints}" ${ch} "")
+  endif()
 endfunction()
 
 function(attn_add_write_tests id)

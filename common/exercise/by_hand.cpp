@@ -53,7 +53,9 @@ std::string worked_out(const Case& one, const Seen& seen, const RowState& before
                        const RowState& after, std::int64_t i, std::int64_t j0, std::int64_t keys,
                        bool with_o) {
   const std::int64_t d = one.problem.shape.d;
-  const std::string m = short_text(after.m), l = short_text(after.l), l_old = short_text(before.l);
+  const bool infinite = std::isinf(after.m);
+  const std::string m = infinite ? "0" : short_text(after.m), l = short_text(after.l),
+                    l_old = short_text(before.l);
   std::string maximum = short_text(before.m), sum, weighted;
   for (std::int64_t j = j0; j < keys; ++j) {
     const std::string s = short_text(seen.s[at(i * keys + j)]);
@@ -64,7 +66,8 @@ std::string worked_out(const Case& one, const Seen& seen, const RowState& before
   }
   const std::string rescale = fmt::format("exp({} - {})", short_text(before.m), m);
   std::string text =
-      fmt::format("  m = max({}) = {}\n  l = {}*{}{} = {}\n", maximum, m, l_old, rescale, sum, l);
+      fmt::format("  m = max({}) = {}{}\n  l = {}*{}{} = {}\n", maximum, short_text(after.m),
+                  infinite ? ", and reference_point(m) = 0" : "", l_old, rescale, sum, l);
   if (!with_o) return text;
   const float old = before.o.empty() ? 0.0f : before.o.front();
   const float now = after.o.front();
@@ -72,7 +75,7 @@ std::string worked_out(const Case& one, const Seen& seen, const RowState& before
     return text + fmt::format("  O[0] = ({}*{}*{}{}) / {} = {}\n", l_old, rescale, short_text(old),
                               weighted, l, short_text(now));
   }
-  const std::string sum_now = short_text(now * after.l);
+  const std::string sum_now = short_text(after.l == 0 ? 0.0f : now * after.l);
   return text + fmt::format("  not divided: O[0] = {}*{}{} = {}\n  divided: {} / {} = {}\n",
                             short_text(old * before.l), rescale, weighted, sum_now, sum_now, l,
                             short_text(now));
@@ -88,7 +91,10 @@ std::string setting(const Case& one) {
   std::string text = shape.heads() > 1 ? fmt::format("{} heads, ", shape.heads()) : "";
   text += fmt::format("{}, {}, d = {}, scale = {:.4g}", count(shape.Nq, "query", "queries"),
                       count(shape.Nk, "key", "keys"), shape.d, one.problem.scale);
-  if (one.problem.mask != Mask::kFull) text += fmt::format(", {}", to_string(one.problem.mask));
+  if (one.problem.mask != Mask::kFull) {
+    text += fmt::format(", {} (diagonal = {})", to_string(one.problem.mask),
+                        diagonal(one.problem.mask, shape.Nq, shape.Nk));
+  }
   if (one.loop.Bc > 1) {
     text += fmt::format(", tiles of {} queries and {} keys", one.loop.Br, one.loop.Bc);
   }
@@ -164,6 +170,14 @@ std::string scores_by_hand(const Case& one, const Seen& wanted, const Seen& your
   }
   return text + fmt::format("  S[{}][{}] = {} * ({}) = {}\n", i, j, short_text(one.problem.scale),
                             sum, short_text(wanted.s[at(i * Nk + j)]));
+}
+
+std::string lse_by_hand(const Case& one, const Seen& wanted, std::int64_t i) {
+  const Shape& shape = one.problem.shape;
+  if (visible_keys(i, diagonal(one.problem.mask, shape.Nq, shape.Nk), shape.Nk) == 0) return {};
+  const auto text = [i](const std::vector<float>& array) { return short_text(array[at(i)]); };
+  return fmt::format("  LSE[{}] = m + log(l) = {} + log({}) = {}\n", i, text(wanted.m),
+                     text(wanted.l), text(wanted.lse));
 }
 
 std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o) {

@@ -37,6 +37,9 @@ std::string scores_by_hand(const Case& one, const Seen& wanted, const Seen& your
 /// when there are no more keys; and the first tile that is wrong worked out.
 std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o);
 
+/// "LSE[0] = m + log(l) = 0.5 + log(1.607) = 0.974".
+std::string lse_by_hand(const Case& one, const Seen& wanted, std::int64_t i);
+
 /// Whether the case is small enough to be written out.
 bool fits_on_paper(const Case& one);
 

@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "common/exercise/backward.hpp"
@@ -87,13 +90,25 @@ std::string to_string(Array array, const Shape& shape, const Place& place) {
   return text;
 }
 
-/// The slips that give these very numbers, and not the right ones.
+/// LSE of a row whose logits are all -infinity may also be NaN: taken for -infinity here.
+void settle(Seen& seen, const Seen& wanted, const Case& one) {
+  const auto [B, H, Hkv, Nq, Nk, d] = one.problem.shape;
+  for (std::size_t row = 0; row < seen.lse.size() && row < wanted.lse.size(); ++row) {
+    const std::int64_t i = static_cast<std::int64_t>(row) % Nq;
+    const bool empty = visible_keys(i, diagonal(one.problem.mask, Nq, Nk), Nk) == 0;
+    if (empty || !std::isinf(wanted.lse[row]) || is_unwritten(seen.lse[row])) continue;
+    if (std::isnan(seen.lse[row])) seen.lse[row] = wanted.lse[row];
+  }
+}
+
+/// The slips that give these very numbers, and not the right ones; empty if none.
 std::string explanations(const Case& one, Model model, const Seen& wanted, const Seen& yours,
                          std::initializer_list<Array> arrays, std::initializer_list<Slip> slips) {
   std::string text;
   int found = 0;
   for (const Slip slip : slips) {
-    const Seen seen = model(one.problem, one.loop, slip);
+    Seen seen = model(one.problem, one.loop, slip);
+    settle(seen, wanted, one);
     bool same = true, differs = false;
     for (const Array array : arrays) {
       const auto member = look_at(array).array;
@@ -103,7 +118,7 @@ std::string explanations(const Case& one, Model model, const Seen& wanted, const
     if (!same || !differs || ++found > 3) continue;
     text += fmt::format("{} {}.\n", found == 1 ? "It looks as if" : "Or as if", to_string(slip));
   }
-  return found > 0 ? text : "None of the usual slips gives these numbers.\n";
+  return text;
 }
 
 /// "m is right, l is not: row 1 is 1.5 and should be 1.368."
@@ -123,21 +138,44 @@ std::string verdict_line(const Case& one, const Seen& wanted, const Seen& yours,
   const float value = element < got.size() ? got[element] : 0.0f;
   if (is_unwritten(value)) {
     const bool all = std::all_of(got.begin(), got.end(), is_unwritten);
-    return fmt::format(
-        "{}{}: {}.\n", right, look.name,
-        all ? "nothing has been written to it yet" : where + " has not been written");
+    return fmt::format("{}{}: {} should be {}.\n", right, look.name,
+                       all ? fmt::format("nothing has been written to it yet; {}", where)
+                           : fmt::format("{} has not been written, and", where),
+                       short_text((wanted.*look.array)[element]));
   }
   return fmt::format("{}{} is {}: {} is {} and should be {}.\n", right, look.name,
                      count > 0 ? "not" : "wrong", where, short_text(value),
                      short_text((wanted.*look.array)[element]));
 }
 
-/// What is wrong with one run; empty if nothing.
-std::string explain(Runner run, Model model, const Case& one, std::initializer_list<Array> arrays,
-                    std::initializer_list<Slip> slips) {
-  const Ran ran = run(one.problem, one.loop);
-  if (!ran.trouble.empty()) return fmt::format("{}\nIn: {}\n", ran.trouble, setting(one));
+/// The stage whose array it is; null if none of these.
+const Stage* stage_of(const Trouble& trouble, Later later) {
+  const auto stage = std::ranges::find_if(later, [&trouble](const Stage& one) {
+    return !trouble.array.empty() && std::ranges::count(one.arrays, trouble.array) > 0;
+  });
+  return stage == later.end() ? nullptr : &*stage;
+}
+
+/// What the detectors say about the code of the stage that is checked, or of one before; what they
+/// say about a later one only if it has stopped the launch.
+std::optional<Verdict> verdict_on(const std::vector<Trouble>& troubles, Later later,
+                                  const Case& one) {
+  for (const Trouble& trouble : troubles) {
+    const Stage* code_of = stage_of(trouble, later);
+    if (code_of != nullptr && !trouble.stopped) continue;
+    return Verdict{.passed = false,
+                   .text = fmt::format("{}\nIn: {}\n", trouble.text, setting(one)),
+                   .hint = trouble.hint,
+                   .code_of = code_of};
+  }
+  return std::nullopt;
+}
+
+/// What is wrong with the numbers of one run; empty if nothing.
+std::string explain(Ran ran, Runner run, Model model, const Case& one,
+                    std::initializer_list<Array> arrays, std::initializer_list<Slip> slips) {
   const Seen wanted = model(one.problem, one.loop, Slip::kNone);
+  settle(ran.seen, wanted, one);
   for (const Array array : arrays) {
     const auto member = look_at(array).array;
     const auto element = first_difference(wanted.*member, ran.seen.*member);
@@ -145,7 +183,8 @@ std::string explain(Runner run, Model model, const Case& one, std::initializer_l
     const std::vector<float>& got = ran.seen.*member;
     std::string text = verdict_line(one, wanted, ran.seen, arrays, array, *element);
     const bool unwritten = *element < got.size() && is_unwritten(got[*element]);
-    if (!unwritten) text += explanations(one, model, wanted, ran.seen, arrays, slips);
+    const std::string looks = explanations(one, model, wanted, ran.seen, arrays, slips);
+    text += looks.empty() && !unwritten ? "None of the usual slips gives these numbers.\n" : looks;
     text += fmt::format("\nThe smallest case that fails: {}\n", setting(one));
     if (!fits_on_paper(one)) {
       return text +
@@ -162,7 +201,8 @@ std::string explain(Runner run, Model model, const Case& one, std::initializer_l
     if (array == Array::kS) {
       return text + scores_by_hand(one, wanted, ran.seen, place.i, place.column);
     }
-    return text + row_by_hand(one, run, place.i, array == Array::kO);
+    text += row_by_hand(one, run, place.i, array == Array::kO);
+    return array == Array::kLse ? text + lse_by_hand(one, wanted, place.i) : text;
   }
   return {};
 }
@@ -170,12 +210,14 @@ std::string explain(Runner run, Model model, const Case& one, std::initializer_l
 }  // namespace
 
 Verdict check_stage(Runner run, std::span<const Case> cases, std::initializer_list<Array> arrays,
-                    std::initializer_list<Slip> slips, Model model) {
+                    std::initializer_list<Slip> slips, Later later, Model model) {
   for (const Case& one : cases) {
-    const std::string text = explain(run, model, one, arrays, slips);
-    if (!text.empty()) return {false, text};
+    Ran ran = run(one.problem, one.loop);
+    if (const auto verdict = verdict_on(ran.troubles, later, one)) return *verdict;
+    const std::string text = explain(std::move(ran), run, model, one, arrays, slips);
+    if (!text.empty()) return {.passed = false, .text = text};
   }
-  return {true, {}};
+  return {};
 }
 
 Problem small_problem(std::int64_t Nq, std::int64_t Nk, float scale, Mask mask) {
@@ -193,6 +235,22 @@ Problem small_problem(std::int64_t Nq, std::int64_t Nk, float scale, Mask mask) 
   problem.k = rows(kK, Nk);
   problem.v = rows(kV, Nk);
   return problem;
+}
+
+Problem infinite_problem(std::int64_t Nq, std::int64_t Nk, Mask mask) {
+  Problem problem = small_problem(Nq, Nk, 0.5f, mask);
+  for (std::size_t n = 0; n < problem.q.size(); n += 2) problem.q[n] = 1;
+  for (std::size_t n = 0; n < std::min<std::size_t>(problem.k.size(), 4); n += 2) {
+    problem.k[n] = -std::numeric_limits<float>::infinity();
+  }
+  return problem;
+}
+
+std::vector<Case> infinite_cases(const Loop& loop) {
+  return {{infinite_problem(2, 4), loop},
+          {infinite_problem(2, 2), loop},
+          {infinite_problem(3, 3, Mask::kCausal), loop},
+          {infinite_problem(3, 2, Mask::kCausal), loop}};
 }
 
 Problem random_problem(const Shape& shape, Mask mask) {

@@ -8,8 +8,10 @@
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common/exercise/stages.hpp"
+#include "common/exercise/trial.hpp"
 #include "common/exercise/walk.hpp"
 
 namespace attn::exercise {
@@ -17,7 +19,7 @@ namespace attn::exercise {
 /// What the reader's kernel left behind. Arrays that it does not have stay empty.
 struct Ran {
   Seen seen;
-  std::string trouble;  // of the detectors, in words; empty if none
+  std::vector<Trouble> troubles;
 };
 
 /// Runs the reader's kernel with such tiles. It must take the Loops of its cases only.
@@ -34,12 +36,17 @@ enum class Array { kQTiles, kKTiles, kS, kM, kL, kO, kLse, kP, kDv, kDs, kDk };
 /// What should be there, or would be with a slip.
 using Model = Seen (*)(const Problem&, const Loop&, Slip);
 
-/// Runs all cases, the smallest first, until one is wrong.
+/// Runs all cases, the smallest first, until one is wrong. What a detector says about an array of a
+/// later stage is left to that stage, where the kernel came to its end all the same.
 Verdict check_stage(Runner run, std::span<const Case> cases, std::initializer_list<Array> arrays,
-                    std::initializer_list<Slip> slips, Model model = walk);
+                    std::initializer_list<Slip> slips, Later later, Model model = walk);
 
 /// The lesson's four queries, keys and values with d = 2, of which it takes so many, one head.
 Problem small_problem(std::int64_t Nq, std::int64_t Nk, float scale, Mask mask = Mask::kFull);
+/// The same with first keys whose logits are -infinity, two or all: scale 0.5.
+Problem infinite_problem(std::int64_t Nq, std::int64_t Nk, Mask mask = Mask::kFull);
+/// A whole small row of -infinity, and rows with some, as cases of such a loop.
+std::vector<Case> infinite_cases(const Loop& loop);
 /// Random numbers; scale 1/sqrt(d).
 Problem random_problem(const Shape& shape, Mask mask = Mask::kFull);
 

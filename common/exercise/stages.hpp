@@ -4,6 +4,7 @@
 // program goes through them in order and stops at the first that fails.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -13,16 +14,24 @@
 
 namespace attn::exercise {
 
+struct Stage;
+/// The stages behind the one that is checked. Their code, if there is any, runs all the same.
+using Later = std::span<const Stage>;
+
 /// What a check says.
 struct Verdict {
   bool passed = true;
-  std::string text = {};  // lines for people; may be empty if passed
+  std::string text = {};           // lines for people; may be empty if passed
+  std::string hint = {};           // if a detector has spoken: what to do about it
+  const Stage* code_of = nullptr;  // the later stage whose code was stopped
 };
 
 struct Stage {
   std::string_view title;  // "a tile of S"
-  std::string_view hint;   // what to try first when one is stuck here
-  Verdict (*check)();
+  // Arrays that the code of this stage is the first to use.
+  std::array<std::string_view, 2> arrays;
+  std::string_view hint;  // what to try first when one is stuck here
+  Verdict (*check)(Later later);
 };
 
 struct Exercise {
@@ -31,12 +40,13 @@ struct Exercise {
   std::span<const Stage> stages;
 };
 
-/// The program: no argument goes through all stages, a number checks that stage alone, --hint helps
-/// with the first stage that fails. Returns the exit status: 0 if everything asked for is right, 1
-/// if not, 2 for other arguments.
+/// The program: no argument goes through all stages, a number checks that stage alone, --full lets
+/// the last one run the whole case table, --hint helps with the first stage that fails. Returns the
+/// exit status: 0 if everything asked for is right, 1 if not, 2 for other arguments.
 int run(const Exercise& exercise, int argc, char** argv);
 
 /// The last stage: the battery that checks the chapters, on the record's only step, with medals.
+/// Without --full a thin part of the case table.
 Verdict check_battery(const Chapter& record);
 
 /// What a kernel may ask for beyond the chapter's own, over the whole pass.

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <exception>
+#include <fstream>
 
 #include "common/simt/machine/options.hpp"
 
@@ -15,8 +17,123 @@ namespace {
 constexpr unsigned char kUnwritten = 0xFF;
 constexpr std::int64_t kSteps = 20'000'000;  // of a block: plenty for the small problems here
 
-/// What a kind of report usually means, in one sentence.
-std::string_view meaning(const Detection& detection) {
+/// Where a report says it happened, taken apart.
+struct Parties {
+  bool writes = false, other_writes = false;
+  std::string array;  // "sQ"; empty if it has no name
+  int thread = 0, other_thread = 0;
+  std::string other_file;
+  int other_line = 0;
+};
+
+/// `text` behind the first `mark`; empty if there is none.
+std::string_view behind(std::string_view text, std::string_view mark) {
+  const std::size_t found = text.find(mark);
+  return found == std::string_view::npos ? std::string_view() : text.substr(found + mark.size());
+}
+
+/// Its leading digits.
+int number_of(std::string_view text) {
+  int number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+/// Of a report about two accesses or one: "write of sQ[0][1]; thread (1,0,0) has a read of it at
+/// write_it.cu:70, and nothing orders the two", "read of 4 bytes: o[8], 1 past ...".
+Parties parties_of(const Detection& detection) {
+  Parties parties;
+  const std::string_view what = detection.what;
+  parties.writes = what.starts_with("write");
+  parties.other_writes = what.find("has a write of it") != std::string_view::npos;
+  std::string_view name = behind(what, " bytes: ");
+  if (name.empty()) name = behind(what, " of ");
+  const std::size_t end = name.find_first_of("[;,");
+  if (end != std::string_view::npos && name[end] == '[') parties.array = name.substr(0, end);
+  parties.thread = number_of(behind(detection.thread, "("));
+  parties.other_thread =
+      number_of(behind(what, "; thread (")) + 32 * number_of(behind(what, "; a thread of warp "));
+  const std::string_view place = behind(what, " of it at ");
+  const std::size_t colon = place.find(':');
+  if (colon != std::string_view::npos) {
+    parties.other_file = place.substr(0, colon);
+    parties.other_line = number_of(place.substr(colon + 1));
+  }
+  return parties;
+}
+
+/// Puts names in the place of "dynamic shared memory at byte 132 (float 33)" and "sQ (float 33)".
+std::string with_names(std::string what, const std::vector<SharedArray>& arrays) {
+  const std::string mark = "(float ";
+  const std::size_t open = what.find(mark);
+  if (open == std::string::npos || open == 0) return what;
+  const std::size_t begin = what.find(" of ") + 4;
+  const std::size_t end = what.find(')', open) + 1;
+  const std::string before = what.substr(begin, open - 1 - begin);
+  std::int64_t element = number_of(std::string_view(what).substr(open + mark.size()));
+  for (const SharedArray& array : arrays) {
+    if (before != array.name) {
+      if (!before.starts_with("dynamic ")) continue;
+      if (element >= array.rows * array.stride) {
+        element -= array.rows * array.stride;
+        continue;
+      }
+    }
+    const std::string place =
+        array.stride == 1
+            ? fmt::format("{}[{}]", array.name, element)
+            : fmt::format("{}[{}][{}]", array.name, element / array.stride, element % array.stride);
+    return what.replace(begin, end - begin, place);
+  }
+  return what;
+}
+
+/// Whether a tile is read and overwritten, and the write belongs to a later round of the loop. Had
+/// it been the same round's, its first round would have read what nobody had written.
+bool of_next_round(const Detection& race, const Parties& parties,
+                   const std::vector<SharedArray>& arrays,
+                   const std::vector<Detection>& detections) {
+  const bool tile = std::ranges::any_of(
+      arrays, [&](const SharedArray& one) { return one.tile && one.name == parties.array; });
+  if (!tile || parties.writes == parties.other_writes) return false;
+  for (const Detection& other : detections) {
+    if (other.kind == "uninitialised read" && parties_of(other).array == parties.array) {
+      return false;
+    }
+  }
+  if (parties.thread / 32 != parties.other_thread / 32) return true;
+  // A warp's lanes go on together: what comes later is further on, or in the next round.
+  const bool backwards = race.file != parties.other_file || race.line < parties.other_line;
+  return parties.writes && backwards;
+}
+
+std::string meaning_of_race(const Detection& race, const std::vector<SharedArray>& arrays,
+                            const std::vector<Detection>& detections) {
+  const Parties parties = parties_of(race);
+  const std::string place = parties.array.empty() ? "one place in memory" : parties.array;
+  if (parties.writes && parties.other_writes) {
+    return fmt::format(
+        "Two threads write different numbers into the same element of {}, and nothing says who "
+        "comes last. Each element has one thread that writes it: do two threads, or two warps, "
+        "take the same one? If one of the two is to come later, a barrier is missing.",
+        place);
+  }
+  if (of_next_round(race, parties, arrays, detections)) {
+    return fmt::format(
+        "The next round of the loop already loads {0}, while others still read {0} of this round: "
+        "a barrier is missing at the round's end.",
+        place);
+  }
+  return fmt::format(
+      "One thread writes an element of {}, another reads it, and no barrier is between them: which "
+      "of the two comes first is luck. __syncthreads between all warps, __syncwarp between the "
+      "lanes of one.",
+      place);
+}
+
+/// What a report usually means, in one sentence.
+std::string meaning(const Detection& detection, const std::vector<SharedArray>& arrays,
+                    const std::vector<Detection>& detections) {
   if (detection.kind == "uninitialised read" && detection.file.ends_with("show_tile.cuh")) {
     return "show_tile has met an element of the tile that nobody has written. Does the loop over "
            "the tile reach all its elements, and is a barrier behind it?";
@@ -25,21 +142,21 @@ std::string_view meaning(const Detection& detection) {
     return "show_tile reads the tile while others still write it: a barrier is missing between "
            "the two.";
   }
-  if (detection.kind == "uninitialised read" &&
-      detection.what.find("shared") != std::string::npos) {
-    return "The kernel reads a number in shared memory that nobody has written yet. Does the loop "
-           "that fills it reach this element, does this thread have an element at all? And: "
-           "what other threads write is complete only behind a barrier.";
-  }
   if (detection.kind == "uninitialised read") {
+    const std::string name = parties_of(detection).array;
+    const bool named =
+        std::ranges::any_of(arrays, [&name](const SharedArray& one) { return one.name == name; });
+    if (named || detection.what.find("shared") != std::string::npos) {
+      return fmt::format(
+          "The kernel reads an element of {} that nobody has written yet. Does the loop that fills "
+          "it reach this element, does this thread have an element at all? And: what other threads "
+          "write is complete only behind a barrier.",
+          named ? name : "shared memory");
+    }
     return "The kernel reads a number that nobody has written yet. On the first visit nothing is "
            "in HBM; and what other threads write is complete only behind a barrier.";
   }
-  if (detection.kind == "race") {
-    return "Two threads use one place in memory, one of them writes, and no barrier is between "
-           "them: which thread comes first is luck. __syncthreads between all warps, __syncwarp "
-           "between the lanes of one.";
-  }
+  if (detection.kind == "race") return meaning_of_race(detection, arrays, detections);
   if (detection.kind == "race between blocks") {
     return "Two blocks use one place in memory, and one of them writes. Does each block add its "
            "head's (or tile's) offset?";
@@ -55,7 +172,52 @@ std::string_view meaning(const Detection& detection) {
          "return?";
 }
 
+/// "  line  gO[i * d + c] = ...;": the line of the reader's file; empty if it cannot be read.
+std::string line_of(const Detection& detection) {
+  std::ifstream file(detection.file);
+  std::string line;
+  for (int number = 0; number < detection.line; ++number) {
+    if (!std::getline(file, line)) return {};
+  }
+  line.erase(0, line.find_first_not_of(' '));
+  return line.empty() ? line : fmt::format("  line  {}\n", line);
+}
+
+/// What to do about reports of a kind.
+std::string_view hint_for(std::string_view kind) {
+  if (kind == "race") {
+    return "  For the array that the report names write down, in the order of the code, who "
+           "writes\n"
+           "  it and who reads it, over two rounds of the loop. Wherever a write and a read by\n"
+           "  another thread follow each other, in either order, a barrier stands between.\n";
+  }
+  if (kind == "race between blocks") {
+    return "  Which blocks share this array, and which rows of it are a block's own? Take the\n"
+           "  block's number out of the report and compute the index by hand.\n";
+  }
+  if (kind == "uninitialised read") {
+    return "  Who should have written this element: the same thread, some lines above? Then its\n"
+           "  loop or its if leaves it out. Another thread? Then a barrier comes first. Nobody, "
+           "on\n"
+           "  the first visit? Then do not read it there.\n";
+  }
+  if (kind == "out of bounds") {
+    return "  Put the block and the thread of the report into the line that it names, and compute\n"
+           "  the index: which of its parts is too large? For small tiles most threads have no\n"
+           "  element.\n";
+  }
+  if (kind == kEndlessKernel)
+    return "  Write down the loop's variable for its first three rounds.\n";
+  return "  Which threads come to this line, and which have gone around it? A barrier, a "
+         "__syncwarp\n"
+         "  or a shuffle stands where all of them come by: outside of every if that depends on "
+         "the\n"
+         "  thread, and in front of every return.\n";
+}
+
 }  // namespace
+
+float unwritten() { return std::bit_cast<float>(0xFFFFFFFFu); }
 
 bool is_unwritten(float value) { return std::bit_cast<std::uint32_t>(value) == 0xFFFFFFFFu; }
 
@@ -73,7 +235,7 @@ float* Trial::output(std::string_view name, std::int64_t floats) {
   return buffers_.back().floats();
 }
 
-std::string Trial::run(const std::function<void()>& launch) {
+std::vector<Trouble> Trial::run(const std::function<void()>& launch) {
   Memory& memory = device_memory();
   memory.take_detections();
   memory.watch(true);
@@ -87,16 +249,25 @@ std::string Trial::run(const std::function<void()>& launch) {
   }
   simt::options().steps = 0;
   memory.watch(false);
-  for (const Detection& detection : memory.take_detections()) {
+  std::vector<Detection> detections = memory.take_detections();
+  for (Detection& detection : detections) detection.what = with_names(detection.what, shared_);
+  std::vector<Trouble> troubles;
+  for (const Detection& detection : detections) {
     if (detection.kind == "same value") doubled_.push_back(detection.what);
-    if (!detection.warning) {
-      return fmt::format("{}\n\n{}\n", meaning(detection), to_string(detection));
-    }
+    if (detection.warning) continue;
+    troubles.push_back({.text = fmt::format("{}\n\n{}\n{}", meaning(detection, shared_, detections),
+                                            to_string(detection), line_of(detection)),
+                        .array = parties_of(detection).array,
+                        .hint = std::string(hint_for(detection.kind))});
   }
+  if (!thrown.empty() && !troubles.empty()) troubles.back().stopped = true;
+  if (!troubles.empty()) return troubles;
   for (const GuardedBuffer& buffer : buffers_) {
     for (const std::string& damage : buffer.check()) thrown += damage + "\n";
   }
-  return thrown;
+  if (!thrown.empty())
+    troubles.push_back({.text = thrown, .array = "", .hint = "", .stopped = true});
+  return troubles;
 }
 
 bool Trial::stored_twice(std::string_view name) const {

@@ -8,11 +8,28 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/run/buffers.hpp"
 
 namespace attn::exercise {
+
+/// An array in shared memory: dynamic, in the order of the kernel's layout, or static.
+struct SharedArray {
+  std::string_view name;
+  std::int64_t rows = 1;
+  std::int64_t stride = 1;  // floats from row to row
+  bool tile = false;        // loaded anew in each round of a loop
+};
+
+/// What a detector saw, or what was thrown.
+struct Trouble {
+  std::string text;      // in words for a beginner, several lines
+  std::string array;     // whose element it is about; empty if that is not known
+  std::string hint;      // what to do about reports of this kind
+  bool stopped = false;  // the launch did not come to its end
+};
 
 /// Arrays in device memory, each between guard bands, and what a launch did with them.
 class Trial {
@@ -21,9 +38,11 @@ class Trial {
   /// NaNs that count as unwritten.
   float* output(std::string_view name, std::int64_t floats);
 
-  /// Runs `launch` with the detectors on. Returns what they saw, or what was thrown, in words for a
-  /// beginner; empty if nothing.
-  std::string run(const std::function<void()>& launch);
+  /// What reports call the places of shared memory.
+  void name_shared(std::vector<SharedArray> arrays) { shared_ = std::move(arrays); }
+
+  /// Runs `launch` with the detectors on. Returns what they saw, in their order.
+  std::vector<Trouble> run(const std::function<void()>& launch);
 
   /// Whether in that run several threads stored the same to one element of this array: no error,
   /// but work that was done twice.
@@ -34,8 +53,12 @@ class Trial {
 
  private:
   std::deque<GuardedBuffer> buffers_;
+  std::vector<SharedArray> shared_;
   std::vector<std::string> doubled_;  // "write of o[0]; ...", of each warning
 };
+
+/// What an output holds before it is written.
+float unwritten();
 
 /// Whether a float read from an output was never written.
 bool is_unwritten(float value);

@@ -59,7 +59,7 @@ class RowWalk {
     const double m_old = m_, l_old = l_;
     const double tile_max = is(Slip::kMaxOfLane) ? lane_max(s, 0) : *std::ranges::max_element(s);
     m_ = is(Slip::kMaxOfTile) ? tile_max : std::max(m_old, tile_max);
-    const double reference = m_ == -kInfinity ? 0 : m_;
+    const double reference = m_ == -kInfinity && !is(Slip::kReferenceForgotten) ? 0 : m_;
     double tile_sum = 0;
     for (std::int64_t j = 0; j < keys; ++j) {
       double from = reference;
@@ -89,6 +89,8 @@ class RowWalk {
     const std::int64_t row = head_ * shape_.Nq + i_;
     const std::int64_t diagonal = attn::diagonal(problem_.mask, shape_.Nq, shape_.Nk);
     const bool empty = visible_keys(i_, diagonal, shape_.Nk) == 0;
+    // FlashAttention-1's first round also comes to rows without keys.
+    const bool first_round = is(Slip::kReferenceForgotten) && loop_.averages && empty;
     for (std::int64_t j = 0; j < shape_.Nk; ++j) {
       seen.s[at(row * shape_.Nk + j)] = static_cast<float>(score(j));
     }
@@ -97,11 +99,12 @@ class RowWalk {
     double lse = l_ == 0 ? -kInfinity : m_ + std::log(l_);
     if (is(Slip::kLseWithoutMax)) lse = std::log(l_);
     if (is(Slip::kLseWithoutLog)) lse = m_ + l_;
-    seen.lse[at(row)] = static_cast<float>(lse);
+    seen.lse[at(row)] = static_cast<float>(first_round ? std::nan("") : lse);
     for (std::int64_t c = 0; c < shape_.d; ++c) {
       double o = o_[at(c)];
       if (!loop_.averages && !is(Slip::kNotDivided) && !is(Slip::kDividedEarly)) o /= l_;
       if (empty) o = is(Slip::kEmptyRowDivided) ? std::nan("") : 0;
+      if (is(Slip::kEmptyBySum) && l_ == 0) o = 0;
       seen.o[at(row * shape_.d + c)] = static_cast<float>(o);
     }
   }
@@ -141,7 +144,11 @@ class RowWalk {
     if (is(Slip::kOldNotRescaled)) weight = loop_.averages ? l_old : 1;
     if (is(Slip::kOldWithSum)) weight = l_old * rescale;
     if (is(Slip::kOutputOfTile)) weight = 0;
-    const double old = weight == 0 ? 0 : weight * o;
+    const double old = weight == 0 && !is(Slip::kOldOfNothing) ? 0 : weight * o;
+    if (is(Slip::kOldKept)) {
+      o += pv / l_;
+      return;
+    }
     if (is(Slip::kDividedEarly)) {
       o = loop_.averages ? old / l_ + pv / tile_sum : (old + pv) / l_;
       return;
@@ -210,7 +217,12 @@ std::string_view to_string(Slip slip) {
     case Slip::kExpWithoutMax:
       return "P was exp(S), without m: exp(S - m_new)";
     case Slip::kOldNotWeighted:
-      return "the old O was added as it is: it needs its old weight as a factor";
+      return "the line that stores O adds the old O as it is: its factor is its old weight, l_old "
+             "* "
+             "exp(m_old - m_new)";
+    case Slip::kOldKept:
+      return "the line that stores O adds P V / l_new to the old O as it is: the old O must be "
+             "reweighted, too, by l_old * exp(m_old - m_new) / l_new";
     case Slip::kOldWithoutSum:
       return "the old O was multiplied by exp(m_old - m_new) alone: it was divided by l_old, so "
              "l_old belongs to its weight";
@@ -281,6 +293,18 @@ std::string_view to_string(Slip slip) {
       return "a row without keys was divided by its l, which is 0: such a row of O is zeros. Ask "
              "how many keys it sees, not whether l is 0: with keys whose logits are all -infinity, "
              "O is NaN";
+    case Slip::kTileByFirstRow:
+      return "a tile was left out because its first query sees none of its keys: its last query "
+             "sees most";
+    case Slip::kReferenceForgotten:
+      return "m_new was subtracted while it is -infinity: -infinity minus -infinity is nan. In "
+             "exp(S - m_new) and in exp(m_old - m_new) take reference_point(m_new)";
+    case Slip::kOldOfNothing:
+      return "the old O of a row whose m was still -infinity was used: it is 0/0, and 0 * nan is "
+             "nan. Take 0 for it";
+    case Slip::kEmptyBySum:
+      return "a row was taken for empty because its l is 0: ask how many keys it sees. With keys "
+             "whose logits are all -infinity, O is nan";
     case Slip::kLseWithoutMax:
       return "LSE was log(l): it is m + log(l)";
     case Slip::kLseWithoutLog:

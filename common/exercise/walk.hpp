@@ -58,6 +58,7 @@ enum class Slip {
   kExpWithoutMax,
   // O.
   kOldNotWeighted,
+  kOldKept,
   kOldWithoutSum,
   kOldNotRescaled,
   kOldWithSum,
@@ -86,7 +87,7 @@ enum class Slip {
   kGradientWithoutScale,
   kGradientScaledTwice,
   kKeysForQueries,
-  // Edges, masks, LSE.
+  // Edges, masks.
   kPaddedKeysCounted,
   kNoMask,
   kLocalKey,
@@ -94,6 +95,12 @@ enum class Slip {
   kOneKeyMore,
   kOneKeyLess,
   kEmptyRowDivided,
+  kTileByFirstRow,
+  // Logits of -infinity.
+  kReferenceForgotten,
+  kOldOfNothing,
+  kEmptyBySum,
+  // LSE.
   kLseWithoutMax,
   kLseWithoutLog,
 };

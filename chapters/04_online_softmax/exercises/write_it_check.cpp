@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // The stages of chapter 04's "write it" exercise.
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -15,6 +17,7 @@ namespace {
 
 using exercise::Array;
 using exercise::Case;
+using exercise::Later;
 using exercise::Loop;
 using exercise::random_problem;
 using exercise::Seen;
@@ -28,6 +31,7 @@ template <int kWarps>
 exercise::Ran run_once(const Problem& problem, const Loop&) {
   exercise::Trial trial;
   const Shape& shape = problem.shape;
+  trial.name_shared({{.name = "sMax"}, {.name = "sSum"}, {.name = "sO", .rows = shape.d}});
   ForwardArgs args;
   args.shape = shape;
   args.mask = problem.mask;
@@ -40,9 +44,9 @@ exercise::Ran run_once(const Problem& problem, const Loop&) {
   float* m = trial.output("m", shape.rows());
   float* l = trial.output("l", shape.rows());
   exercise::Ran ran;
-  ran.trouble = trial.run([&] { write_forward(args, kWarps, m, l); });
-  if (ran.trouble.empty() && kWarps == 2 && trial.stored_twice("o")) {
-    ran.trouble =
+  ran.troubles = trial.run([&] { write_forward(args, kWarps, m, l); });
+  if (ran.troubles.empty() && kWarps == 2 && trial.stored_twice("o")) {
+    ran.troubles.emplace_back().text =
         "Both warps have stored the same elements of O: each has done the whole row. Give each\n"
         "its half of the keys; warp 1 leaves its m, l and O in shared memory, and warp 0 alone\n"
         "stores.\n";
@@ -92,24 +96,26 @@ std::vector<Case> whole_rows() {
   return cases;
 }
 
-Verdict check_statistics() {
+Verdict check_statistics(Later later) {
   return exercise::check_stage(run_once<1>, whole_rows(), {Array::kM, Array::kL},
                                {Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
-                                Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kExpWithoutMax});
+                                Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kExpWithoutMax},
+                               later);
 }
 
-Verdict check_output() {
+Verdict check_output(Later later) {
   return exercise::check_stage(
       run_once<1>, whole_rows(), {Array::kM, Array::kL, Array::kO},
       {Slip::kOldNotRescaled, Slip::kOldWithSum, Slip::kNotDivided, Slip::kDividedEarly,
-       Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile});
+       Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile},
+      later);
 }
 
-Verdict check_merge() {
+Verdict check_merge(Later later) {
   return exercise::check_stage(run_once<2>, whole_rows(), {Array::kM, Array::kL, Array::kO},
                                {Slip::kSecondHalfLost, Slip::kHalvesNotRescaled,
                                 Slip::kHalvesOfONotRescaled, Slip::kHalvesDividedFirst},
-                               merged);
+                               later, merged);
 }
 
 /// Beyond one warp per row: Q is loaded twice, and warp 1 hands m, l and O to warp 0, once.
@@ -141,7 +147,7 @@ const Chapter& record() {
   return kChapter;
 }
 
-Verdict check_edges() {
+Verdict check_edges(Later later) {
   std::vector<Case> cases;
   for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
     constexpr std::pair<int, int> kSizes[] = {{1, 1}, {2, 3}, {3, 3}, {4, 3}};
@@ -150,15 +156,18 @@ Verdict check_edges() {
     }
   }
   cases.push_back({small_problem(2, 0, 0.5f), kKeyByKey});
-  const Verdict verdict =
-      exercise::check_stage(run_once<2>, cases, {Array::kO, Array::kLse},
-                            {Slip::kNoMask, Slip::kOneKeyMore, Slip::kOneKeyLess,
-                             Slip::kEmptyRowDivided, Slip::kLseWithoutMax, Slip::kLseWithoutLog});
+  std::ranges::move(exercise::infinite_cases(kKeyByKey), std::back_inserter(cases));
+  const Verdict verdict = exercise::check_stage(
+      run_once<2>, cases, {Array::kO, Array::kLse},
+      {Slip::kNoMask, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
+       Slip::kReferenceForgotten, Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+      later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
 
 constexpr exercise::Stage kStages[] = {
     {"m and l of a row",
+     {},
      "  m_new = max(m_old, s). What was summed before is relative to m_old: one factor,\n"
      "  exp(m_old - m_new), brings it to m_new. The new key adds exp(s - m_new). (Scores may\n"
      "  be -infinity before m is finite: put reference_point(m_new) for m_new in both.) Compute\n"
@@ -166,15 +175,18 @@ constexpr exercise::Stage kStages[] = {
      "  them.",
      check_statistics},
     {"O of a row",
+     {"o"},
      "  acc_o is a sum of the same kind as l, with V in it: the same factor for what is old,\n"
      "  the same weight for what is new. It is divided by l once, behind the loop.",
      check_output},
     {"two halves merged",
+     {},
      "  Warp w takes the keys visible * w / kWarps up to visible * (w + 1) / kWarps. m = the\n"
      "  larger of the two; each half's l and O get the factor exp(its m - m). The barrier\n"
      "  stands outside of every if that depends on the warp, and no return before it.",
      check_merge},
     {"masks, LSE, all cases",
+     {"lse"},
      "  A row that sees no key has O = 0 and LSE = -infinity. A half without keys has m =\n"
      "  -infinity, and so has a row whose first scores are all -infinity. -infinity minus\n"
      "  -infinity is not a number: reference_point is for that, in the loop and in the merge.",

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The stages of chapter 05's "write it" exercise.
+#include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,7 @@ namespace {
 
 using exercise::Array;
 using exercise::Case;
+using exercise::Later;
 using exercise::Loop;
 using exercise::random_problem;
 using exercise::Slip;
@@ -27,6 +30,11 @@ Loop chapters_tiles(std::int64_t d) { return {.Br = tiles_for(d).Br, .Bc = tiles
 exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   exercise::Trial trial;
   const Shape& shape = problem.shape;
+  const std::int64_t columns = loop.Br == kSmall.Br ? 32 : tiles_for(shape.d).D;
+  trial.name_shared({{.name = "sQ", .rows = loop.Br, .stride = columns + 1, .tile = true},
+                     {.name = "sK", .rows = loop.Bc, .stride = columns + 1, .tile = true},
+                     {.name = "sV", .rows = loop.Bc, .stride = columns, .tile = true},
+                     {.name = "sS", .rows = loop.Br, .stride = loop.Bc + 1}});
   ForwardArgs args;
   args.shape = shape;
   args.mask = problem.mask;
@@ -40,7 +48,7 @@ exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   args.workspace = statistics;
   float* seen = trial.output("show_tile", shape.rows() * shape.Nk);
   exercise::Ran ran;
-  ran.trouble = trial.run([&] { write_forward(args, loop.Br == kSmall.Br, seen); });
+  ran.troubles = trial.run([&] { write_forward(args, loop.Br == kSmall.Br, seen); });
   const std::vector<float> m_and_l = trial.read(statistics);
   const auto middle = m_and_l.begin() + static_cast<std::ptrdiff_t>(shape.rows());
   ran.seen.s = trial.read(seen);
@@ -64,26 +72,29 @@ std::vector<Case> whole_tiles() {
   return cases;
 }
 
-Verdict check_scores() {
+Verdict check_scores(Later later) {
   return exercise::check_stage(
       run_once, whole_tiles(), {Array::kS},
       {Slip::kScaleForgotten, Slip::kScaleTwice, Slip::kProductsNotAdded, Slip::kLastColumnMissing,
-       Slip::kTransposed, Slip::kFirstKeysAgain, Slip::kFirstQueriesAgain});
+       Slip::kTransposed, Slip::kFirstKeysAgain, Slip::kFirstQueriesAgain},
+      later);
 }
 
-Verdict check_statistics() {
+Verdict check_statistics(Later later) {
   return exercise::check_stage(run_once, whole_tiles(), {Array::kM, Array::kL},
                                {Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
                                 Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kMaxOfLane,
-                                Slip::kSumOfLane, Slip::kExpOfTileMax, Slip::kExpWithoutMax});
+                                Slip::kSumOfLane, Slip::kExpOfTileMax, Slip::kExpWithoutMax},
+                               later);
 }
 
-Verdict check_output() {
+Verdict check_output(Later later) {
   return exercise::check_stage(
       run_once, whole_tiles(), {Array::kM, Array::kL, Array::kO},
-      {Slip::kOldNotWeighted, Slip::kOldWithoutSum, Slip::kOldNotRescaled, Slip::kNotDivided,
-       Slip::kDividedEarly, Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile,
-       Slip::kFirstValuesAgain});
+      {Slip::kOldNotWeighted, Slip::kOldKept, Slip::kOldWithoutSum, Slip::kOldNotRescaled,
+       Slip::kNotDivided, Slip::kDividedEarly, Slip::kTileWeight, Slip::kScoresForWeights,
+       Slip::kOutputOfTile, Slip::kFirstValuesAgain},
+      later);
 }
 
 const Chapter& record() {
@@ -106,7 +117,7 @@ const Chapter& record() {
   return kChapter;
 }
 
-Verdict check_edges() {
+Verdict check_edges(Later later) {
   std::vector<Case> cases;
   for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
     constexpr std::pair<int, int> kSizes[] = {{1, 2}, {2, 1}, {2, 3}, {3, 3}, {4, 3}, {3, 6}};
@@ -115,34 +126,41 @@ Verdict check_edges() {
     }
   }
   cases.push_back({small_problem(2, 0, 0.5f), kSmall});
+  std::ranges::move(exercise::infinite_cases(kSmall), std::back_inserter(cases));
   cases.push_back(
       {random_problem(make_shape(1, 2, 70, 45, 40), Mask::kCausal), chapters_tiles(40)});
   const Verdict verdict = exercise::check_stage(
       run_once, cases, {Array::kO, Array::kLse},
       {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow, Slip::kOneKeyMore,
-       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kLseWithoutMax, Slip::kLseWithoutLog});
+       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kReferenceForgotten, Slip::kOldOfNothing,
+       Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+      later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
 
 constexpr exercise::Stage kStages[] = {
     {"a tile of S",
+     {"show_tile"},
      "  Loads and products are chapter 03's. Barriers: one between the loads and the\n"
      "  products, one between the products and whoever reads S, one at the end of the inner\n"
      "  loop, before sQ and sK are overwritten. Thread n of kThreads takes the elements n, n\n"
      "  + kThreads, ... of the kBr * kBc; element e is row e / kBc, key e % kBc.",
      check_scores},
     {"m and l of every row",
+     {"m and l"},
      "  Warp w takes the rows w, w + kWarps, ..., lane L the keys L, L + 32, ... of the\n"
      "  tile. m_new = max(m_old, the tile's maximum), P = exp(S - m_new), which may\n"
      "  overwrite S, l_new = l_old * exp(m_old - m_new) + the sum of P. The lanes meet in\n"
      "  warp_max and warp_sum: outside of every if. One lane stores m and l.",
      check_statistics},
     {"O of every row",
+     {"o", "sV"},
      "  O_new = (l_old * exp(m_old - m_new) * O_old + P V) / l_new. The lanes now share the\n"
      "  columns of d, and each needs the whole row of P: a __syncwarp lies between. On the\n"
      "  first visit there is no O_old to read.",
      check_output},
     {"edges, masks, LSE, all cases",
+     {"lse"},
      "  A row of the tile may lie behind Nq. Of the tile's keys a row sees visible_keys(i0 +\n"
      "  r, diagonal, Nk) - j0 of them, at least 0 and at most kBc. A row that sees none of a\n"
      "  later tile is left alone; in the first round somebody must write its zeros, also\n"

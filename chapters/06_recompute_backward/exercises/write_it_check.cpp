@@ -15,6 +15,7 @@ namespace {
 
 using exercise::Array;
 using exercise::Case;
+using exercise::Later;
 using exercise::Loop;
 using exercise::Slip;
 using exercise::Verdict;
@@ -24,6 +25,15 @@ constexpr Loop kSmall{.Br = 2, .Bc = 2};
 exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   exercise::Trial trial;
   const Shape& shape = problem.shape;
+  const std::int64_t columns = loop.Br == kSmall.Br ? 32 : tiles_for(shape.d).D;
+  trial.name_shared({{.name = "sQ", .rows = loop.Br, .stride = columns + 1, .tile = true},
+                     {.name = "sDO", .rows = loop.Br, .stride = columns + 1, .tile = true},
+                     {.name = "sK", .rows = loop.Bc, .stride = columns + 1, .tile = true},
+                     {.name = "sV", .rows = loop.Bc, .stride = columns + 1, .tile = true},
+                     {.name = "sP", .rows = loop.Br, .stride = loop.Bc + 1},
+                     {.name = "sDS", .rows = loop.Br, .stride = loop.Bc + 1},
+                     {.name = "sLSE", .rows = loop.Br},
+                     {.name = "sDelta", .rows = loop.Br}});
   const exercise::GivenRows rows = exercise::given_rows(problem);
   BackwardArgs args;
   args.shape = shape;
@@ -40,7 +50,7 @@ exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   float* p = trial.output("show_tile of P", shape.rows() * shape.Nk);
   float* ds = trial.output("show_tile of dS", shape.rows() * shape.Nk);
   exercise::Ran ran;
-  ran.trouble = trial.run([&] { write_gradients(args, delta, loop.Br == kSmall.Br, p, ds); });
+  ran.troubles = trial.run([&] { write_gradients(args, delta, loop.Br == kSmall.Br, p, ds); });
   ran.seen.p = trial.read(p);
   ran.seen.ds = trial.read(ds);
   ran.seen.dv = trial.read(args.grad_v);
@@ -62,7 +72,8 @@ Case large_case(const Shape& shape) {
           {.Br = tiles.Br, .Bc = tiles.Bc}};
 }
 
-Verdict check_all(std::initializer_list<Array> arrays, std::initializer_list<Slip> slips) {
+Verdict check_all(Later later, std::initializer_list<Array> arrays,
+                  std::initializer_list<Slip> slips) {
   std::vector<Case> cases;
   constexpr std::pair<int, int> kSizes[] = {{2, 2}, {2, 4}, {4, 4}};
   for (const auto& [Nq, Nk] : kSizes) {
@@ -70,27 +81,27 @@ Verdict check_all(std::initializer_list<Array> arrays, std::initializer_list<Sli
   }
   cases.push_back(large_case(make_shape(1, 2, 64, 64, 40)));
   cases.push_back(large_case(make_shape(1, 1, 32, 48, 128)));
-  return exercise::check_stage(run_once, cases, arrays, slips, exercise::walk_backward);
+  return exercise::check_stage(run_once, cases, arrays, slips, later, exercise::walk_backward);
 }
 
-Verdict check_probabilities() {
-  return check_all({Array::kP},
+Verdict check_probabilities(Later later) {
+  return check_all(later, {Array::kP},
                    {Slip::kProbabilityWithoutScale, Slip::kLseForgotten, Slip::kExpForgotten});
 }
 
-Verdict check_dv() {
-  return check_all({Array::kP, Array::kDv},
+Verdict check_dv(Later later) {
+  return check_all(later, {Array::kP, Array::kDv},
                    {Slip::kNotTransposed, Slip::kLastQueriesOnly, Slip::kEarlierKeysToo});
 }
 
-Verdict check_ds() {
-  return check_all({Array::kP, Array::kDs},
+Verdict check_ds(Later later) {
+  return check_all(later, {Array::kP, Array::kDs},
                    {Slip::kDeltaForgotten, Slip::kWeightForgotten, Slip::kDeltaOutside});
 }
 
-Verdict check_dk() {
+Verdict check_dk(Later later) {
   return check_all(
-      {Array::kDv, Array::kDs, Array::kDk},
+      later, {Array::kDv, Array::kDs, Array::kDk},
       {Slip::kGradientWithoutScale, Slip::kGradientScaledTwice, Slip::kProbabilityForSlope,
        Slip::kKeysForQueries, Slip::kNotTransposed, Slip::kLastQueriesOnly, Slip::kEarlierKeysToo});
 }
@@ -114,27 +125,32 @@ const Chapter& record() {
   return kChapter;
 }
 
-Verdict check_everything() { return exercise::check_battery(record()); }
+Verdict check_everything(Later) { return exercise::check_battery(record()); }
 
 constexpr exercise::Stage kStages[] = {
     {"P, recomputed",
+     {"show_tile of P"},
      "  One thread takes the elements n = threadIdx.x, n + kThreads, ... of the kBr * kBc:\n"
      "  row n / kBc, key n % kBc. No maximum and no sum is needed: LSE has both.",
      check_probabilities},
     {"dV of a tile of keys",
+     {"dv"},
      "  dV = P^T dO: for key j, column c the sum over the rows r of the tile. The sum goes on\n"
      "  from one tile of queries to the next; it is stored behind that loop. P must be\n"
      "  complete before anybody sums over it.",
      check_dv},
     {"dP and dS",
+     {"show_tile of dS"},
      "  dP is a dot product of rows, like the score: dO in place of Q, V in place of K. Then\n"
      "  dS = P * (dP - delta).",
      check_ds},
     {"dK of a tile of keys",
+     {"dk"},
      "  dK = scale * dS^T Q: the same loop as for dV, with dS in place of P and Q in place of\n"
      "  dO. Multiply by scale once, where you store.",
      check_dk},
     {"dQ, edges, masks, all cases",
+     {"dq"},
      "  dQ needs dS behind a barrier, and dS must not be overwritten before everybody is\n"
      "  done. Pairs outside of the matrix, or hidden by the mask, have no P: leave them out of\n"
      "  the loop over pairs and of the sums (at.keys_of, at.first_row_of, at.rows). Keys from\n"

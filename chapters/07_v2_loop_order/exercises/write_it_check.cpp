@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The stages of chapter 07's "write it" exercise.
+#include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,7 @@ namespace {
 
 using exercise::Array;
 using exercise::Case;
+using exercise::Later;
 using exercise::Loop;
 using exercise::random_problem;
 using exercise::Slip;
@@ -29,6 +32,11 @@ Loop chapters_tiles(std::int64_t d) {
 exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   exercise::Trial trial;
   const Shape& shape = problem.shape;
+  const std::int64_t columns = loop.Br == kSmall.Br ? 32 : tiles_for(shape.d).D;
+  trial.name_shared({{.name = "sQ", .rows = loop.Br, .stride = columns + 1, .tile = true},
+                     {.name = "sK", .rows = loop.Bc, .stride = columns + 1, .tile = true},
+                     {.name = "sV", .rows = loop.Bc, .stride = columns, .tile = true},
+                     {.name = "sS", .rows = loop.Br, .stride = loop.Bc + 1}});
   ForwardArgs args;
   args.shape = shape;
   args.mask = problem.mask;
@@ -42,7 +50,7 @@ exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   float* m = trial.output("m", shape.rows());
   float* l = trial.output("l", shape.rows());
   exercise::Ran ran;
-  ran.trouble = trial.run([&] { write_forward(args, loop.Br == kSmall.Br, seen, m, l); });
+  ran.troubles = trial.run([&] { write_forward(args, loop.Br == kSmall.Br, seen, m, l); });
   ran.seen.s = trial.read(seen);
   ran.seen.m = trial.read(m);
   ran.seen.l = trial.read(l);
@@ -64,25 +72,28 @@ std::vector<Case> whole_tiles() {
   return cases;
 }
 
-Verdict check_scores() {
+Verdict check_scores(Later later) {
   return exercise::check_stage(
       run_once, whole_tiles(), {Array::kS},
       {Slip::kScaleForgotten, Slip::kScaleTwice, Slip::kProductsNotAdded, Slip::kLastColumnMissing,
-       Slip::kTransposed, Slip::kFirstKeysAgain, Slip::kFirstQueriesAgain});
+       Slip::kTransposed, Slip::kFirstKeysAgain, Slip::kFirstQueriesAgain},
+      later);
 }
 
-Verdict check_statistics() {
+Verdict check_statistics(Later later) {
   return exercise::check_stage(run_once, whole_tiles(), {Array::kM, Array::kL},
                                {Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
                                 Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kMaxOfLane,
-                                Slip::kSumOfLane, Slip::kExpOfTileMax, Slip::kExpWithoutMax});
+                                Slip::kSumOfLane, Slip::kExpOfTileMax, Slip::kExpWithoutMax},
+                               later);
 }
 
-Verdict check_output() {
+Verdict check_output(Later later) {
   return exercise::check_stage(
       run_once, whole_tiles(), {Array::kM, Array::kL, Array::kO},
       {Slip::kOldNotRescaled, Slip::kOldWithSum, Slip::kNotDivided, Slip::kDividedEarly,
-       Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile, Slip::kFirstValuesAgain});
+       Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile, Slip::kFirstValuesAgain},
+      later);
 }
 
 const Chapter& record() {
@@ -107,7 +118,7 @@ const Chapter& record() {
   return kChapter;
 }
 
-Verdict check_edges() {
+Verdict check_edges(Later later) {
   std::vector<Case> cases;
   for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
     constexpr std::pair<int, int> kSizes[] = {{1, 2}, {2, 1}, {2, 3}, {3, 3}, {4, 3}, {3, 6}};
@@ -116,17 +127,21 @@ Verdict check_edges() {
     }
   }
   cases.push_back({small_problem(2, 0, 0.5f), kSmall});
+  std::ranges::move(exercise::infinite_cases(kSmall), std::back_inserter(cases));
   cases.push_back(
       {random_problem(make_shape(1, 2, 70, 45, 40), Mask::kCausal), chapters_tiles(40)});
   const Verdict verdict = exercise::check_stage(
       run_once, cases, {Array::kO, Array::kLse},
       {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow, Slip::kOneKeyMore,
-       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kLseWithoutMax, Slip::kLseWithoutLog});
+       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kReferenceForgotten, Slip::kEmptyBySum,
+       Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+      later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
 
 constexpr exercise::Stage kStages[] = {
     {"S of a tile",
+     {"show_rows"},
      "  As in chapter 05, with one loop: the block has its tile of Q to itself. A warp\n"
      "  computes the scores of its own rows, the only ones it will read: n = lane, lane +\n"
      "  32, ... < kRows * kBc is row n / kBc * kWarps + warp, key n % kBc. The block waits\n"
@@ -134,16 +149,19 @@ constexpr exercise::Stage kStages[] = {
      "  sV.",
      check_scores},
     {"m and l in registers",
+     {},
      "  m_new = max(m_old, the tile's maximum), P = exp(S - m_new), l_new = l_old *\n"
      "  exp(m_old - m_new) + the sum of P. Nothing goes to HBM: row_max[n] and row_sum[n]\n"
      "  are the same in all lanes, since warp_max and warp_sum are.",
      check_statistics},
     {"O in registers",
+     {"o", "sV"},
      "  When m grows, acc_o gets the factor exp(m_old - m_new), as l does; then P V is\n"
      "  added. P is read by all lanes of the warp: a __syncwarp first. Divide behind the\n"
      "  loop, once.",
      check_output},
     {"edges, masks, LSE, all cases",
+     {"lse"},
      "  Row i0 + r exists if it is below Nq, and sees visible_keys(i0 + r, diagonal, Nk) -\n"
      "  j0 keys of the tile, at least 0 and at most kBc. The loop over j0 may end with what\n"
      "  the last row of the tile sees: the silver medal counts that. Gold: two __syncthreads\n"

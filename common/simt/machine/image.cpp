@@ -108,14 +108,16 @@ SourceLine look_up(std::uintptr_t address) {
 
 struct Symbols {
   std::map<std::uintptr_t, std::string> by_address;
-  std::set<std::uintptr_t> guards;  // offsets among the thread's variables
+  // Offsets among the thread's variables.
+  std::map<std::uintptr_t, std::string> thread_locals;
+  std::set<std::uintptr_t> guards;
 };
 
 /// The program's symbols, from nm.
 const Symbols& symbols() {
   static const Symbols known = [] {
     Symbols table;
-    const std::uintptr_t base = find_image().base;
+    const Image image = find_image();
     const std::string command =
         fmt::format("nm -C --defined-only /proc/{}/exe 2>/dev/null", getpid());
     FILE* pipe = popen(command.c_str(), "r");
@@ -128,8 +130,14 @@ const Symbols& symbols() {
       if (std::sscanf(line.data(), "%" SCNxPTR " %c %n", &address, &type, &name) < 2) continue;
       std::string text = line.data() + name;
       while (!text.empty() && text.back() == '\n') text.pop_back();
-      if (text.rfind("guard variable for ", 0) == 0) table.guards.insert(address);
-      table.by_address.try_emplace(base + address, std::move(text));
+      if (text.rfind("guard variable for ", 0) == 0) {
+        table.guards.insert(address);
+      } else if (address < image.tls_bytes && std::strchr("bBdD", type) != nullptr) {
+        const std::size_t colons = text.rfind("::");
+        table.thread_locals.try_emplace(
+            address, colons == std::string::npos ? text : text.substr(colons + 2));
+      }
+      table.by_address.try_emplace(image.base + address, std::move(text));
     }
     pclose(pipe);
     return table;
@@ -152,6 +160,13 @@ AddressRange program_constants() {
 Symbol symbol_at(std::uintptr_t address) {
   const auto& table = symbols().by_address;
   const auto above = table.upper_bound(address);
+  if (above == table.begin()) return {};
+  return {std::prev(above)->first, std::prev(above)->second};
+}
+
+Symbol thread_local_at(std::size_t offset) {
+  const auto& table = symbols().thread_locals;
+  const auto above = table.upper_bound(offset);
   if (above == table.begin()) return {};
   return {std::prev(above)->first, std::prev(above)->second};
 }

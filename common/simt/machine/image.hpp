@@ -52,6 +52,10 @@ struct Symbol {
 };
 Symbol symbol_at(std::uintptr_t address);
 
+/// The same for an offset among a thread's variables, without what stands in front of the name: the
+/// __shared__ variable "sQ".
+Symbol thread_local_at(std::size_t offset);
+
 /// Whether the byte at this offset among a thread's variables is g++'s note that one of them has
 /// been constructed: it keeps one for each __shared__ array of a class with a constructor.
 bool is_guard(std::size_t offset);

@@ -197,12 +197,18 @@ void Detectors::finish() {
   waiting_.clear();
 }
 
-/// "o[17]", "dynamic shared memory at byte 132 (float 33)", "shared memory".
+/// "o[17]", "dynamic shared memory at byte 132 (float 33)", "sQ (float 33)", or without symbols
+/// "a __shared__ variable".
 std::string Detectors::place_of(const Request& request, int lane) const {
   const std::uintptr_t address = request.addresses[lane];
   if (request.space == Space::kGlobal) return Arena::get().name_of(address, request.bytes);
   const AddressRange dynamic = recorder_.dynamic_shared();
-  if (!dynamic.contains(address)) return "a __shared__ variable";
+  if (!dynamic.contains(address)) {
+    const std::size_t offset = address - recorder_.static_shared().begin;
+    const Symbol symbol = thread_local_at(offset);
+    if (symbol.name.empty()) return "a __shared__ variable";
+    return fmt::format("{} (float {})", symbol.name, (offset - symbol.begin) / sizeof(float));
+  }
   const std::uintptr_t byte = address - dynamic.begin;
   return fmt::format("dynamic shared memory at byte {} (float {})", byte, byte / sizeof(float));
 }
