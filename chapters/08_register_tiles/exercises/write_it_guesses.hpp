@@ -100,7 +100,8 @@ class Guesses {
       return fmt::format("{}, lane column {}, as acc_o[{}][{}]", row, c / 4 % 8, m,
                          4 * (c / 32) + c % 4);
     }
-    return fmt::format("{}, m = {}", row, m);
+    const char* name = place.array == exercise::Array::kL ? "row_sum" : "row_max";
+    return fmt::format("{}, as {}[{}]", row, name, m);
   }
 
  private:
@@ -175,32 +176,35 @@ class Guesses {
     return text;
   }
 
-  /// A slip for each set of bits that is not a row's, in either deal of the lanes.
+  /// A slip for each set of bits that is not a row's, in either deal of the lanes. What happens
+  /// most comes first: none, all, those of the other deal, the highest.
   template <class Combine>
   void add_exchanges(std::vector<Guess>& guesses, std::string_view what, Combine combine) const {
-    for (const bool paired : {false, true}) {
-      const unsigned right = paired ? 1 | 4 | 8 : 1 | 2 | 4;
-      for (unsigned bits = 0; bits < 32; ++bits) {
-        if (bits == right || (paired && bits == 0)) continue;
-        Guess guess;
-        for (std::int64_t row = 0; row < rows(); ++row) {
-          const std::int64_t r = row % Nq() % tile_.rows() % 4;
-          guess.values.push_back(static_cast<float>(
-              combine(row - r, partners(paired, bits, static_cast<unsigned>(r)))));
-        }
-        guess.words =
-            bits == 0 ? fmt::format(
-                            "each lane kept the {} of its own keys: the eight lanes of a row put "
-                            "theirs together, by __shfl_xor_sync over Lanes::kBit0, kBit1 and "
-                            "kBit2",
-                            what)
-                      : fmt::format(
-                            "the {} went over lanes that are not one row: exchanged were the bits "
-                            "{} of the lane's number, and those of a row differ in {} "
-                            "(Lanes::kBit0, kBit1, kBit2)",
-                            what, bits_in_words(bits), bits_in_words(right));
-        guesses.push_back(guess);
+    constexpr unsigned kPlain = 1 | 2 | 4, kPaired = 1 | 4 | 8;
+    const auto add = [&](bool paired, unsigned bits) {
+      if (bits == (paired ? kPaired : kPlain)) return;
+      Guess guess;
+      for (std::int64_t row = 0; row < rows(); ++row) {
+        const std::int64_t r = row % Nq() % tile_.rows() % 4;
+        guess.values.push_back(
+            static_cast<float>(combine(row - r, partners(paired, bits, static_cast<unsigned>(r)))));
       }
+      guess.words =
+          bits == 0 ? fmt::format(
+                          "each lane kept the {} of its own keys: the eight lanes of a row put "
+                          "theirs together, by __shfl_xor_sync over Lanes::kBit0, kBit1 and kBit2",
+                          what)
+                    : fmt::format(
+                          "the {} went over other lanes than the eight of a row: exchanged were "
+                          "the bits {} of the lane's number; a row's are Lanes::kBit0, kBit1 and "
+                          "kBit2, {} as the lanes stand",
+                          what, bits_in_words(bits), bits_in_words(paired ? kPaired : kPlain));
+      guesses.push_back(guess);
+    };
+    for (const unsigned bits : {0u, 31u, kPaired, 4u | 8u | 16u}) add(false, bits);
+    for (const unsigned bits : {kPlain, 4u | 8u | 16u}) add(true, bits);
+    for (unsigned bits = 1; bits < 31; ++bits) {
+      for (const bool paired : {false, true}) add(paired, bits);
     }
   }
 
@@ -296,6 +300,19 @@ class Guesses {
          weighted([](std::int64_t j, std::int64_t) { return Key(j - j % 4); })},
         {"only the first key of each load of P counted: a load4 brings four, e = 0 to 3",
          weighted([](std::int64_t j, std::int64_t) { return j % 4 == 0 ? Key(j) : Key(); })}};
+    const auto is_nan = [](float x) { return std::isnan(x); };
+    if (std::ranges::any_of(one_.problem.v, is_nan)) {
+      guesses.push_back(
+          {"a key that the row does not see was multiplied by its P of 0: 0 * nan is "
+           "nan. Leave it out, by an if",
+           columns([this](std::int64_t c) { return c; })});
+      for (std::int64_t n = 0; n < rows() * d(); ++n) {
+        float& o = guesses.back().values[at(n)];
+        for (std::int64_t j = 0; j < Nk(); ++j) {
+          if (is_nan(one_.problem.v[at(j * d() + n % d())])) o = std::nanf("");
+        }
+      }
+    }
     if (TN > 1) {
       guesses.push_back(
           {"P was stored as if a lane's keys were neighbours: its n-th is lane.column "
