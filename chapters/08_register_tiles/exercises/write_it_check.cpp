@@ -120,7 +120,9 @@ std::string explain(const Case& one, std::initializer_list<Array> arrays,
                             ? "has not been written, and"
                             : fmt::format("is {} and", exercise::short_text(*mine)),
                         exercise::short_text(*right), guesses.holder(place));
-    text += looks_as_if(one, wanted, yours, guesses, arrays, array, slips);
+    if (!exercise::is_unwritten(*mine)) {
+      text += looks_as_if(one, wanted, yours, guesses, arrays, array, slips);
+    }
     text += fmt::format("\nThe smallest case that fails: {}\n", setting(one));
     if (one.loop.Br != kSmall.Br) {
       return text +

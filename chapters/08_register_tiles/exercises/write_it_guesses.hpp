@@ -209,7 +209,9 @@ class Guesses {
   }
 
   std::vector<Guess> of_maxima() const {
-    std::vector<Guess> guesses;
+    constexpr float kFirst = -std::numeric_limits<float>::infinity();
+    std::vector<Guess> guesses{
+        {"row_max is still as it began", std::vector<float>(wanted_.m.size(), kFirst)}};
     add_exchanges(guesses, "maximum", [this](std::int64_t first, const auto& lanes) {
       double most = -std::numeric_limits<double>::infinity();
       for (const auto& [r, column] : lanes) {
@@ -228,7 +230,8 @@ class Guesses {
   }
 
   std::vector<Guess> of_sums() const {
-    std::vector<Guess> guesses;
+    std::vector<Guess> guesses{
+        {"row_sum is still as it began", std::vector<float>(wanted_.l.size())}};
     add_exchanges(guesses, "sum", [this](std::int64_t first, const auto& lanes) {
       double sum = 0;
       for (const auto& [r, column] : lanes) sum += part(first + r, column, Nk());
