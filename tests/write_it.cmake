@@ -17,7 +17,8 @@ function(attn_add_text_test name program status says label page)
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DPROGRAM=${program}" -DSTATUS=${status}
     "-DSAYS=${says}" -DNAME=${name} "-DPAGE=${page}"
     -P ${PROJECT_SOURCE_DIR}/tests/expect_text.cmake)
-  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300 ENVIRONMENT "ATTN_THIN=0;ATTN_FULL=0")
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300
+    ENVIRONMENT "ATTN_THIN=0;ATTN_FULL=0")
 endfunction()
 
 function(attn_add_write_slip id patch sample)

@@ -60,7 +60,8 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   //     for each tile of queries, i0 = 0, kBr, ... < Nq:        load sQ (stride kD + 1)
   //       sS[r][j] = scale * (row r of sQ) . (row j of sK), over the columns 0 .. d - 1
   //       show_tile(...)
-  // Three barriers: each says what it waits for. Until stage 4 every tile is full, and no key hidden.
+  // Three barriers: each says what it waits for. Until stage 4 every tile is full, and no key is
+  // hidden.
 
   // Stage 2, inside the loops: m and l of every row of the tile. One warp takes one row. Row i0 + r
   // has its m and l in gMax[i0 + r] and gSum[i0 + r]; on the first visit (j0 == 0) nothing is there

@@ -64,8 +64,8 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   // 2 kBc, ... < Nk: load sK (stride kD + 1) and sV (stride kD), and compute
   //     sS[r][j] = scale * (row r of sQ) . (row j of sK), over the columns 0 .. d - 1
   // each warp the rows that it owns: r = warp, warp + kWarps, ... Then, behind a __syncwarp,
-  // show_rows(...). Where does the block need a __syncthreads? Until stage 4 every tile is full, and
-  // no key hidden.
+  // show_rows(...). Where does the block need a __syncthreads? Until stage 4 every tile is full,
+  // and no key is hidden.
   //
   // Stage 2, inside the loop: row_max[n] and row_sum[n] of row r = n * kWarps + warp. P may
   // overwrite S. A loop over n has the constant bound kRows and stands behind "#pragma unroll":
