@@ -89,7 +89,11 @@ TEST_CASE("as shipped, no puzzle is solved", "[ch00]") {
     INFO(one.file << verdict.text);
     if (one.name == "race") {
       CHECK(verdict.state == State::kWrong);
-      expect(verdict.text, {"A thread read what nobody had written yet.", "08_race.cu:"});
+      expect(verdict.text, {"A thread read what nobody had written yet.",
+                            "08_race.cu:", "write of part[1]; thread (1,0,0) has a read of it"});
+      CHECK(verdict.text.find("nothing says who is first") <
+            verdict.text.find("A thread read what nobody had written yet."));
+      CHECK(verdict.text.find("wanted") == std::string::npos);  // it would be the answer
     } else {
       CHECK(verdict.state == State::kNotBegun);
       expect(verdict.text, {"Not begun: no thread stores anything in "});
@@ -201,6 +205,23 @@ TEST_CASE("the picture shows who reads the tile where", "[ch00]") {
   expect(text, {"    word 0        " + std::string(35, ' ') + "0123456789abcdefghijklmnopqrstuv\n",
                 "    kT[1][0]      11111111111111111111111111111111   "
                 "0123456789abcdefghijklmnopqrstuv\n"});
+}
+
+TEST_CASE("a picture that is as wanted stands there once", "[ch00]") {
+  for (const Puzzle& one : all_puzzles()) {
+    const std::string text = check(one, one.solution).text;
+    INFO(one.file << text);
+    CHECK(text.find("yours, as wanted\n") != std::string::npos);
+    CHECK(text.find("yours                 ") == std::string::npos);
+  }
+  CHECK(check(puzzle(8), wrong::softmax_too_many_barriers).text.find("  wanted\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("a picture of a stopped run says so", "[ch00]") {
+  expect_wrong(1, wrong::map_one_too_far, {"\n  The run was stopped here.\n"});
+  CHECK(check(puzzle(1), wrong::map_block_forgotten).text.find("stopped here") ==
+        std::string::npos);
 }
 
 TEST_CASE("puzzle 6: wrong answers, and a right one with a remark", "[ch00]") {

@@ -17,7 +17,8 @@ function(attn_add_text_test name program status says label page)
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DPROGRAM=${program}" -DSTATUS=${status}
     "-DSAYS=${says}" -DNAME=${name} "-DPAGE=${page}"
     -P ${PROJECT_SOURCE_DIR}/tests/expect_text.cmake)
-  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300 ENVIRONMENT ATTN_THIN=1)
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300
+    ENVIRONMENT "ATTN_THIN=0;ATTN_FULL=0")
 endfunction()
 
 function(attn_add_write_slip id patch sample)
@@ -76,12 +77,20 @@ function(attn_add_write_tests id)
   if(ATTN_SANITIZE)  # untraced kernels count nothing, and no count is too high
     set(medal "Right in all")
   endif()
-  attn_add_text_test(${ch}_write_solved $<TARGET_FILE:${ch}_write_solution> 0 "${medal}"
+  attn_add_text_test(${ch}_write_solved $<TARGET_FILE:${ch}_write_solution> 0
+    "of a thin part of the case table, --full runs the whole|${medal}" exercises_${number} "")
+  attn_add_text_test(${ch}_write_full "$<TARGET_FILE:${ch}_write_solution>;1;--full" 0 "right"
     exercises_${number} "")
+  if(ATTN_ALL_TESTS)
+    attn_add_text_test(${ch}_write_solved_full "$<TARGET_FILE:${ch}_write_solution>;--full" 0
+      "cases. ${medal}" exercises_${number} "")
+  endif()
   attn_add_text_test(${ch}_write_hint "$<TARGET_FILE:${ch}_write>;--hint" 0 "Hint for stage 1"
     exercises_${number} "")
   attn_add_text_test(${ch}_write_refuses "$<TARGET_FILE:${ch}_write>;99" 2
     "${ch}_write: 99: allowed are a stage from 1 to" exercises_${number} "")
+  attn_add_text_test(${ch}_write_refuses_both "$<TARGET_FILE:${ch}_write>;--hint;--full" 2
+    "${ch}_write: --hint: allowed are a stage from 1 to" exercises_${number} "")
   if(NOT ATTN_PATCH OR ATTN_SANITIZE)  # a sanitizer would stop some slips before the detectors do
     return()
   endif()

@@ -2,7 +2,8 @@
 //
 // finish [CHAPTER]: runs all that a reader has written, or what belongs to one chapter, on a part
 // of each case table, and prints one table: what is reached, which medals, what is next.
-// ATTN_FINISH lists the programs and their files: "ch03_write=chapters/.../write_it.cu,...".
+// ATTN_FINISH lists the programs and their files: "ch03_write=chapters/.../write_it.cu,...";
+// ATTN_HUNTS the kernels with a bug to be found, "ch01_hunt,...": named only, nothing is written.
 #include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +40,19 @@ std::vector<Exercise> exercises() {
     list.push_back({std::string(entry.substr(0, equals)), std::string(entry.substr(equals + 1))});
   }
   return list;
+}
+
+/// "build/ch03_hunt, build/ch04_hunt", of one chapter ("03") or of all ("").
+std::string hunts(const std::string& only) {
+  std::string text;
+  std::string_view rest = ATTN_HUNTS;
+  while (!rest.empty()) {
+    const std::string_view hunt = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), hunt.size() + 1));
+    if (!only.empty() && !hunt.starts_with("ch" + only + "_")) continue;
+    text += fmt::format("{}build/{}", text.empty() ? "" : ", ", hunt);
+  }
+  return text;
 }
 
 /// All that a program prints, and its exit status; nothing if it cannot be started.
@@ -112,5 +126,8 @@ int main(int argc, char** argv) {
   fmt::print("{}\n{} of {} done.", table.to_string(), done, list.size());
   if (next) fmt::print(" Next: {}, then build/{}.", next->file, next->program);
   fmt::print("\n");
+  if (const std::string list_of_hunts = hunts(only); !list_of_hunts.empty()) {
+    fmt::print("A bug to hunt, as the lesson tells: {}.\n", list_of_hunts);
+  }
   return next ? 1 : 0;
 }

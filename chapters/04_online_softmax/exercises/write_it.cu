@@ -6,6 +6,8 @@
 //   cmake --build build --target ch04_write && build/ch04_write
 //   build/ch04_write 2        stage 2 alone
 //   build/ch04_write --hint   a hint for the stage you are at
+//   build/ch04_write --full   all cases in the last stage, not a part of them
+// Keep forward.cu closed until stage 2 is right.
 //
 // Given: score() below; reference_point(m), which is m, or 0 while m is -infinity; log_sum_exp({m,
 // l}), which is m + log(l); visible_keys(i, diagonal, Nk): row i sees the keys 0 .. visible - 1.

@@ -5,6 +5,8 @@
 //   cmake --build build --target ch05_write && build/ch05_write
 //   build/ch05_write 2        stage 2 alone
 //   build/ch05_write --hint   a hint for the stage you are at
+//   build/ch05_write --full   all cases in the last stage, not a part of them
+// Keep forward.cu closed until stage 3 is right.
 //
 // Given, from earlier chapters (all threads call load_tile, all lanes of a warp the reductions):
 //   device::load_tile<kThreads, rows, kD>(sTile, stride, gRows, rows_left, d)
@@ -12,8 +14,9 @@
 //   device::warp_max(x), device::warp_sum(x)   over the 32 lanes, in every lane
 //   device::reference_point(m)                 m, or 0 while m is -infinity
 //   device::log_sum_exp(m, l)                  m + log(l), or -infinity for l = 0
-//   visible_keys(i, diagonal, Nk)              row i sees the keys 0 .. visible_keys - 1
-//   exercise::show_tile<kThreads, kBr, kBc>(gSeen, sS, i0, j0, Nq, Nk)   shows S to the checker
+//   visible_keys(i, diagonal, Nk)              row i sees the keys 0 .. visible_keys - 1: 0 to Nk
+//   exercise::show_tile<kThreads, kBr, kBc>(gSeen, sS, i0, j0, Nq, Nk)   shows S to the checker;
+//       outside of its stages gSeen is null, and nothing happens
 #include "chapters/05_fused_forward/exercises/write_it.hpp"
 #include "chapters/05_fused_forward/fused_forward.hpp"
 #include "common/columns.hpp"
@@ -57,11 +60,13 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   //     for each tile of queries, i0 = 0, kBr, ... < Nq:        load sQ (stride kD + 1)
   //       sS[r][j] = scale * (row r of sQ) . (row j of sK), over the columns 0 .. d - 1
   //       show_tile(...)
-  // Three barriers: each says what it waits for.
+  // Three barriers: each says what it waits for. Until stage 4 every tile is full, and no key is
+  // hidden.
 
   // Stage 2, inside the loops: m and l of every row of the tile. One warp takes one row. Row i0 + r
   // has its m and l in gMax[i0 + r] and gSum[i0 + r]; on the first visit (j0 == 0) nothing is there
-  // yet: m = -infinity, l = 0. Take the keys of the tile into both, and store them.
+  // yet: m = -infinity, l = 0. Take the keys of the tile into both; P may overwrite S. One lane
+  // loads m and l and hands them to the others (__shfl_sync), one lane stores them.
 
   // Stage 3, for the same row: O in gO[(i0 + r) * d + c], the exact attention over the keys so far.
 

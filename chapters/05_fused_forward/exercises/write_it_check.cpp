@@ -143,8 +143,9 @@ constexpr exercise::Stage kStages[] = {
      {"show_tile"},
      "  Loads and products are chapter 03's. Barriers: one between the loads and the\n"
      "  products, one between the products and whoever reads S, one at the end of the inner\n"
-     "  loop, before sQ and sK are overwritten. Thread n of kThreads takes the elements n, n\n"
-     "  + kThreads, ... of the kBr * kBc; element e is row e / kBc, key e % kBc.",
+     "  loop: stage 3 reads sV there, which the next tile of keys overwrites. Thread n of\n"
+     "  kThreads takes the elements n, n + kThreads, ... of the kBr * kBc; element e is row\n"
+     "  e / kBc, key e % kBc.",
      check_scores},
     {"m and l of every row",
      {"m and l"},

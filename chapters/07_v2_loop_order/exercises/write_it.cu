@@ -5,6 +5,8 @@
 //   cmake --build build --target ch07_write && build/ch07_write
 //   build/ch07_write 2        stage 2 alone
 //   build/ch07_write --hint   a hint for the stage you are at
+//   build/ch07_write --full   all cases in the last stage, not a part of them
+// Keep step2_skip.cu closed until stage 3 is right.
 //
 // Given, from earlier chapters (all threads call load_tile, all lanes of a warp the others):
 //   device::load_tile<kThreads, rows, kD>(sTile, stride, gRows, rows_left, d)
@@ -12,8 +14,9 @@
 //   device::warp_max(x), device::warp_sum(x)   over the 32 lanes, in every lane
 //   device::reference_point(m)                 m, or 0 while m is -infinity
 //   device::log_sum_exp(m, l)                  m + log(l), or -infinity for l = 0
-//   visible_keys(i, diagonal, Nk)              row i sees the keys 0 .. visible_keys - 1
-//   exercise::show_rows<kWarps, kBr, kBc>(gSeen, sS, i0, j0, Nq, Nk)   shows S to the checker
+//   visible_keys(i, diagonal, Nk)              row i sees the keys 0 .. visible_keys - 1: 0 to Nk
+//   exercise::show_rows<kWarps, kBr, kBc>(gSeen, sS, i0, j0, Nq, Nk)   shows S to the checker;
+//       outside of its stages gSeen is null, and nothing happens
 #include "chapters/07_v2_loop_order/exercises/write_it.hpp"
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
 #include "common/columns.hpp"
@@ -61,14 +64,15 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   // 2 kBc, ... < Nk: load sK (stride kD + 1) and sV (stride kD), and compute
   //     sS[r][j] = scale * (row r of sQ) . (row j of sK), over the columns 0 .. d - 1
   // each warp the rows that it owns: r = warp, warp + kWarps, ... Then, behind a __syncwarp,
-  // show_rows(...). Where does the block need a __syncthreads?
+  // show_rows(...). Where does the block need a __syncthreads? Until stage 4 every tile is full,
+  // and no key is hidden.
   //
   // Stage 2, inside the loop: row_max[n] and row_sum[n] of row r = n * kWarps + warp. P may
   // overwrite S. A loop over n has the constant bound kRows and stands behind "#pragma unroll":
   // only arrays whose every index is known to the compiler lie in registers.
   //
-  // Stage 3: acc_o[n][m] of column lane + m * 32, inside the loop; behind it the one division, and
-  // gO[(i0 + r) * d + c].
+  // Stage 3: acc_o[n][m] of column c = lane + m * 32, inside the loop; behind it the one division,
+  // and gO[(i0 + r) * d + c] where c < d.
   //
   // Stage 4: rows beyond Nq, keys beyond Nk, the keys that a row sees; rows without a key; LSE in
   // gLSE. Tiles of keys that no row of the block sees need not be loaded.

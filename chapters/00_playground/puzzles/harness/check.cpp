@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "chapters/00_playground/puzzles/harness/picture.hpp"
@@ -37,8 +40,18 @@ std::string without_folders(const std::string& text) {
   return shorter;
 }
 
+/// "part (float 1)" as "part[1]": an array in shared memory with one index.
+std::string with_index(const std::string& text) {
+  const std::string_view mark = " (float ";
+  const std::size_t open = text.find(mark);
+  if (open == std::string::npos) return text;
+  const std::size_t number = open + mark.size(), close = text.find(')', open);
+  return fmt::format("{}[{}]{}", text.substr(0, open), text.substr(number, close - number),
+                     text.substr(close + 1));
+}
+
 /// A report of the detectors, for somebody who has never seen one.
-std::string explain(const Detection& found) {
+std::string explain(const Puzzle& puzzle, const Detection& found) {
   static const std::map<std::string_view, std::string_view> kWords = {
       {"out of bounds", "A thread used an element that does not exist."},
       {"race",
@@ -55,25 +68,64 @@ std::string explain(const Detection& found) {
   };
   const auto words = kWords.find(found.kind);
   return (words == kWords.end() ? std::string() : std::string(words->second) + "\n") +
-         without_folders(to_string(found)) + "\n";
+         without_folders(puzzle.timeline ? with_index(to_string(found)) : to_string(found)) + "\n";
+}
+
+/// The warp of the first thread that a text names, "(33,0,0)" or "(1,2,0)": blocks are in one
+/// dimension, or 32 wide.
+std::pair<int, int> warp_in(std::string_view text) {
+  int x = 0, y = 0;
+  const std::size_t open = text.find('(');
+  if (open == std::string_view::npos) return {};
+  const char* end = text.data() + text.size();
+  const auto [comma, error] = std::from_chars(text.data() + open + 1, end, x);
+  if (error == std::errc() && comma < end) std::from_chars(comma + 1, end, y);
+  return {x / 32, y};
+}
+
+/// Whether two threads of different warps take part.
+bool is_race_of_warps(const Detection& found) {
+  const std::size_t other = found.what.find("; thread (");
+  return found.kind == "race" && other != std::string::npos &&
+         warp_in(found.thread) != warp_in(std::string_view(found.what).substr(other));
+}
+
+/// A race between warps first: what nobody has written yet is often what is still to come. Then one
+/// of each kind.
+void sort_by_weight(std::vector<const Detection*>& chosen) {
+  const auto weight = [](const Detection* one) {
+    return is_race_of_warps(*one) ? 0 : one->kind == "race" ? 1 : 2;
+  };
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [&](const Detection* a, const Detection* b) { return weight(a) < weight(b); });
+  std::vector<const Detection*> first, others;
+  std::set<std::string_view> kinds;
+  for (const Detection* one : chosen) {
+    (kinds.insert(one->kind).second ? first : others).push_back(one);
+  }
+  first.insert(first.end(), others.begin(), others.end());
+  chosen = std::move(first);
 }
 
 /// The first reports, one for each kind and line; one that has stopped the kernel, which is the
 /// last, before all others.
-std::string shown_detections(const Result& result, bool warnings) {
+std::string shown_detections(const Puzzle& puzzle, const Result& result, bool warnings) {
   std::vector<const Detection*> chosen;
   for (const Detection& found : result.detections) {
     const bool known = std::any_of(chosen.begin(), chosen.end(), [&found](const Detection* other) {
-      return other->kind == found.kind && other->file == found.file && other->line == found.line;
+      return other->kind == found.kind && other->file == found.file && other->line == found.line &&
+             is_race_of_warps(*other) == is_race_of_warps(found);
     });
     if (found.warning == warnings && !known) chosen.push_back(&found);
   }
   if (!result.error.empty() && !chosen.empty()) {
     std::rotate(chosen.begin(), chosen.end() - 1, chosen.end());
+  } else {
+    sort_by_weight(chosen);
   }
   std::string text;
   for (std::size_t i = 0; i < std::min(chosen.size(), kShownDetections); ++i) {
-    text += fmt::format("\n{}", explain(*chosen[i]));
+    text += fmt::format("\n{}", explain(puzzle, *chosen[i]));
   }
   if (chosen.size() > kShownDetections) {
     text += fmt::format("\nand {} more\n", chosen.size() - kShownDetections);
@@ -124,9 +176,9 @@ std::string describe_failure(const Puzzle& puzzle, Size size, const Result& resu
                                     [](const Detection& found) { return !found.warning; });
   // What a stopped kernel has left undone says nothing.
   if (result.error.empty()) text += wrong_elements(puzzle, size, result);
-  if (reported) return text + shown_detections(result, /*warnings=*/false);
+  if (reported) return text + shown_detections(puzzle, result, /*warnings=*/false);
   if (!result.error.empty()) return text + without_folders(result.error) + "\n";
-  return text + shown_detections(result, /*warnings=*/true);
+  return text + shown_detections(puzzle, result, /*warnings=*/true);
 }
 
 /// What was counted, beside the solution's; the goals that follow from it.
@@ -172,13 +224,14 @@ Verdict check(const Puzzle& puzzle, Code code) {
   const Result drawn = run(puzzle, code, puzzle.picture);
   const Result model = run(puzzle, puzzle.solution, puzzle.picture);
   verdict.text +=
-      fmt::format("\nDrawn from a run with {}:\n\n{}", size_text(puzzle, puzzle.picture),
-                  picture(puzzle, drawn.touches, model.touches));
+      fmt::format("\nDrawn from a run with {}:\n\n{}{}", size_text(puzzle, puzzle.picture),
+                  picture(puzzle, drawn.touches, model.touches, right),
+                  drawn.error.empty() ? "" : "  The run was stopped here.\n");
   if (!right) return verdict;
 
   verdict.state = State::kRight;
   verdict.medal = Medal::kBronze;
-  std::string text = shown_detections(last, /*warnings=*/true);
+  std::string text = shown_detections(puzzle, last, /*warnings=*/true);
   const Size size = puzzle.sizes.back();
   const Result counted = run(puzzle, puzzle.solution, size);
   if (last.traffic && counted.traffic) {

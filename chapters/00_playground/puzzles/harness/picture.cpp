@@ -102,6 +102,7 @@ std::string part(const Grid& grid, const Line& line) {
 }
 
 std::string two_columns(std::string_view label, std::string_view left, std::string_view right) {
+  if (right.empty()) return fmt::format("  {:<{}}{}\n", label, kLabel - 2, left);
   return fmt::format("  {:<{}}{:<{}}{}\n", label, kLabel - 2, left, kWide + 3, right);
 }
 
@@ -116,9 +117,11 @@ std::string draw(const Puzzle& puzzle, const View& view, const Touches& yours,
     const Grid left = grid_of(view, aspect, ours, yours);
     const Grid right = grid_of(view, aspect, theirs, wanted);
     if (aspect != kLane && !tells(left) && !tells(right)) continue;
-    text += two_columns(name, "yours", "wanted");
+    const bool same = left == right;
+    text += two_columns(name, same ? "yours, as wanted" : "yours", same ? "" : "wanted");
     for (std::size_t i = 0; i < shown; ++i) {
-      text += two_columns("  " + lines[i].label, part(left, lines[i]), part(right, lines[i]));
+      text += two_columns("  " + lines[i].label, part(left, lines[i]),
+                          same ? "" : part(right, lines[i]));
     }
     if (shown < lines.size()) {
       text += fmt::format("    and {} lines more\n", lines.size() - shown);
@@ -148,20 +151,22 @@ std::vector<std::string> timeline(const Touches& touches) {
   return warps;
 }
 
-std::string draw_timeline(const Touches& yours, const Touches& wanted) {
-  std::string text = "Shared memory over time: w a write, r a read, | a barrier\n" +
-                     two_columns("", "yours", "wanted");
-  const std::vector<std::string> left = timeline(yours), right = timeline(wanted);
+std::string draw_timeline(const Touches& yours, const Touches& wanted, bool right) {
+  std::string text = "Shared memory over time: w a write, r a read, | a barrier\n";
+  const std::vector<std::string> left = timeline(yours), best = timeline(wanted);
+  const bool both = right && left != best;
+  text += two_columns("", right && !both ? "yours, as wanted" : "yours", both ? "wanted" : "");
   for (std::size_t warp = 0; warp < left.size(); ++warp) {
-    text += two_columns(fmt::format("  warp {}", warp), left[warp].substr(0, kWide), right[warp]);
+    text += two_columns(fmt::format("  warp {}", warp), left[warp].substr(0, kWide),
+                        both ? best[warp] : "");
   }
   return text;
 }
 
 }  // namespace
 
-std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted) {
-  if (puzzle.timeline) return draw_timeline(yours, wanted);
+std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted, bool right) {
+  if (puzzle.timeline) return draw_timeline(yours, wanted, right);
   std::string text;
   for (const View& view : puzzle.views) {
     text += fmt::format("{}{}", text.empty() ? "" : "\n", draw(puzzle, view, yours, wanted));

@@ -9,7 +9,8 @@
 
 namespace attn::puzzles {
 
-/// All views of a puzzle, or its timeline; at most 86 columns wide.
-std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted);
+/// All views of a puzzle, or its timeline; at most 86 columns wide. What is wanted is left out
+/// where it is the same; of a timeline also unless `right`: it would give the answer away.
+std::string picture(const Puzzle& puzzle, const Touches& yours, const Touches& wanted, bool right);
 
 }  // namespace attn::puzzles
