@@ -7,17 +7,18 @@
 //   cmake --build build --target ch08_write && build/ch08_write
 //   build/ch08_write 2        stage 2 alone
 //   build/ch08_write --hint   a hint for the stage you are at
+//   build/ch08_write --full   all cases in the last stage, not a part of them
+// Keep forward.cuh, and the products in tiles.cuh, closed until stage 3 is right.
 //
 // Given, besides CUDA's own:
-//   load4(x, address)                 brings the four floats at address, a multiple of 16 bytes,
-//                                     into float x[4], by one load
-//   store_in_row<false>(gRow, c, d, x)  float x[4] to the columns c to c + 3 of a row of d floats;
-//                                     what lies beyond d is dropped
-//   device::reference_point(m)        m, or 0 while m is -infinity
-//   device::log_sum_exp(m, l)         m + log(l), or -infinity for l = 0
-//   visible_keys(i, diagonal, Nk)     row i sees the keys 0 .. visible_keys - 1
-// The chapter's add_dots, row_maximum, row_total and add_weighted stand in tiles.cuh, too; they are
-// what you write.
+//   load4(x, address)                    brings the four floats at address, a multiple of 16
+//                                        bytes, into float x[4], by one load
+//   store_in_row<false>(gRow, c, d, x)   float x[4] to the columns c to c + 3 of a row of d floats;
+//                                        what lies beyond d is dropped
+//   device::reference_point(m)           m, or 0 while m is -infinity
+//   device::log_sum_exp(m, l)            m + log(l), or -infinity for l = 0
+//   visible_keys(i, diagonal, Nk)        row i sees the keys 0 .. visible_keys - 1: 0 to Nk
+//   kLaneRows = 4, kLaneColumns = 8      the grid of lanes; lane.row and lane.column in it
 #include "chapters/08_register_tiles/exercises/write_it.hpp"
 #include "chapters/08_register_tiles/tiles.cuh"
 #include "common/columns.hpp"
@@ -26,7 +27,7 @@
 namespace attn::register_tiles {
 namespace {
 
-/// Where the lanes stand in their grid of 4 rows and 8 columns. For gold: look for PairedLanes.
+/// Where the lanes stand in their grid of 4 rows and 8 columns. Gold wants them otherwise: step 3.
 using Lanes = PlainLanes;
 
 /// Shows a lane's rectangle of S to the checker.
@@ -99,7 +100,8 @@ __global__ void __launch_bounds__(kWarps* kWarp, kD == 128 ? 1 : 2)
     // partners before the next: with 8 x 8 scores that makes 16 loads for 256 multiply-adds, and
     // the checker counts. The scale comes last: __fmul_rn(scale, s[m][n]) (chapter 07 says why).
     // Loops with constant bounds stand behind "#pragma unroll": only arrays whose every index is
-    // known to the compiler lie in registers.
+    // known to the compiler lie in registers. Until stage 4 every tile is full, and no key is
+    // hidden.
 
     show_scores(gSeen, s, i0 + row, j0 + lane.column, Nq, Nk);
     if (gSeen != nullptr && gMax == nullptr) continue;  // the checker counts stage 1 alone
