@@ -100,6 +100,9 @@ class Guesses {
       return fmt::format("{}, lane column {}, as acc_o[{}][{}]", row, c / 4 % 8, m,
                          4 * (c / 32) + c % 4);
     }
+    if (place.array == exercise::Array::kLse) {
+      return fmt::format("{}, as row_max[{}] and row_sum[{}]", row, m, m);
+    }
     const char* name = place.array == exercise::Array::kL ? "row_sum" : "row_max";
     return fmt::format("{}, as {}[{}]", row, name, m);
   }
