@@ -5,6 +5,7 @@
 // it sees (no test is needed there).
 #pragma once
 
+#include "common/extras.hpp"
 #include "common/mask.hpp"
 
 namespace attn::windows {
@@ -44,6 +45,22 @@ ATTN_HOST_DEVICE constexpr Band band_of(const Mask& mask, std::int64_t Nq, std::
   const std::int64_t most = Nq + Nk;
   return {own - (mask.before < most ? mask.before : most),
           own + (mask.after < most ? mask.after : most), Nk};
+}
+
+/// Which keys of each batch are valid: `count` of them from `begin` on. Pointers to where the step
+/// computes; null: from the first key, to the last.
+struct ValidKeys {
+  const std::int64_t* begin;  // [B]
+  const std::int64_t* count;  // [B]
+
+  ATTN_HOST_DEVICE constexpr Range of_batch(std::int64_t b, std::int64_t Nk) const {
+    const std::int64_t first = begin == nullptr ? 0 : begin[b];
+    return {first, count == nullptr ? Nk : first + count[b]};
+  }
+};
+
+constexpr ValidKeys valid_keys_of(const Extras& extras) {
+  return {extras.key_begin.device, extras.key_count.device};
 }
 
 /// Keys of a tile: from `begin` to `end - 1`, none if `begin >= end`.

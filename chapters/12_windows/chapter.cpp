@@ -10,16 +10,33 @@ const Chapter& ch12_windows() {
       {.id = "step1_range",
        .idea = "a row sees a range of keys; all tiles are loaded",
        .forward = forward_range,
-       .forward_workspace_bytes = no_workspace_bytes},
+       .forward_workspace_bytes = no_workspace_bytes,
+       .lacks = {Feature::kKeyCounts, Feature::kSinkKeys}},
       {.id = "step2_skip",
        .idea = "tiles that no row sees are not loaded",
        .forward = forward_skip,
+       .forward_workspace_bytes = no_workspace_bytes,
+       .lacks = {Feature::kKeyCounts, Feature::kSinkKeys}},
+      {.id = "step3_lengths",
+       .idea = "as many keys as each batch has: padding is not read",
+       .forward = forward_lengths,
+       .forward_workspace_bytes = no_workspace_bytes,
+       .lacks = {Feature::kSinkKeys}},
+      {.id = "step4_sinks",
+       .idea = "a second range: the first keys stay visible",
+       .forward = forward_sinks,
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_backward",
+       .idea = "backward: the same ranges, asked from either side",
+       .backward = windows::backward,
+       .backward_workspace_bytes = backward_workspace_bytes},
   };
   static constexpr Step kTwin{.id = "cpu",
                               .idea = "the same ranges as plain C++ loops",
                               .forward = forward_cpu,
-                              .forward_workspace_bytes = no_workspace_bytes};
+                              .forward_workspace_bytes = no_workspace_bytes,
+                              .backward = backward_cpu,
+                              .backward_workspace_bytes = backward_workspace_bytes};
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
       .id = "12_windows",
@@ -29,7 +46,7 @@ const Chapter& ch12_windows() {
       .steps = kSteps,
       .twin = &kTwin,
       .tile_edges = kTileEdges,
-      .support = {.features = {Feature::kWindows}},
+      .support = {.features = {Feature::kWindows, Feature::kKeyCounts, Feature::kSinkKeys}},
   };
   return kChapter;
 }

@@ -4,7 +4,7 @@
 // row of it sees are passed over, and only the tiles that not every row sees whole ask row by row.
 #include <type_traits>
 
-#include "chapters/12_windows/band.hpp"
+#include "chapters/12_windows/sinks.hpp"
 #include "chapters/12_windows/windows.hpp"
 #include "common/columns.hpp"
 #include "common/cpu_tiles.hpp"
@@ -19,7 +19,9 @@ constexpr std::int64_t kRows = 512;  // O of a stretch: 128 KiB at d = 64, withi
 template <int kD>
 void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int64_t i1) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
-  const Band band = band_of(args.mask, Nq, Nk);
+  const Range valid = valid_keys_of(args.extras).of_batch(head / H, Nk);
+  const SinkBand band{band_of(args.mask, Nq, valid.size()), args.extras.sink_keys};
+  const std::int64_t k_start = (head * Nk + valid.begin) * d;  // of K, V
   float row_max[kRows];
   float row_sum[kRows] = {};
   std::fill_n(row_max, kRows, -kInfinity);
@@ -39,25 +41,23 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
     tile.add_weighted(s, begin, end, rescale, acc_o[i - i0], kD);
     row_max[i - i0] = new_max;
   };
-  const Range some = band.some(i0, i1);
-  const Range every = band.every(i0, i1);
-  for (std::int64_t j0 = some.empty() ? some.end : some.begin / cpu::kKeys * cpu::kKeys;
-       j0 < some.end; j0 += cpu::kKeys) {
-    const std::int64_t at = (head * Nk + j0) * d;
-    tile.load_k(args.k + at, Nk - j0, d);
-    tile.load_v(args.v + at, Nk - j0, d);
-    const bool whole = every.begin <= j0 && j0 + cpu::kKeys <= every.end;
+  const Stretches some = band.some(i0, i1, cpu::kKeys);
+  for (std::int64_t j0 = some.from(0); j0 < some.end; j0 = some.from(j0 + cpu::kKeys)) {
+    tile.load_k(args.k + k_start + j0 * d, valid.size() - j0, d);
+    tile.load_v(args.v + k_start + j0 * d, valid.size() - j0, d);
+    const bool whole = band.every(i0, i1, {j0, j0 + cpu::kKeys});
     for (std::int64_t i = i0; i < i1; ++i) {
       if (whole) {  // no mask here: constant bounds
         update_row(i, std::integral_constant<int, 0>(), std::integral_constant<int, cpu::kKeys>());
         continue;
       }
-      const TileKeys keys = in_tile(band.row(i), j0, cpu::kKeys);
-      if (keys.begin < keys.end) update_row(i, keys.begin, keys.end);
+      const TileSinks keys = band.row(i, j0, cpu::kKeys);
+      if (keys.sinks_end() > 0) update_row(i, 0, keys.sinks_end());
+      if (keys.window_begin() < keys.end) update_row(i, keys.window_begin(), keys.end);
     }
   }
   for (std::int64_t i = i0; i < i1; ++i) {
-    const bool empty = band.row(i).empty();
+    const bool empty = band.sees_none(i);
     float* o = args.o + (head * Nq + i) * d;
     for (std::int64_t c = 0; c < d; ++c) o[c] = empty ? 0.0f : acc_o[i - i0][c] / row_sum[i - i0];
     args.lse[head * Nq + i] = empty ? -kInfinity : row_max[i - i0] + std::log(row_sum[i - i0]);

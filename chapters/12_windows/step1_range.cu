@@ -46,9 +46,9 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
   }
 }
 
-/// One warp turns the new scores s of one row, those of `keys`, into P, and brings row_max, row_sum
-/// and acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns l, l + 32,
-/// ... of O in acc_o.
+/// One warp turns the scores s of one row, those of `keys`, into P, and brings row_max, row_sum and
+/// acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns
+/// l, l + 32, ... of O in acc_o.
 template <int kD>
 __device__ __forceinline__ void softmax_row(float* s, TileKeys keys, float& row_max, float& row_sum,
                                             float (&acc_o)[kD / kWarp]) {
@@ -73,8 +73,8 @@ __device__ __forceinline__ void softmax_row(float* s, TileKeys keys, float& row_
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
 }
 
-/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of
-/// it row r of the tile sees.
+/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of it
+/// row r of the tile sees.
 template <int kD, class KeysOf>
 __device__ __forceinline__ void update_rows(float* sS, const float* sV, KeysOf keys_of,
                                             float (&row_max)[kRows<kD>],

@@ -41,9 +41,9 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
   }
 }
 
-/// One warp turns the new scores s of one row, those of `keys`, into P, and brings row_max, row_sum
-/// and acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns l, l + 32,
-/// ... of O in acc_o.
+/// One warp turns the scores s of one row, those of `keys`, into P, and brings row_max, row_sum and
+/// acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns
+/// l, l + 32, ... of O in acc_o.
 template <int kD>
 __device__ __forceinline__ void softmax_row(float* s, TileKeys keys, float& row_max, float& row_sum,
                                             float (&acc_o)[kD / kWarp]) {
@@ -68,8 +68,8 @@ __device__ __forceinline__ void softmax_row(float* s, TileKeys keys, float& row_
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
 }
 
-/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of
-/// it row r of the tile sees; where that is a constant, no code asks for it.
+/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of it
+/// row r of the tile sees; where that is a constant, no code asks for it.
 template <int kD, class KeysOf>
 __device__ __forceinline__ void update_rows(float* sS, const float* sV, KeysOf keys_of,
                                             float (&row_max)[kRows<kD>],
@@ -135,6 +135,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const std::int64_t i1 = i0 + kT.Br < Nq ? i0 + kT.Br : Nq;
   const Range some = band.some(i0, i1);
   const Range every = band.every(i0, i1);
+  constexpr TileKeys kWhole{0, kT.Bc};  // a tile of which no key is hidden
   for (std::int64_t j0 = some.empty() ? some.end : some.begin / kT.Bc * kT.Bc; j0 < some.end;
        j0 += kT.Bc) {
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
@@ -144,11 +145,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     __syncwarp();  // wait until the warp's own scores are there
     if (every.begin <= j0 && j0 + kT.Bc <= every.end) {
       update_rows<kD>(
-          sS, sV,
-          [](int) {
-            return TileKeys{0, kT.Bc};
-          },
-          row_max, row_sum, acc_o);
+          sS, sV, [&](int) { return kWhole; }, row_max, row_sum, acc_o);
     } else {
       const auto keys_of = [&](int r) {
         return i0 + r < Nq ? in_tile(band.row(i0 + r), j0, kT.Bc) : TileKeys{0, 0};
