@@ -2,6 +2,7 @@
 #include "tests/io_formulas.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 namespace attn::testing {
 namespace {
@@ -404,6 +405,123 @@ Io recompute_backward(const Shape& shape, Mask mask) {
   return all_heads(shape, delta_of_rows(shape) + main);
 }
 
+// ---- Ranges of keys (chapter 12) ---------------------------------------------------------------
+
+/// One sequence of a batch, and which pairs of it are visible, from the definition: a key is valid;
+/// it lies between the mask's bounds, counted from the first valid one, or is one of the first
+/// sink keys and not behind the upper bound.
+class Sequence {
+ public:
+  Sequence(const Problem& problem, std::int64_t b) : problem_(problem) {
+    const auto at = static_cast<std::size_t>(b);
+    const auto& [begin, count] = std::tie(problem.extras.key_begin, problem.extras.key_count);
+    begin_ = begin.empty() ? 0 : begin[at];
+    count_ = count.empty() ? problem.shape.Nk - begin_ : count[at];
+  }
+
+  bool sees(std::int64_t i, std::int64_t key) const {
+    const Mask& mask = problem_.mask;
+    const std::int64_t j = key - begin_;
+    if (j < 0 || j >= count_) return false;
+    const std::int64_t own = mask.top_left ? i : i + count_ - problem_.shape.Nq;
+    if (mask.after != kUnbounded && j - own > mask.after) return false;
+    return mask.before == kUnbounded || own - j <= mask.before || j < problem_.extras.sink_keys;
+  }
+
+  /// Whether a row of the tile of Br from i0 on sees a key of the tile of Bc from j0 on.
+  bool meet(std::int64_t i0, std::int64_t j0, Tile tile) const {
+    for (std::int64_t i = i0; i < std::min(i0 + tile.Br, problem_.shape.Nq); ++i) {
+      for (std::int64_t j = j0; j < std::min(j0 + tile.Bc, problem_.shape.Nk); ++j) {
+        if (sees(i, j)) return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  const Problem& problem_;
+  std::int64_t begin_, count_;
+};
+
+/// What blocks that own one side of S load of the other, of one head: rows that arrive, in whole
+/// tiles of which an owner sees a pair, and how many different ones.
+struct Streamed {
+  std::int64_t rows = 0, distinct = 0;
+};
+
+/// Queries own, keys are streamed; or, `by_key`, the other way round.
+Streamed streamed(const Problem& problem, std::int64_t b, Tile tile, bool by_key) {
+  const Sequence sequence(problem, b);
+  const auto [Br, Bc] = tile;
+  const std::int64_t owners = by_key ? problem.shape.Nk : problem.shape.Nq;
+  const std::int64_t others = by_key ? problem.shape.Nq : problem.shape.Nk;
+  const std::int64_t owned = by_key ? Bc : Br, step = by_key ? Br : Bc;
+  Streamed result;
+  for (std::int64_t other = 0; other < others; other += step) {
+    std::int64_t visits = 0;
+    for (std::int64_t owner = 0; owner < owners; owner += owned) {
+      visits += by_key ? sequence.meet(other, owner, tile) : sequence.meet(owner, other, tile);
+    }
+    const std::int64_t rows = std::min(step, others - other);
+    result.rows += visits * rows;
+    result.distinct += visits > 0 ? rows : 0;
+  }
+  return result;
+}
+
+/// The sum over batches; the heads of one have the same keys.
+template <class F>
+Io all_batches(const Problem& problem, F one_head) {
+  Io sum;
+  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
+    Shape one = problem.shape;
+    one.B = 1;
+    sum = sum + all_heads(one, one_head(b));
+  }
+  return sum;
+}
+
+/// Chapter 07's forward pass, whose blocks load the tiles of keys that a row of theirs sees a key
+/// of. A band without sink keys and padding: min(Nk, ceil(hi / Bc) Bc) - floor(lo / Bc) Bc keys for
+/// each tile of queries, lo the first key of its first row, hi the end of its last row's.
+Io windows_forward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d;
+  const Tile tile{.Br = d <= 64 ? 64 : 32, .Bc = d <= 32 ? 64 : d <= 64 ? 32 : 16};
+  return all_batches(problem, [&](std::int64_t b) {
+    const Streamed keys = streamed(problem, b, tile, /*by_key=*/false);
+    return Io{.loads = q + 2 * keys.rows * d,
+              .stores = q + shape.Nq,
+              .reads = q + 2 * keys.distinct * d,
+              .writes = q + shape.Nq};
+  });
+}
+
+/// Chapter 07's deterministic backward pass in the same way: blocks that own keys, of which some row
+/// sees one, load the tiles of queries that see one of theirs; blocks that own queries load keys as
+/// the forward pass does.
+Io windows_backward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
+  const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta
+  const Tile tile = v2_backward_tile(shape);
+  return all_heads(shape, delta_of_rows(shape)) + all_batches(problem, [&](std::int64_t b) {
+           const Streamed queries = streamed(problem, b, tile, /*by_key=*/true);
+           const Streamed keys = streamed(problem, b, tile, /*by_key=*/false);
+           return Io{.loads = 2 * keys.distinct * d + queries.rows * row + shape.Nq * row +
+                              2 * keys.rows * d,
+                     .stores = 2 * k + q,
+                     .reads = 4 * keys.distinct * d + (queries.distinct + shape.Nq) * row,
+                     .writes = 2 * k + q};
+         });
+}
+
+/// A formula that asks for sizes and mask only.
+template <Io (*kFormula)(const Shape&, Mask)>
+Io by_mask(const Problem& problem) {
+  return kFormula(problem.shape, problem.mask);
+}
+
 struct Entry {
   std::string_view chapter;
   std::string_view step;
@@ -412,28 +530,35 @@ struct Entry {
 };
 
 constexpr Entry kFormulas[] = {
-    {"02_naive_gpu", "naive", Pass::kForward, naive_gpu_forward},
-    {"03_tiled", "step1_coalesced", Pass::kForward, coalesced_forward},
-    {"03_tiled", "step2_tiled", Pass::kForward, tiled_forward},
-    {"03_tiled", "step3_padded", Pass::kForward, tiled_forward},
-    {"03_tiled", "step4_warp_softmax", Pass::kForward, tiled_forward},
-    {"04_online_softmax", "forward", Pass::kForward, online_softmax_forward},
-    {"05_fused_forward", "forward", Pass::kForward, fused_forward},
-    {"06_recompute_backward", "step1_textbook", Pass::kBackward, textbook_backward},
-    {"06_recompute_backward", "step2_recompute", Pass::kBackward, recompute_backward},
-    {"07_v2_loop_order", "step1_loop_swap", Pass::kForward, v2_forward_whole},
-    {"07_v2_loop_order", "step2_skip", Pass::kForward, v2_forward_skipping},
-    {"07_v2_loop_order", "step3_exp2", Pass::kForward, v2_forward_skipping},
-    {"07_v2_loop_order", "step4_backward", Pass::kBackward, v2_backward_atomics},
-    {"07_v2_loop_order", "step5_deterministic", Pass::kBackward, v2_backward_deterministic},
-    {"08_register_tiles", "step1_unfused", Pass::kForward, register_tiles_unfused},
-    {"08_register_tiles", "step2_fused", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step3_paired_lanes", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step4_wide_loads", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step5_exp2", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step6_backward", Pass::kBackward, register_tiles_backward_atomics},
+    {"02_naive_gpu", "naive", Pass::kForward, by_mask<naive_gpu_forward>},
+    {"03_tiled", "step1_coalesced", Pass::kForward, by_mask<coalesced_forward>},
+    {"03_tiled", "step2_tiled", Pass::kForward, by_mask<tiled_forward>},
+    {"03_tiled", "step3_padded", Pass::kForward, by_mask<tiled_forward>},
+    {"03_tiled", "step4_warp_softmax", Pass::kForward, by_mask<tiled_forward>},
+    {"04_online_softmax", "forward", Pass::kForward, by_mask<online_softmax_forward>},
+    {"05_fused_forward", "forward", Pass::kForward, by_mask<fused_forward>},
+    {"06_recompute_backward", "step1_textbook", Pass::kBackward, by_mask<textbook_backward>},
+    {"06_recompute_backward", "step2_recompute", Pass::kBackward, by_mask<recompute_backward>},
+    {"07_v2_loop_order", "step1_loop_swap", Pass::kForward, by_mask<v2_forward_whole>},
+    {"07_v2_loop_order", "step2_skip", Pass::kForward, by_mask<v2_forward_skipping>},
+    {"07_v2_loop_order", "step3_exp2", Pass::kForward, by_mask<v2_forward_skipping>},
+    {"07_v2_loop_order", "step4_backward", Pass::kBackward, by_mask<v2_backward_atomics>},
+    {"07_v2_loop_order", "step5_deterministic", Pass::kBackward,
+     by_mask<v2_backward_deterministic>},
+    {"08_register_tiles", "step1_unfused", Pass::kForward, by_mask<register_tiles_unfused>},
+    {"08_register_tiles", "step2_fused", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step3_paired_lanes", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step4_wide_loads", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step5_exp2", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step6_backward", Pass::kBackward,
+     by_mask<register_tiles_backward_atomics>},
     {"08_register_tiles", "step7_deterministic", Pass::kBackward,
-     register_tiles_backward_deterministic},
+     by_mask<register_tiles_backward_deterministic>},
+    {"12_windows", "step1_range", Pass::kForward, by_mask<v2_forward_whole>},
+    {"12_windows", "step2_skip", Pass::kForward, windows_forward},
+    {"12_windows", "step3_lengths", Pass::kForward, windows_forward},
+    {"12_windows", "step4_sinks", Pass::kForward, windows_forward},
+    {"12_windows", "step5_backward", Pass::kBackward, windows_backward},
 };
 
 }  // namespace
