@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#include "chapters/12_windows/windows.hpp"
+#include "chapters/chapters.hpp"
+
+namespace attn::chapters {
+
+const Chapter& ch12_windows() {
+  using namespace windows;
+  static constexpr Step kSteps[] = {
+      {.id = "step1_range",
+       .idea = "a row sees a range of keys; all tiles are loaded",
+       .forward = forward_range,
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step2_skip",
+       .idea = "tiles that no row sees are not loaded",
+       .forward = forward_skip,
+       .forward_workspace_bytes = no_workspace_bytes},
+  };
+  static constexpr Step kTwin{.id = "cpu",
+                              .idea = "the same ranges as plain C++ loops",
+                              .forward = forward_cpu,
+                              .forward_workspace_bytes = no_workspace_bytes};
+  static constexpr int kTileEdges[] = {32, 64};
+  static constexpr Chapter kChapter{
+      .id = "12_windows",
+      .title = "Windows",
+      .idea = "a range of keys per row: windows, padding, sink keys; tiles outside are not loaded",
+      .memory = device_memory,
+      .steps = kSteps,
+      .twin = &kTwin,
+      .tile_edges = kTileEdges,
+      .support = {.features = {Feature::kWindows}},
+  };
+  return kChapter;
+}
+
+}  // namespace attn::chapters
