@@ -78,7 +78,7 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
   const verify::Extent extent = verify::options_from_environment().extent;
   for (verify::Case& one :
-       verify::case_table(chapter.support, kFloat32, largest, pass, extent, kSeed)) {
+       verify::case_table(support_of(chapter, step), kFloat32, largest, pass, extent, kSeed)) {
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
     // this test's time, and each head moves the same bytes.
     one.spec.shape.B = std::min<std::int64_t>(one.spec.shape.B, 100);
