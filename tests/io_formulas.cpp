@@ -407,31 +407,31 @@ Io recompute_backward(const Shape& shape, Mask mask) {
 
 // ---- Ranges of keys (chapter 12) ---------------------------------------------------------------
 
-/// One sequence of a batch, and which pairs of it are visible, from the definition: a key is valid;
-/// it lies between the mask's bounds, counted from the first valid one, or is one of the first
-/// sink keys and not behind the upper bound.
+/// One sequence of a batch, and which pairs of it are visible, from the definition: key j, counted
+/// from the first valid one, lies between the mask's bounds, or is one of the sink keys and not
+/// behind the upper bound.
 class Sequence {
  public:
-  Sequence(const Problem& problem, std::int64_t b) : problem_(problem) {
+  Sequence(const Problem& problem, std::int64_t b) : problem_(problem), keys_(problem.shape.Nk) {
     const auto at = static_cast<std::size_t>(b);
-    const auto& [begin, count] = std::tie(problem.extras.key_begin, problem.extras.key_count);
-    begin_ = begin.empty() ? 0 : begin[at];
-    count_ = count.empty() ? problem.shape.Nk - begin_ : count[at];
+    if (!problem.extras.key_begin.empty()) keys_ -= problem.extras.key_begin[at];
+    if (!problem.extras.key_count.empty()) keys_ = problem.extras.key_count[at];
   }
 
-  bool sees(std::int64_t i, std::int64_t key) const {
+  std::int64_t rows() const { return problem_.shape.Nq; }
+  std::int64_t keys() const { return keys_; }
+
+  bool sees(std::int64_t i, std::int64_t j) const {
     const Mask& mask = problem_.mask;
-    const std::int64_t j = key - begin_;
-    if (j < 0 || j >= count_) return false;
-    const std::int64_t own = mask.top_left ? i : i + count_ - problem_.shape.Nq;
+    const std::int64_t own = mask.top_left ? i : i + keys_ - rows();
     if (mask.after != kUnbounded && j - own > mask.after) return false;
     return mask.before == kUnbounded || own - j <= mask.before || j < problem_.extras.sink_keys;
   }
 
   /// Whether a row of the tile of Br from i0 on sees a key of the tile of Bc from j0 on.
   bool meet(std::int64_t i0, std::int64_t j0, Tile tile) const {
-    for (std::int64_t i = i0; i < std::min(i0 + tile.Br, problem_.shape.Nq); ++i) {
-      for (std::int64_t j = j0; j < std::min(j0 + tile.Bc, problem_.shape.Nk); ++j) {
+    for (std::int64_t i = i0; i < std::min(i0 + tile.Br, rows()); ++i) {
+      for (std::int64_t j = j0; j < std::min(j0 + tile.Bc, keys()); ++j) {
         if (sees(i, j)) return true;
       }
     }
@@ -440,7 +440,7 @@ class Sequence {
 
  private:
   const Problem& problem_;
-  std::int64_t begin_, count_;
+  std::int64_t keys_;  // valid ones
 };
 
 /// What blocks that own one side of S load of the other, of one head: rows that arrive, in whole
@@ -449,24 +449,44 @@ struct Streamed {
   std::int64_t rows = 0, distinct = 0;
 };
 
-/// Queries own, keys are streamed; or, `by_key`, the other way round.
-Streamed streamed(const Problem& problem, std::int64_t b, Tile tile, bool by_key) {
-  const Sequence sequence(problem, b);
-  const auto [Br, Bc] = tile;
-  const std::int64_t owners = by_key ? problem.shape.Nk : problem.shape.Nq;
-  const std::int64_t others = by_key ? problem.shape.Nq : problem.shape.Nk;
-  const std::int64_t owned = by_key ? Bc : Br, step = by_key ? Br : Bc;
+/// Blocks own tiles of queries and stream keys.
+Streamed streamed_keys(const Sequence& sequence, Tile tile) {
   Streamed result;
-  for (std::int64_t other = 0; other < others; other += step) {
+  for (std::int64_t j0 = 0; j0 < sequence.keys(); j0 += tile.Bc) {
     std::int64_t visits = 0;
-    for (std::int64_t owner = 0; owner < owners; owner += owned) {
-      visits += by_key ? sequence.meet(other, owner, tile) : sequence.meet(owner, other, tile);
+    for (std::int64_t i0 = 0; i0 < sequence.rows(); i0 += tile.Br) {
+      visits += sequence.meet(i0, j0, tile) ? 1 : 0;
     }
-    const std::int64_t rows = std::min(step, others - other);
-    result.rows += visits * rows;
-    result.distinct += visits > 0 ? rows : 0;
+    const std::int64_t keys = std::min(tile.Bc, sequence.keys() - j0);
+    result.rows += visits * keys;
+    result.distinct += visits > 0 ? keys : 0;
   }
   return result;
+}
+
+/// Blocks own tiles of keys and stream queries.
+Streamed streamed_queries(const Sequence& sequence, Tile tile) {
+  Streamed result;
+  for (std::int64_t i0 = 0; i0 < sequence.rows(); i0 += tile.Br) {
+    std::int64_t visits = 0;
+    for (std::int64_t j0 = 0; j0 < sequence.keys(); j0 += tile.Bc) {
+      visits += sequence.meet(i0, j0, tile) ? 1 : 0;
+    }
+    const std::int64_t queries = std::min(tile.Br, sequence.rows() - i0);
+    result.rows += visits * queries;
+    result.distinct += visits > 0 ? queries : 0;
+  }
+  return result;
+}
+
+/// Each of a block's 128 threads reads where the valid keys of its batch begin, and how many there
+/// are: integers of 64 bits, two elements each. owned: rows of a head that blocks own, `tile` each.
+Io lengths(const Problem& problem, std::int64_t owned, std::int64_t tile) {
+  const auto& [B, H, Hkv, Nq, Nk, d] = problem.shape;
+  const std::int64_t integers =
+      (problem.extras.key_begin.empty() ? 0 : 1) + (problem.extras.key_count.empty() ? 0 : 1);
+  const std::int64_t blocks = B * H * ((owned + tile - 1) / tile);
+  return {.loads = 2 * integers * 128 * blocks, .reads = blocks > 0 ? 2 * integers * B : 0};
 }
 
 /// The sum over batches; the heads of one have the same keys.
@@ -476,44 +496,51 @@ Io all_batches(const Problem& problem, F one_head) {
   for (std::int64_t b = 0; b < problem.shape.B; ++b) {
     Shape one = problem.shape;
     one.B = 1;
-    sum = sum + all_heads(one, one_head(b));
+    sum = sum + all_heads(one, one_head(Sequence(problem, b)));
   }
   return sum;
 }
 
 /// Chapter 07's forward pass, whose blocks load the tiles of keys that a row of theirs sees a key
-/// of. A band without sink keys and padding: min(Nk, ceil(hi / Bc) Bc) - floor(lo / Bc) Bc keys for
-/// each tile of queries, lo the first key of its first row, hi the end of its last row's.
+/// of; tiles begin with the first valid key, and padding is not loaded. A band without padding and
+/// sink keys: min(Nk, ceil(hi / Bc) Bc) - floor(lo / Bc) Bc keys for each tile of queries, lo the
+/// first key of its first row, hi the end of its last row's.
 Io windows_forward(const Problem& problem) {
   const Shape& shape = problem.shape;
   const std::int64_t d = shape.d, q = shape.Nq * d;
   const Tile tile{.Br = d <= 64 ? 64 : 32, .Bc = d <= 32 ? 64 : d <= 64 ? 32 : 16};
-  return all_batches(problem, [&](std::int64_t b) {
-    const Streamed keys = streamed(problem, b, tile, /*by_key=*/false);
-    return Io{.loads = q + 2 * keys.rows * d,
-              .stores = q + shape.Nq,
-              .reads = q + 2 * keys.distinct * d,
-              .writes = q + shape.Nq};
-  });
+  return lengths(problem, shape.Nq, tile.Br) + all_batches(problem, [&](const Sequence& sequence) {
+           const Streamed keys = streamed_keys(sequence, tile);
+           return Io{.loads = q + 2 * keys.rows * d,
+                     .stores = q + shape.Nq,
+                     .reads = q + 2 * keys.distinct * d,
+                     .writes = q + shape.Nq};
+         });
 }
 
-/// Chapter 07's deterministic backward pass in the same way: blocks that own keys, of which some row
-/// sees one, load the tiles of queries that see one of theirs; blocks that own queries load keys as
-/// the forward pass does.
+/// Chapter 07's deterministic backward pass in the same way: blocks that own keys, of which some
+/// row sees one, load the tiles of queries that see one of theirs; blocks that own queries load
+/// keys as the forward pass does. Gradients of padding are stored, too.
 Io windows_backward(const Problem& problem) {
   const Shape& shape = problem.shape;
   const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
   const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta
   const Tile tile = v2_backward_tile(shape);
-  return all_heads(shape, delta_of_rows(shape)) + all_batches(problem, [&](std::int64_t b) {
-           const Streamed queries = streamed(problem, b, tile, /*by_key=*/true);
-           const Streamed keys = streamed(problem, b, tile, /*by_key=*/false);
-           return Io{.loads = 2 * keys.distinct * d + queries.rows * row + shape.Nq * row +
-                              2 * keys.rows * d,
-                     .stores = 2 * k + q,
-                     .reads = 4 * keys.distinct * d + (queries.distinct + shape.Nq) * row,
-                     .writes = 2 * k + q};
-         });
+  const auto of_head = [&](const Sequence& sequence) {
+    const Streamed queries = streamed_queries(sequence, tile);
+    const Streamed keys = streamed_keys(sequence, tile);
+    const Io key_kernel{.loads = 2 * keys.distinct * d + queries.rows * row,
+                        .stores = 2 * k,
+                        .reads = 2 * keys.distinct * d + queries.distinct * row,
+                        .writes = 2 * k};
+    const Io query_kernel{.loads = shape.Nq * row + 2 * keys.rows * d,
+                          .stores = q,
+                          .reads = shape.Nq * row + 2 * keys.distinct * d,
+                          .writes = q};
+    return key_kernel + query_kernel;
+  };
+  return all_heads(shape, delta_of_rows(shape)) + lengths(problem, shape.Nk, tile.Bc) +
+         lengths(problem, shape.Nq, tile.Br) + all_batches(problem, of_head);
 }
 
 /// A formula that asks for sizes and mask only.
