@@ -39,13 +39,12 @@ std::int64_t floats(std::uint64_t bytes) {
 }
 
 /// Traffic of one call of a step, summed over its launches.
-simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
-                    const verify::InputSpec& spec, int offset) {
-  const Problem problem = verify::make_problem(spec, pass);
+simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
+                    int offset) {
   Outputs forward;
   if (pass == Pass::kBackward) {
-    forward.o.resize(static_cast<std::size_t>(spec.shape.q_elements()));
-    forward.lse.resize(static_cast<std::size_t>(spec.shape.rows()));
+    forward.o.resize(static_cast<std::size_t>(problem.shape.q_elements()));
+    forward.lse.resize(static_cast<std::size_t>(problem.shape.rows()));
   }
   const Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
   const simt::Options before = simt::options();
@@ -56,6 +55,11 @@ simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
   simt::Traffic sum;
   for (const simt::LaunchRecord& launch : simt::take_launches()) sum += launch.traffic;
   return sum;
+}
+
+simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
+                    const verify::InputSpec& spec, int offset) {
+  return count(chapter, step, pass, verify::make_problem(spec, pass), offset);
 }
 
 Io io_of(const simt::Traffic& traffic) {
@@ -74,14 +78,15 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
   const verify::Extent extent = verify::options_from_environment().extent;
   for (verify::Case& one :
-       verify::case_table(chapter.support, kFloat32, largest, pass, extent, kSeed)) {
+       verify::case_table(support_of(chapter, step), kFloat32, largest, pass, extent, kSeed)) {
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
     // this test's time, and each head moves the same bytes.
     one.spec.shape.B = std::min<std::int64_t>(one.spec.shape.B, 100);
     INFO(verify::to_string(one));
     const bool launches = one.spec.shape.rows() > 0;  // without rows a call is a no-op
-    CHECK(io_of(count(chapter, step, pass, one.spec, one.offset)) ==
-          (launches ? formula(one.spec.shape, one.spec.mask) : Io{}));
+    const Problem problem = verify::make_problem(one.spec, pass);
+    CHECK(io_of(count(chapter, step, pass, problem, one.offset)) ==
+          (launches ? formula(problem) : Io{}));
   }
 }
 
@@ -105,7 +110,8 @@ TEST_CASE("02_naive_gpu: N = 512, d = 64, one head") {
       .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
-  CHECK(io == find_io_formula("02_naive_gpu", "naive", Pass::kForward)(spec.shape, spec.mask));
+  const IoFormula formula = find_io_formula("02_naive_gpu", "naive", Pass::kForward);
+  CHECK(io == formula(verify::make_problem(spec, Pass::kForward)));
   CHECK(io.loads + io.stores == 4 * N * N * d + 5 * N * N + N * d + N);
   // 4608.0 KiB for Q, K, V, O and four passes over S or P, and 2.0 for LSE.
   CHECK((io.reads + io.writes) * 4 == 4610 * 1024);
@@ -139,8 +145,8 @@ TEST_CASE("05_fused_forward: N = 512, d = 64, one head") {
       .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
-  CHECK(io ==
-        find_io_formula("05_fused_forward", "forward", Pass::kForward)(spec.shape, spec.mask));
+  const IoFormula formula = find_io_formula("05_fused_forward", "forward", Pass::kForward);
+  CHECK(io == formula(verify::make_problem(spec, Pass::kForward)));
   CHECK(io.loads + io.stores == Tc * (3 * N * d + 4 * N) + N * d + N);
   CHECK(io.reads + io.writes == 5 * N * d + 5 * N);
   CHECK(traffic.shared_load_wavefronts == traffic.shared_load_wavefronts_ideal);
