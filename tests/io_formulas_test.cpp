@@ -250,6 +250,47 @@ TEST_CASE("08_register_tiles: N = 512, one head") {
   }
 }
 
+TEST_CASE("12_windows: what a window saves, as the lesson says") {
+  const IoFormula formula = find_io_formula("12_windows", "step2_skip", Pass::kForward);
+  const auto keys = [&](std::int64_t N, std::int64_t d, std::int64_t W, std::int64_t sinks) {
+    Problem problem;
+    problem.mask = {.before = W - 1, .after = 0};
+    problem.shape = make_shape(1, 1, N, N, d);
+    problem.extras.sink_keys = sinks;
+    return (formula(problem).loads - N * d) / (2 * d);
+  };
+  CHECK(keys(4096, 64, 64, 0) == 8'128);
+  CHECK(keys(4096, 64, 256, 0) == 19'840);
+  CHECK(keys(4096, 64, 1024, 0) == 60'928);
+  CHECK(keys(4096, 64, 4096, 0) == 133'120);
+  CHECK(keys(4096, 64, 256, 4) == 19'840 + 59 * 32);
+  CHECK(keys(16'384, 128, 4096, 0) == 1'849'344);
+  CHECK(keys(16'384, 128, 16'384, 0) == 4'202'496);
+  CHECK(keys(1536, 128, 4096, 0) == keys(1536, 128, 1536, 0));
+
+  constexpr std::int64_t N = 512, d = 64;
+  const Chapter& chapter = chapters::ch12_windows();
+  const auto traffic = [&](std::string_view step, const Mask& mask) {
+    return count(chapter, find_step(chapter, step), Pass::kForward,
+                 {.shape = make_shape(1, 1, N, N, d),
+                  .mask = mask,
+                  .scale = default_scale(d),
+                  .seed = kSeed},
+                 0);
+  };
+  constexpr Mask kWindow{.before = 127, .after = 0};
+  const simt::Traffic masked = traffic("step1_range", kWindow);
+  const simt::Traffic skipped = traffic("step2_skip", kWindow);
+  const Io all = io_of(masked), some = io_of(skipped);
+  CHECK(all.loads + all.stores == 590'336);
+  CHECK(some.loads + some.stores == 238'080);
+  CHECK(some.reads + some.writes == 4 * N * d + N);
+  CHECK(masked.barriers == 256);
+  CHECK(skipped.barriers == 84);
+  const Io one = io_of(traffic("step2_skip", {.before = 0, .after = 0}));
+  CHECK(one.loads + one.stores == 131'584);
+}
+
 /// Keys of one head with 260 of them, d = 40 (tiles of 32 keys), 70 queries, that no tile reaches.
 struct Unread {
   Mask mask;
