@@ -288,14 +288,13 @@ void add_features(Builder& builder, bool thin) {
 }
 
 /// Masks for tiles that end at multiples of T: without a window, and windows of one key, with and
-/// without keys behind the row's own, a key or two less than a tile, as many and more, beyond both
-/// ends, without an end, and from the top left.
+/// without keys behind the row's own, a key less than a tile, as many and more, beyond both ends,
+/// without an end, and from the top left.
 std::vector<Mask> masks_around(std::int64_t T, std::int64_t beyond, bool windows) {
   std::vector<Mask> masks{Mask::kFull, Mask::kCausal};
   if (!windows) return masks;
   masks.insert(masks.end(), {{.before = 0, .after = 0},
                              {.before = 1, .after = 0},
-                             {.before = T - 2, .after = T - 2},
                              {.before = T - 1, .after = 0},
                              {.before = T, .after = 0},
                              {.before = T + 1, .after = 3},
