@@ -369,6 +369,21 @@ void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool
   }
 }
 
+/// Windows so wide that there are tiles in which only the last row, or only the first, of a tile of
+/// queries misses a key; and windows that end one key before and behind there. A thin table has
+/// every second one.
+void add_aligned_windows(Builder& builder, bool thin) {
+  if (!builder.support().features.has(Feature::kWindows)) return;
+  const std::int64_t T = *std::max_element(builder.edges().begin(), builder.edges().end());
+  for (const std::int64_t d : {16, 40}) {  // for which a chapter may take other tiles
+    for (const std::int64_t bound : {2 * T - 2, 2 * T - 1, 2 * T}) {
+      const Shape shape = make_shape(1, 1, 2 * T, 2 * T, d);
+      builder.add(shape, {.before = bound, .after = 0}, InputKind::kNormal, 0);
+      if (!thin) builder.add(shape, {.before = 0, .after = bound}, InputKind::kNormal, 0);
+    }
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(Builder& builder, bool thin) {
@@ -437,6 +452,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
     add_long_rows(builder);
   }
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
+  if (!only_mask) add_aligned_windows(builder, thin);
   add_key_ranges(builder, only_mask, thin);  // last: chapters without them keep their seeds
   return builder.take();
 }
