@@ -372,14 +372,17 @@ void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool
 /// Windows so wide that there are tiles in which only the last row, or only the first, of a tile of
 /// queries misses a key; and windows that end one key before and behind there. A thin table has
 /// every second one.
-void add_aligned_windows(Builder& builder, bool thin) {
+void add_aligned_windows(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
   if (!builder.support().features.has(Feature::kWindows)) return;
   const std::int64_t T = *std::max_element(builder.edges().begin(), builder.edges().end());
   for (const std::int64_t d : {16, 40}) {  // for which a chapter may take other tiles
     for (const std::int64_t bound : {2 * T - 2, 2 * T - 1, 2 * T}) {
       const Shape shape = make_shape(1, 1, 2 * T, 2 * T, d);
-      builder.add(shape, {.before = bound, .after = 0}, InputKind::kNormal, 0);
-      if (!thin) builder.add(shape, {.before = 0, .after = bound}, InputKind::kNormal, 0);
+      const auto add = [&](const Mask& mask) {
+        builder.add(shape, only_mask.value_or(mask), InputKind::kNormal, 0);
+      };
+      add({.before = bound, .after = 0});
+      if (!thin) add({.before = 0, .after = bound});
     }
   }
 }
@@ -452,7 +455,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
     add_long_rows(builder);
   }
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
-  if (!only_mask) add_aligned_windows(builder, thin);
+  add_aligned_windows(builder, only_mask, thin);
   add_key_ranges(builder, only_mask, thin);  // last: chapters without them keep their seeds
   return builder.take();
 }
