@@ -20,6 +20,7 @@ const Chapter& ch05_fused_forward();
 const Chapter& ch06_recompute_backward();
 const Chapter& ch07_v2_loop_order();
 const Chapter& ch08_register_tiles();
+const Chapter& ch12_windows();
 
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();

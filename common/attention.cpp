@@ -130,6 +130,13 @@ float default_scale(std::int64_t d) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
 }
 
+Support support_of(const Chapter& chapter, const Step& step) {
+  Support support = chapter.support;
+  support.of_other_steps = step.lacks;
+  support.features.remove(step.lacks);
+  return support;
+}
+
 Memory& memory_of(const Chapter& chapter, const Step& step) {
   return &step == chapter.twin ? host_memory() : chapter.memory();
 }
@@ -137,7 +144,7 @@ Memory& memory_of(const Chapter& chapter, const Step& step) {
 void forward(const Chapter& chapter, const Step& step, Element element,
              const ForwardArgsOf<void>& args) {
   check_step(chapter, step, "forward", step.forward, element, memory_of(chapter, step));
-  validate(element, args, chapter.support);
+  validate(element, args, support_of(chapter, step));
   if (no_rows(args.shape)) return;
   check_workspace(args.workspace_bytes, step.forward_workspace_bytes(args.shape));
   step.forward(element, args);
@@ -146,7 +153,7 @@ void forward(const Chapter& chapter, const Step& step, Element element,
 void backward(const Chapter& chapter, const Step& step, Element element,
               const BackwardArgsOf<void>& args) {
   check_step(chapter, step, "backward", step.backward, element, memory_of(chapter, step));
-  validate(element, args, chapter.support);
+  validate(element, args, support_of(chapter, step));
   if (no_rows(args.shape)) return clear_gradients(memory_of(chapter, step), element, args);
   check_workspace(args.workspace_bytes, step.backward_workspace_bytes(args.shape));
   step.backward(element, args);

@@ -236,6 +236,7 @@ struct Step {
   PassOf<BackwardArgsOf> backward = nullptr;
   WorkspaceBytes backward_workspace_bytes = nullptr;  // set where backward is
   bool deterministic_backward = true;                 // bitwise equal from run to run
+  Features lacks = {};  // what the chapter's support has and this step does not take yet
 };
 
 /// What a chapter accepts beyond the contract's own rules.
@@ -246,6 +247,7 @@ struct Support {
   std::span<const std::int64_t> only_d = {};   // the d it takes, rising; empty: all up to max_d
   std::size_t alignment = 1;  // bytes that the addresses of Q, K, V, O and of their rows divide by
   int min_compute = 0;        // of the GPU: 90 for compute capability 9.0
+  Features of_other_steps = {};  // not taken, but by other steps of the chapter (support_of())
 };
 
 /// A forward kernel of the chapter with tiles of a certain size, to be compared with others of its
@@ -276,6 +278,9 @@ struct Chapter {
 /// The chapter with this candidate in place of its steps: a record that takes no more than the
 /// candidate does. Both must outlive it.
 Chapter with_candidate(const Chapter& chapter, const Candidate& candidate);
+
+/// What this step of the chapter takes: the chapter's support without what the step lacks.
+Support support_of(const Chapter& chapter, const Step& step);
 
 /// The memory a step computes in: the chapter's, or the host's for the chapter's twin.
 Memory& memory_of(const Chapter& chapter, const Step& step);

@@ -57,19 +57,19 @@ struct KeyTile {
     for (int j = 0; j < kKeys; ++j) s[j] = scale * dot[j];
   }
 
-  /// o = rescale * o + sum over the first `keys` keys of p[j] * v_j; o has d floats.
-  void add_weighted(const float* p, std::int64_t keys, float rescale, float* o,
+  /// o = rescale * o + sum over the keys begin .. end - 1 of p[j] * v_j; o has d floats.
+  void add_weighted(const float* p, std::int64_t begin, std::int64_t end, float rescale, float* o,
                     std::int64_t d) const {
     float sum[kD];
-    weighted_sum(p, keys, sum);
+    weighted_sum(p, begin, end, sum);
     for (std::int64_t c = 0; c < d; ++c) o[c] = rescale * o[c] + sum[c];
   }
 
  private:
-  [[gnu::noinline]] void weighted_sum(const float* p, std::int64_t keys,
+  [[gnu::noinline]] void weighted_sum(const float* p, std::int64_t begin, std::int64_t end,
                                       float (&result)[kD]) const {
     float sum[kD] = {};
-    for (std::int64_t j = 0; j < keys; ++j) {
+    for (std::int64_t j = begin; j < end; ++j) {
       for (int c = 0; c < kD; ++c) sum[c] += p[j] * v[j][c];
     }
     std::copy(sum, sum + kD, result);

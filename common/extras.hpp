@@ -52,6 +52,7 @@ class Features {
   constexpr bool has(Feature feature) const { return (bits_ & bit(feature)) != 0; }
   constexpr void add(Feature feature) { bits_ |= bit(feature); }
   constexpr void remove(Feature feature) { bits_ &= ~bit(feature); }
+  constexpr void remove(const Features& others) { bits_ &= ~others.bits_; }
   constexpr bool empty() const { return bits_ == 0; }
   bool operator==(const Features&) const = default;
 

@@ -432,7 +432,9 @@ std::string why_unsupported(Element element, const Shape& shape, const Mask& mas
   }
   for (const auto& [feature, argument] : needs_of(shape, mask, extras)) {
     if (support.features.has(feature)) continue;
-    return fmt::format("{}; this chapter does not take {}", argument, to_string(feature));
+    return fmt::format("{}; this {} does not take {}", argument,
+                       support.of_other_steps.has(feature) ? "step" : "chapter",
+                       to_string(feature));
   }
   return {};
 }

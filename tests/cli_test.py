@@ -742,9 +742,11 @@ def commands(cli):
     def workloads():
         text = cli.succeed("workloads")
         for name in (
-            "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k"
+            "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k "
+            "mistral_7b_16k longformer_4k llava_4img_window"
         ).split():
             assert name in text, name
+        assert "window 4095,0" in text and "window 255,0" in text
 
     def comparison(pass_name):
         shape = "B=1,H=2,Nq=19,Nk=23,d=8,dv=8"

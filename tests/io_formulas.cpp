@@ -2,6 +2,7 @@
 #include "tests/io_formulas.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 namespace attn::testing {
 namespace {
@@ -404,6 +405,150 @@ Io recompute_backward(const Shape& shape, Mask mask) {
   return all_heads(shape, delta_of_rows(shape) + main);
 }
 
+// ---- Ranges of keys (chapter 12) ---------------------------------------------------------------
+
+/// One sequence of a batch, and which pairs of it are visible, from the definition: key j, counted
+/// from the first valid one, lies between the mask's bounds, or is one of the sink keys and not
+/// behind the upper bound.
+class Sequence {
+ public:
+  Sequence(const Problem& problem, std::int64_t b) : problem_(problem), keys_(problem.shape.Nk) {
+    const auto at = static_cast<std::size_t>(b);
+    if (!problem.extras.key_begin.empty()) keys_ -= problem.extras.key_begin[at];
+    if (!problem.extras.key_count.empty()) keys_ = problem.extras.key_count[at];
+  }
+
+  std::int64_t rows() const { return problem_.shape.Nq; }
+  std::int64_t keys() const { return keys_; }
+
+  bool sees(std::int64_t i, std::int64_t j) const {
+    const Mask& mask = problem_.mask;
+    const std::int64_t own = mask.top_left ? i : i + keys_ - rows();
+    if (mask.after != kUnbounded && j - own > mask.after) return false;
+    return mask.before == kUnbounded || own - j <= mask.before || j < problem_.extras.sink_keys;
+  }
+
+  /// Whether a row of the tile of Br from i0 on sees a key of the tile of Bc from j0 on.
+  bool meet(std::int64_t i0, std::int64_t j0, Tile tile) const {
+    for (std::int64_t i = i0; i < std::min(i0 + tile.Br, rows()); ++i) {
+      for (std::int64_t j = j0; j < std::min(j0 + tile.Bc, keys()); ++j) {
+        if (sees(i, j)) return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  const Problem& problem_;
+  std::int64_t keys_;  // valid ones
+};
+
+/// What blocks that own one side of S load of the other, of one head: rows that arrive, in whole
+/// tiles of which an owner sees a pair, and how many different ones.
+struct Streamed {
+  std::int64_t rows = 0, distinct = 0;
+};
+
+/// Blocks own tiles of queries and stream keys.
+Streamed streamed_keys(const Sequence& sequence, Tile tile) {
+  Streamed result;
+  for (std::int64_t j0 = 0; j0 < sequence.keys(); j0 += tile.Bc) {
+    std::int64_t visits = 0;
+    for (std::int64_t i0 = 0; i0 < sequence.rows(); i0 += tile.Br) {
+      visits += sequence.meet(i0, j0, tile) ? 1 : 0;
+    }
+    const std::int64_t keys = std::min(tile.Bc, sequence.keys() - j0);
+    result.rows += visits * keys;
+    result.distinct += visits > 0 ? keys : 0;
+  }
+  return result;
+}
+
+/// Blocks own tiles of keys and stream queries.
+Streamed streamed_queries(const Sequence& sequence, Tile tile) {
+  Streamed result;
+  for (std::int64_t i0 = 0; i0 < sequence.rows(); i0 += tile.Br) {
+    std::int64_t visits = 0;
+    for (std::int64_t j0 = 0; j0 < sequence.keys(); j0 += tile.Bc) {
+      visits += sequence.meet(i0, j0, tile) ? 1 : 0;
+    }
+    const std::int64_t queries = std::min(tile.Br, sequence.rows() - i0);
+    result.rows += visits * queries;
+    result.distinct += visits > 0 ? queries : 0;
+  }
+  return result;
+}
+
+/// Each of a block's 128 threads reads where the valid keys of its batch begin, and how many there
+/// are: integers of 64 bits, two elements each. owned: rows of a head that blocks own, `tile` each.
+Io lengths(const Problem& problem, std::int64_t owned, std::int64_t tile) {
+  const auto& [B, H, Hkv, Nq, Nk, d] = problem.shape;
+  const std::int64_t integers =
+      (problem.extras.key_begin.empty() ? 0 : 1) + (problem.extras.key_count.empty() ? 0 : 1);
+  const std::int64_t blocks = B * H * ((owned + tile - 1) / tile);
+  return {.loads = 2 * integers * 128 * blocks, .reads = blocks > 0 ? 2 * integers * B : 0};
+}
+
+/// The sum over batches; the heads of one have the same keys.
+template <class F>
+Io all_batches(const Problem& problem, F one_head) {
+  Io sum;
+  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
+    Shape one = problem.shape;
+    one.B = 1;
+    sum = sum + all_heads(one, one_head(Sequence(problem, b)));
+  }
+  return sum;
+}
+
+/// Chapter 07's forward pass, whose blocks load the tiles of keys that a row of theirs sees a key
+/// of; tiles begin with the first valid key, and padding is not loaded. A band without padding and
+/// sink keys: min(Nk, ceil(hi / Bc) Bc) - floor(lo / Bc) Bc keys for each tile of queries, lo the
+/// first key of its first row, hi the end of its last row's.
+Io windows_forward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d;
+  const Tile tile{.Br = d <= 64 ? 64 : 32, .Bc = d <= 32 ? 64 : d <= 64 ? 32 : 16};
+  return lengths(problem, shape.Nq, tile.Br) + all_batches(problem, [&](const Sequence& sequence) {
+           const Streamed keys = streamed_keys(sequence, tile);
+           return Io{.loads = q + 2 * keys.rows * d,
+                     .stores = q + shape.Nq,
+                     .reads = q + 2 * keys.distinct * d,
+                     .writes = q + shape.Nq};
+         });
+}
+
+/// Chapter 07's deterministic backward pass in the same way: blocks that own keys, of which some
+/// row sees one, load the tiles of queries that see one of theirs; blocks that own queries load
+/// keys as the forward pass does. Gradients of padding are stored, too.
+Io windows_backward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
+  const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta
+  const Tile tile = v2_backward_tile(shape);
+  const auto of_head = [&](const Sequence& sequence) {
+    const Streamed queries = streamed_queries(sequence, tile);
+    const Streamed keys = streamed_keys(sequence, tile);
+    const Io key_kernel{.loads = 2 * keys.distinct * d + queries.rows * row,
+                        .stores = 2 * k,
+                        .reads = 2 * keys.distinct * d + queries.distinct * row,
+                        .writes = 2 * k};
+    const Io query_kernel{.loads = shape.Nq * row + 2 * keys.rows * d,
+                          .stores = q,
+                          .reads = shape.Nq * row + 2 * keys.distinct * d,
+                          .writes = q};
+    return key_kernel + query_kernel;
+  };
+  return all_heads(shape, delta_of_rows(shape)) + lengths(problem, shape.Nk, tile.Bc) +
+         lengths(problem, shape.Nq, tile.Br) + all_batches(problem, of_head);
+}
+
+/// A formula that asks for sizes and mask only.
+template <Io (*kFormula)(const Shape&, Mask)>
+Io by_mask(const Problem& problem) {
+  return kFormula(problem.shape, problem.mask);
+}
+
 struct Entry {
   std::string_view chapter;
   std::string_view step;
@@ -412,28 +557,35 @@ struct Entry {
 };
 
 constexpr Entry kFormulas[] = {
-    {"02_naive_gpu", "naive", Pass::kForward, naive_gpu_forward},
-    {"03_tiled", "step1_coalesced", Pass::kForward, coalesced_forward},
-    {"03_tiled", "step2_tiled", Pass::kForward, tiled_forward},
-    {"03_tiled", "step3_padded", Pass::kForward, tiled_forward},
-    {"03_tiled", "step4_warp_softmax", Pass::kForward, tiled_forward},
-    {"04_online_softmax", "forward", Pass::kForward, online_softmax_forward},
-    {"05_fused_forward", "forward", Pass::kForward, fused_forward},
-    {"06_recompute_backward", "step1_textbook", Pass::kBackward, textbook_backward},
-    {"06_recompute_backward", "step2_recompute", Pass::kBackward, recompute_backward},
-    {"07_v2_loop_order", "step1_loop_swap", Pass::kForward, v2_forward_whole},
-    {"07_v2_loop_order", "step2_skip", Pass::kForward, v2_forward_skipping},
-    {"07_v2_loop_order", "step3_exp2", Pass::kForward, v2_forward_skipping},
-    {"07_v2_loop_order", "step4_backward", Pass::kBackward, v2_backward_atomics},
-    {"07_v2_loop_order", "step5_deterministic", Pass::kBackward, v2_backward_deterministic},
-    {"08_register_tiles", "step1_unfused", Pass::kForward, register_tiles_unfused},
-    {"08_register_tiles", "step2_fused", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step3_paired_lanes", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step4_wide_loads", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step5_exp2", Pass::kForward, register_tiles_fused},
-    {"08_register_tiles", "step6_backward", Pass::kBackward, register_tiles_backward_atomics},
+    {"02_naive_gpu", "naive", Pass::kForward, by_mask<naive_gpu_forward>},
+    {"03_tiled", "step1_coalesced", Pass::kForward, by_mask<coalesced_forward>},
+    {"03_tiled", "step2_tiled", Pass::kForward, by_mask<tiled_forward>},
+    {"03_tiled", "step3_padded", Pass::kForward, by_mask<tiled_forward>},
+    {"03_tiled", "step4_warp_softmax", Pass::kForward, by_mask<tiled_forward>},
+    {"04_online_softmax", "forward", Pass::kForward, by_mask<online_softmax_forward>},
+    {"05_fused_forward", "forward", Pass::kForward, by_mask<fused_forward>},
+    {"06_recompute_backward", "step1_textbook", Pass::kBackward, by_mask<textbook_backward>},
+    {"06_recompute_backward", "step2_recompute", Pass::kBackward, by_mask<recompute_backward>},
+    {"07_v2_loop_order", "step1_loop_swap", Pass::kForward, by_mask<v2_forward_whole>},
+    {"07_v2_loop_order", "step2_skip", Pass::kForward, by_mask<v2_forward_skipping>},
+    {"07_v2_loop_order", "step3_exp2", Pass::kForward, by_mask<v2_forward_skipping>},
+    {"07_v2_loop_order", "step4_backward", Pass::kBackward, by_mask<v2_backward_atomics>},
+    {"07_v2_loop_order", "step5_deterministic", Pass::kBackward,
+     by_mask<v2_backward_deterministic>},
+    {"08_register_tiles", "step1_unfused", Pass::kForward, by_mask<register_tiles_unfused>},
+    {"08_register_tiles", "step2_fused", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step3_paired_lanes", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step4_wide_loads", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step5_exp2", Pass::kForward, by_mask<register_tiles_fused>},
+    {"08_register_tiles", "step6_backward", Pass::kBackward,
+     by_mask<register_tiles_backward_atomics>},
     {"08_register_tiles", "step7_deterministic", Pass::kBackward,
-     register_tiles_backward_deterministic},
+     by_mask<register_tiles_backward_deterministic>},
+    {"12_windows", "step1_range", Pass::kForward, by_mask<v2_forward_whole>},
+    {"12_windows", "step2_skip", Pass::kForward, windows_forward},
+    {"12_windows", "step3_lengths", Pass::kForward, windows_forward},
+    {"12_windows", "step4_sinks", Pass::kForward, windows_forward},
+    {"12_windows", "step5_backward", Pass::kBackward, windows_backward},
 };
 
 }  // namespace

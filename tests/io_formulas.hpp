@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // How much global memory each step of each chapter moves, worked out by hand from the algorithm for
-// any shape and mask. Independent of the kernels and of what the lessons say; io_formulas_test.cpp
+// any shape, mask and ranges of keys. Independent of the kernels and of what the lessons say; io_formulas_test.cpp
 // holds the tracer's count against it.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "common/attention.hpp"
+#include "common/run/problem.hpp"
 
 namespace attn::testing {
 
@@ -22,7 +23,8 @@ struct Io {
   bool operator==(const Io&) const = default;
 };
 
-using IoFormula = Io (*)(const Shape&, Mask);
+/// Of a problem only its sizes, its mask and its extras count.
+using IoFormula = Io (*)(const Problem&);
 
 /// The formula of a step's pass; null if there is none yet.
 IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass);

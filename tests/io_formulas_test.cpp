@@ -18,6 +18,7 @@
 #include "common/simt/watch/counters.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
+#include "common/verify/oracle.hpp"
 #include "tests/catch.hpp"
 
 namespace attn::testing {
@@ -39,13 +40,12 @@ std::int64_t floats(std::uint64_t bytes) {
 }
 
 /// Traffic of one call of a step, summed over its launches.
-simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
-                    const verify::InputSpec& spec, int offset) {
-  const Problem problem = verify::make_problem(spec, pass);
+simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
+                    int offset) {
   Outputs forward;
   if (pass == Pass::kBackward) {
-    forward.o.resize(static_cast<std::size_t>(spec.shape.q_elements()));
-    forward.lse.resize(static_cast<std::size_t>(spec.shape.rows()));
+    forward.o.resize(static_cast<std::size_t>(problem.shape.q_elements()));
+    forward.lse.resize(static_cast<std::size_t>(problem.shape.rows()));
   }
   const Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
   const simt::Options before = simt::options();
@@ -56,6 +56,11 @@ simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
   simt::Traffic sum;
   for (const simt::LaunchRecord& launch : simt::take_launches()) sum += launch.traffic;
   return sum;
+}
+
+simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass,
+                    const verify::InputSpec& spec, int offset) {
+  return count(chapter, step, pass, verify::make_problem(spec, pass), offset);
 }
 
 Io io_of(const simt::Traffic& traffic) {
@@ -74,14 +79,15 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   const auto largest = edges.last(std::min<std::size_t>(1, edges.size()));
   const verify::Extent extent = verify::options_from_environment().extent;
   for (verify::Case& one :
-       verify::case_table(chapter.support, kFloat32, largest, pass, extent, kSeed)) {
+       verify::case_table(support_of(chapter, step), kFloat32, largest, pass, extent, kSeed)) {
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
     // this test's time, and each head moves the same bytes.
     one.spec.shape.B = std::min<std::int64_t>(one.spec.shape.B, 100);
     INFO(verify::to_string(one));
     const bool launches = one.spec.shape.rows() > 0;  // without rows a call is a no-op
-    CHECK(io_of(count(chapter, step, pass, one.spec, one.offset)) ==
-          (launches ? formula(one.spec.shape, one.spec.mask) : Io{}));
+    const Problem problem = verify::make_problem(one.spec, pass);
+    CHECK(io_of(count(chapter, step, pass, problem, one.offset)) ==
+          (launches ? formula(problem) : Io{}));
   }
 }
 
@@ -105,7 +111,8 @@ TEST_CASE("02_naive_gpu: N = 512, d = 64, one head") {
       .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
-  CHECK(io == find_io_formula("02_naive_gpu", "naive", Pass::kForward)(spec.shape, spec.mask));
+  const IoFormula formula = find_io_formula("02_naive_gpu", "naive", Pass::kForward);
+  CHECK(io == formula(verify::make_problem(spec, Pass::kForward)));
   CHECK(io.loads + io.stores == 4 * N * N * d + 5 * N * N + N * d + N);
   // 4608.0 KiB for Q, K, V, O and four passes over S or P, and 2.0 for LSE.
   CHECK((io.reads + io.writes) * 4 == 4610 * 1024);
@@ -139,8 +146,8 @@ TEST_CASE("05_fused_forward: N = 512, d = 64, one head") {
       .shape = make_shape(1, 1, N, N, d), .scale = default_scale(d), .seed = kSeed};
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
-  CHECK(io ==
-        find_io_formula("05_fused_forward", "forward", Pass::kForward)(spec.shape, spec.mask));
+  const IoFormula formula = find_io_formula("05_fused_forward", "forward", Pass::kForward);
+  CHECK(io == formula(verify::make_problem(spec, Pass::kForward)));
   CHECK(io.loads + io.stores == Tc * (3 * N * d + 4 * N) + N * d + N);
   CHECK(io.reads + io.writes == 5 * N * d + 5 * N);
   CHECK(traffic.shared_load_wavefronts == traffic.shared_load_wavefronts_ideal);
@@ -241,6 +248,140 @@ TEST_CASE("08_register_tiles: N = 512, one head") {
     CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
     CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
   }
+}
+
+TEST_CASE("12_windows: what a window saves, as the lesson says") {
+  const IoFormula formula = find_io_formula("12_windows", "step2_skip", Pass::kForward);
+  const auto keys = [&](std::int64_t N, std::int64_t d, std::int64_t W, std::int64_t sinks) {
+    Problem problem;
+    problem.mask = {.before = W - 1, .after = 0};
+    problem.shape = make_shape(1, 1, N, N, d);
+    problem.extras.sink_keys = sinks;
+    return (formula(problem).loads - N * d) / (2 * d);
+  };
+  CHECK(keys(4096, 64, 64, 0) == 8'128);
+  CHECK(keys(4096, 64, 256, 0) == 19'840);
+  CHECK(keys(4096, 64, 1024, 0) == 60'928);
+  CHECK(keys(4096, 64, 4096, 0) == 133'120);
+  CHECK(keys(4096, 64, 256, 4) == 19'840 + 59 * 32);
+  CHECK(keys(16'384, 128, 4096, 0) == 1'849'344);
+  CHECK(keys(16'384, 128, 16'384, 0) == 4'202'496);
+  CHECK(keys(1536, 128, 4096, 0) == keys(1536, 128, 1536, 0));
+
+  constexpr std::int64_t N = 512, d = 64;
+  const Chapter& chapter = chapters::ch12_windows();
+  const auto traffic = [&](std::string_view step, const Mask& mask) {
+    return count(chapter, find_step(chapter, step), Pass::kForward,
+                 {.shape = make_shape(1, 1, N, N, d),
+                  .mask = mask,
+                  .scale = default_scale(d),
+                  .seed = kSeed},
+                 0);
+  };
+  constexpr Mask kWindow{.before = 127, .after = 0};
+  const simt::Traffic masked = traffic("step1_range", kWindow);
+  const simt::Traffic skipped = traffic("step2_skip", kWindow);
+  const Io all = io_of(masked), some = io_of(skipped);
+  CHECK(all.loads + all.stores == 590'336);
+  CHECK(some.loads + some.stores == 238'080);
+  CHECK(some.reads + some.writes == 4 * N * d + N);
+  CHECK(masked.barriers == 256);
+  CHECK(skipped.barriers == 84);
+  const Io one = io_of(traffic("step2_skip", {.before = 0, .after = 0}));
+  CHECK(one.loads + one.stores == 131'584);
+}
+
+/// Keys of one head with 260 of them, d = 40 (tiles of 32 keys), 70 queries, that no tile reaches.
+struct Unread {
+  Mask mask;
+  std::int64_t sink_keys = 0;
+  std::vector<std::int64_t> key_begin = {}, key_count = {};
+  std::vector<Range> keys;
+};
+
+/// How many reads of a step met a key that has no contents, where these keys have none.
+std::size_t reads_of(const Step& step, Pass pass, const Problem& problem,
+                     const std::vector<Range>& keys) {
+  const Chapter& chapter = chapters::ch12_windows();
+  const verify::Truth truth = verify::truth_of(problem, pass);
+  const Run run(chapter, step, pass, problem, truth.o, truth.lse, {});
+  Memory& memory = memory_of(chapter, step);
+  const bool forward = pass == Pass::kForward;
+  for (const void* array : {forward ? run.forward_args().k : run.backward_args().k,
+                            forward ? run.forward_args().v : run.backward_args().v}) {
+    for (const Range& range : keys) {
+      const std::int64_t row = problem.shape.d * static_cast<std::int64_t>(sizeof(float));
+      memory.fill_undefined(static_cast<char*>(const_cast<void*>(array)) + range.begin * row, 0xFF,
+                            static_cast<std::size_t>(range.size() * row));
+    }
+  }
+  memory.watch(true);
+  try {
+    run.call();
+  } catch (const Error& error) {  // the detector has stopped it
+    if (error.kind() != ErrorKind::kDeviceFailure) throw;
+  }
+  memory.watch(false);
+  const std::vector<Detection> found = memory.take_detections();
+  return static_cast<std::size_t>(std::count_if(
+      found.begin(), found.end(), [](const auto& it) { return it.kind == "uninitialised read"; }));
+}
+
+TEST_CASE("12_windows: keys that no tile reaches are not read, and may be anything") {
+  constexpr Mask kWindow{.before = 10, .after = 0};
+  const Unread cases[] = {
+      {.mask = kWindow, .keys = {{0, 160}}},  // row 0 sees keys from 180 on
+      {.mask = {.before = 3, .after = 5, .top_left = true}, .keys = {{96, 260}}},
+      // 200 valid keys, of which row 0 sees those from 120 on: tiles from 37 + 96 on
+      {.mask = kWindow, .key_begin = {37}, .key_count = {200}, .keys = {{0, 133}, {237, 260}}},
+      {.mask = Mask::kFull, .key_count = {97}, .keys = {{97, 260}}},
+      {.mask = kWindow, .sink_keys = 3, .keys = {{32, 160}}},
+      {.mask = kWindow,
+       .sink_keys = 3,
+       .key_begin = {37},
+       .key_count = {200},
+       .keys = {{0, 37}, {69, 133}, {237, 260}}},
+      // No key is valid.
+      {.mask = {.before = 0, .after = 0, .top_left = true},
+       .key_begin = {259},
+       .key_count = {0},
+       .keys = {{0, 260}}},
+  };
+  const Chapter& chapter = chapters::ch12_windows();
+  int checked = 0;
+  for (const Unread& one : cases) {
+    Features features;
+    if (one.sink_keys > 0) features.add(Feature::kSinkKeys);
+    if (!one.key_count.empty()) features.add(Feature::kKeyCounts);
+    for (const Step& step : chapter.steps) {
+      const Support support = support_of(chapter, step);
+      Features missing = features;
+      missing.remove(support.features);
+      if (!missing.empty() || step.id == "step1_range") continue;
+      const Pass pass = step.forward != nullptr ? Pass::kForward : Pass::kBackward;
+      const Problem problem = verify::make_problem({.shape = make_shape(1, 1, 70, 260, 40),
+                                                    .mask = one.mask,
+                                                    .scale = default_scale(40),
+                                                    .seed = kSeed,
+                                                    .features = features,
+                                                    .sink_keys = one.sink_keys,
+                                                    .key_begin = one.key_begin,
+                                                    .key_count = one.key_count},
+                                                   pass);
+      INFO(step.id << ", " << to_string(one.mask) << ", sink keys " << one.sink_keys
+                   << ", valid keys given: " << one.key_count.size());
+      CHECK(reads_of(step, pass, problem, one.keys) == 0);
+      if (one.keys.front().size() < 260) {  // one more would be read
+        const Range first = one.keys.front();
+        const bool starts_with_none = first.begin == 0;
+        CHECK(reads_of(step, pass, problem,
+                       {{first.begin - (starts_with_none ? 0 : 1),
+                         first.end + (starts_with_none ? 1 : 0)}}) > 0);
+      }
+      ++checked;
+    }
+  }
+  CHECK(checked >= 20);
 }
 
 }  // namespace

@@ -435,9 +435,16 @@ TEST_CASE("named workloads", "[io]") {
     const Shape& s = workload.on_cpu;
     CHECK(s.B * s.H * s.Nq * s.Nk * s.d <= std::int64_t{1} << 28);
     CHECK(s.d == workload.shape.d);
+    // A window keeps its part of the keys.
+    const Range all =
+        keys_of_row(workload.mask, workload.shape.Nq / 2, workload.shape.Nq, workload.shape.Nk);
+    const Range twin = keys_of_row(workload.mask_on_cpu, s.Nq / 2, s.Nq, s.Nk);
+    CHECK(static_cast<double>(all.size() * s.Nk) ==
+          Approx(static_cast<double>(twin.size() * workload.shape.Nk)).epsilon(0.01));
   }
   CHECK(names.size() == workloads().size());
   CHECK(find_workload("vit_b16_224").shape == make_shape(1, 12, 197, 197, 64));
+  CHECK(find_workload("mistral_7b_16k").mask == Mask{.before = 4095, .after = 0});
   CHECK(find_workload("gpt2_medium").shape == make_shape(64, 16, 1024, 1024, 64));
   const std::string message = refusal([] { find_workload("nonsense"); });
   CHECK(message.starts_with("--workload nonsense: allowed: vit_b16_224, "));

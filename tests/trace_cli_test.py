@@ -355,6 +355,8 @@ def refusals(cli):
                   "Nq=100000000000,Nk=0,d=1", "B=3037000500,H=3037000500,N=1,d=1"):
         refuse(f"no memory is large enough: {shape}", 2, ["2", "--shape", shape], "memory")
     refuse("bad shape", 2, ["2", "--shape", "N=4"], "d is missing")
+    refuse("a workload's window", 3, ["7", "--workload", "mistral_7b_16k"],
+           "--workload mistral_7b_16k: this chapter does not take windows")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
     refuse("unknown option", 2, ["2", "--bogus"], "--bogus")

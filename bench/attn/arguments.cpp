@@ -99,7 +99,15 @@ std::int64_t parse_bound(const std::string& window, std::string_view text) {
   return bound == -1 ? kUnbounded : bound;
 }
 
-Mask mask_of(const ProblemOptions& options) {
+bool says_mask(const ProblemOptions& options) {
+  return options.causal || !options.causal_align.empty() || !options.window.empty();
+}
+
+Mask mask_of(const ProblemOptions& options, bool on_gpu) {
+  if (!options.workload.empty() && !says_mask(options)) {
+    const io::Workload& workload = io::find_workload(options.workload);
+    return on_gpu ? workload.mask : workload.mask_on_cpu;
+  }
   Mask mask;
   if (!options.window.empty()) {
     const std::string_view text = options.window;
@@ -121,8 +129,7 @@ Mask mask_of(const ProblemOptions& options) {
 }
 
 std::optional<Mask> mask_if_given(const ProblemOptions& options) {
-  const bool given = options.causal || !options.causal_align.empty() || !options.window.empty();
-  return given ? std::optional(mask_of(options)) : std::nullopt;
+  return says_mask(options) ? std::optional(mask_of(options, false)) : std::nullopt;
 }
 
 std::vector<Source> sources_of(const ProblemOptions& options) {
@@ -131,7 +138,7 @@ std::vector<Source> sources_of(const ProblemOptions& options) {
   return {{"Hkv", sizes, true},
           {"d = ", sizes, true},
           {"d_v", sizes, true},
-          {"mask = window", "--window " + options.window},
+          {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
           {"element", "--dtype " + options.dtype}};
 }
 

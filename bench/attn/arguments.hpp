@@ -57,7 +57,9 @@ nlohmann::ordered_json to_json(const ProblemSizes& sizes);
 /// `fallback`.
 ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
 void add_dtype_option(CLI::App& command, ProblemOptions& options);
-Mask mask_of(const ProblemOptions& options);
+/// The options' mask; where none says anything of one, that of --workload (of its scaled twin
+/// unless `on_gpu`), or none.
+Mask mask_of(const ProblemOptions& options, bool on_gpu);
 /// The same, or nothing if no option says anything of a mask.
 std::optional<Mask> mask_if_given(const ProblemOptions& options);
 /// Where an Error about the mask, the element or the sizes comes from.

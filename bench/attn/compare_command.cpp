@@ -34,14 +34,16 @@ struct CompareArguments {
 
 /// Refuses a request that no chapter takes, before any work.
 void check_support(const ProblemSizes& sizes, const Mask& mask, Element element, Pass pass) {
-  const auto takes_element = [&](const Step& step) {
-    return pass == Pass::kForward ? step.forward.takes(element) : step.backward.takes(element);
-  };
   Extras extras;
   extras.d_v = sizes.d_v;
   const auto takes = [&](const Chapter* chapter) {
-    return why_unsupported(element, sizes.shape, mask, extras, chapter->support).empty() &&
-           std::any_of(chapter->steps.begin(), chapter->steps.end(), takes_element);
+    return std::any_of(chapter->steps.begin(), chapter->steps.end(), [&](const Step& step) {
+      const bool takes_element =
+          pass == Pass::kForward ? step.forward.takes(element) : step.backward.takes(element);
+      return takes_element &&
+             why_unsupported(element, sizes.shape, mask, extras, support_of(*chapter, step))
+                 .empty();
+    });
   };
   const auto all = chapters::all();
   if (std::any_of(all.begin(), all.end(), takes)) return;
@@ -170,7 +172,7 @@ struct Subjects {
 
 Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Progress& progress) {
   constexpr const char* kStage = "the oracle, in float64";
-  const Mask mask = mask_of(options);
+  const Mask mask = mask_of(options, on_gpu);
   const Element element = element_of(options).value_or(Element::kFloat32);
   Subjects subjects;
   if (options.shape.empty() && options.workload.empty()) {

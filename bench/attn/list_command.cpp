@@ -94,13 +94,18 @@ ExitStatus list(const JsonOptions& json) {
   return kSuccess;
 }
 
+std::string twin_text(const io::Workload& workload) {
+  const bool other_mask = workload.mask_on_cpu != workload.mask;
+  return fmt::format("{}{} ({})", to_string(workload.on_cpu),
+                     other_mask ? ", " + to_string(workload.mask_on_cpu) : "", workload.scaled);
+}
+
 ExitStatus list_workloads() {
-  io::Table table({{"workload"}, {"what it is"}, {"sizes"}, {"on the CPU machine"}});
+  io::Table table({{"workload"}, {"what it is"}, {"sizes"}, {"mask"}, {"on the CPU machine"}});
   for (const io::Workload& workload : io::workloads()) {
-    table.add_row(
-        {std::string(workload.name), std::string(workload.what), to_string(workload.shape),
-         workload.has_twin() ? fmt::format("{} ({})", to_string(workload.on_cpu), workload.scaled)
-                             : "the same"});
+    table.add_row({std::string(workload.name), std::string(workload.what),
+                   to_string(workload.shape), to_string(workload.mask),
+                   workload.has_twin() ? twin_text(workload) : "the same"});
   }
   fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));
   return kSuccess;

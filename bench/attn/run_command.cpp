@@ -232,7 +232,7 @@ ExitStatus run_chapter(const RunArguments& arguments) {
   const Choice backward =
       arguments.backward() ? choose_backward(chapter, named, arguments.deterministic) : forward;
   check_files(arguments);
-  const Mask mask = mask_of(arguments.problem);
+  const Mask mask = mask_of(arguments.problem, false);
   const std::optional<Element> element = element_of(arguments.problem);
   RunInputs<float> in = read_inputs<float>(arguments, element);
   const float scale = scale_of(arguments, in.shape);
@@ -285,7 +285,7 @@ ExitStatus run_oracle(const RunArguments& arguments) {
                     arguments.step));
   }
   check_files(arguments);
-  const Mask mask = mask_of(arguments.problem);
+  const Mask mask = mask_of(arguments.problem, false);
   const std::optional<Element> wanted = element_of(arguments.problem);
   const Element element = wanted.value_or(Element::kFloat32);
   RunInputs<double> in = read_inputs<double>(arguments, wanted);
@@ -342,7 +342,7 @@ ExitStatus run_oracle(const RunArguments& arguments) {
 ExitStatus run(const RunArguments& arguments) {
   check_gradients(arguments);
   if (!arguments.scale.empty()) parse_float("--scale", arguments.scale);
-  mask_of(arguments.problem);
+  mask_of(arguments.problem, false);
   return arguments.chapter == "oracle" ? run_oracle(arguments) : run_chapter(arguments);
 }
 

@@ -107,7 +107,7 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   Trace trace;
   trace.chapter = &chapter;
   trace.step = &step;
-  trace.mask = mask_of(problem);
+  trace.mask = mask_of(problem, false);
   trace.element = element_of(problem).value_or(Element::kFloat32);
   if (&memory_of(chapter, step) == &host_memory()) {
     throw Error(ErrorKind::kUnsupported,

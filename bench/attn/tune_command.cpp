@@ -86,7 +86,7 @@ std::vector<Round> chosen_rounds(const TuneArguments& arguments, const Chapter& 
     extras.d_v = sizes.d_v;
     const Support& support = round.candidates.front()->support;
     const std::string why =
-        why_unsupported(Element::kFloat32, sizes.shape, Mask::kFull, extras, support);
+        why_unsupported(Element::kFloat32, sizes.shape, mask_of(problem, on_gpu), extras, support);
     if (!why.empty()) throw Error(ErrorKind::kUnsupported, why);
   });
   const Shape& shape = sizes.shape;

@@ -51,7 +51,7 @@ void outputs(const ForwardArgs& args, const float* gP, std::int64_t head, std::i
     for (std::int64_t i = i0; i < i1; ++i) {
       const std::int64_t keys =
           std::clamp<std::int64_t>(visible_keys(i, diagonal, Nk) - j0, 0, cpu::kKeys);
-      tile.add_weighted(gP + i * Nk + j0, keys, 1.0f, o + i * d, d);
+      tile.add_weighted(gP + i * Nk + j0, 0, keys, 1.0f, o + i * d, d);
     }
   }
 }

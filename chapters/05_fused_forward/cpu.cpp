@@ -38,7 +38,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
       const float reference = new_max == -kInfinity ? 0.0f : new_max;
       const float rescale = new_max == row_max[i] ? 1.0f : std::exp(row_max[i] - reference);
       row_sum[i] = row_sum[i] * rescale + cpu::exponentials(s, keys, reference);
-      tile.add_weighted(s, keys, rescale, o + i * d, d);
+      tile.add_weighted(s, 0, keys, rescale, o + i * d, d);
       row_max[i] = new_max;
     }
   }

@@ -35,7 +35,7 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
     const float reference = new_max == -kInfinity ? 0.0f : new_max;
     const float rescale = new_max == old_max ? 1.0f : std::exp(old_max - reference);
     row_sum[i - i0] = row_sum[i - i0] * rescale + cpu::exponentials(s, keys, reference);
-    tile.add_weighted(s, keys, rescale, acc_o[i - i0], kD);
+    tile.add_weighted(s, 0, keys, rescale, acc_o[i - i0], kD);
     row_max[i - i0] = new_max;
   };
   const std::int64_t least = visible_keys(i0, diagonal, Nk);     // what every row sees

@@ -22,6 +22,10 @@ struct TilePlace {
     const std::int64_t keys = visible_keys(i0 + r, diagonal, Nk) - j0;
     return keys < 0 ? 0 : keys < Bc ? static_cast<int>(keys) : Bc;
   }
+  /// Whether row i0 + r sees key j0 + key, the two within the tile.
+  __device__ __forceinline__ bool sees(int r, int key, int Bc) const {
+    return key < keys_of(r, Bc);
+  }
   /// Rows i0 + first_row_of(key, Br) and later see key j0 + key; Br if none of the tile does.
   __device__ __forceinline__ int first_row_of(int key, int Br) const {
     const std::int64_t row = first_query(j0 + key, diagonal, Nq) - i0;
@@ -32,17 +36,18 @@ struct TilePlace {
 /// P = exp(scale * Q K^T - LSE) and dS = P * (dO V^T - delta) for the visible pairs of a tile;
 /// nothing else of sP and sDS (kBr, kBc + 1) is written. sQ, sDO (kBr, kD + 1); sK, sV
 /// (kBc, kD + 1); sLSE, sDelta (kBr). sP may be null. All threads call it, between barriers.
-template <int kThreads, int kBr, int kBc, int kD>
+/// Place: a TilePlace, or what else has d, rows() and sees().
+template <int kThreads, int kBr, int kBc, int kD, class Place>
 __device__ __forceinline__ void recompute_tile(const float* sQ, const float* sDO, const float* sK,
                                                const float* sV, const float* sLSE,
                                                const float* sDelta, float* sP, float* sDS,
-                                               const TilePlace& at, float scale) {
+                                               const Place& at, float scale) {
   const int columns = static_cast<int>(at.d);
   const int rows = at.rows(kBr);
   for (int n = threadIdx.x; n < kBr * kBc; n += kThreads) {
     const int r = n / kBc;  // neighbouring lanes take neighbouring keys
     const int key = n % kBc;
-    if (r >= rows || key >= at.keys_of(r, kBc)) continue;
+    if (r >= rows || !at.sees(r, key, kBc)) continue;
     float score = 0.0f;   // q . k
     float grad_p = 0.0f;  // dO . v
 #pragma unroll 8

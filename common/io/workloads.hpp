@@ -15,6 +15,8 @@ struct Workload {
   Shape shape;
   Shape on_cpu;             // equal to shape, or a scaled twin that the CPU machine finishes soon
   std::string_view scaled;  // what the twin leaves out; empty where on_cpu is the shape itself
+  Mask mask = Mask::kFull;  // where nothing else is asked for
+  Mask mask_on_cpu = Mask::kFull;  // its twin: a window shrinks with the text
 
   bool has_twin() const { return !scaled.empty(); }
 };

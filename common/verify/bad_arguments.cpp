@@ -165,7 +165,7 @@ template <typename Args>
 std::string check_list(const Subject& subject, const Run& run, const Args& good,
                        std::size_t workspace) {
   BadList<Args> list(good);
-  add_bad_numbers(list, subject.chapter.support);
+  add_bad_numbers(list, support_of(subject.chapter, subject.step));
   add_bad_pointers(list, good, workspace);
   for (const Bad<Args>& bad : list.take()) {
     std::string problem = "no error";

@@ -55,6 +55,12 @@ std::vector<int> edges_or_default(std::span<const int> tile_edges) {
   return {tile_edges.begin(), tile_edges.end()};
 }
 
+/// Keys that are visible beside what a mask says, in place of random ones.
+struct KeyRanges {
+  std::optional<std::int64_t> sink_keys = {};
+  std::vector<std::int64_t> begin = {}, count = {};  // of each batch
+};
+
 /// Cycles through inputs, scales, offsets and repeats with periods that share no factor.
 class Builder {
  public:
@@ -96,7 +102,7 @@ class Builder {
 
   /// `scale_turn`: 0 default, 1 negative, 2 zero; ignored where the inputs prescribe their scale.
   void add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
-           const Features& features = {}) {
+           const Features& features = {}, const KeyRanges& keys = {}) {
     shape.d = supported_d(support_, elements_.front(), shape.d);
     const std::uint64_t number = cases_.size();
     const float standard = default_scale(shape.d);
@@ -110,7 +116,10 @@ class Builder {
                                .seed = seed_ + number,
                                .element = elements_[number / 3 % elements_.size()],
                                .d_v = features.has(Feature::kValueWidth) ? other_width(shape.d) : 0,
-                               .features = features},
+                               .features = features,
+                               .sink_keys = keys.sink_keys,
+                               .key_begin = keys.begin,
+                               .key_count = keys.count},
                       .offset = number % 5 == 4 ? offset() : 0,
                       .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                       .repeat = number % 8 == 3,
@@ -278,6 +287,106 @@ void add_features(Builder& builder, bool thin) {
   }
 }
 
+/// Masks for tiles that end at multiples of T: without a window, and windows of one key, with and
+/// without keys behind the row's own, a key less than a tile, as many and more, beyond both ends,
+/// without an end, and from the top left.
+std::vector<Mask> masks_around(std::int64_t T, std::int64_t beyond, bool windows) {
+  std::vector<Mask> masks{Mask::kFull, Mask::kCausal};
+  if (!windows) return masks;
+  masks.insert(masks.end(), {{.before = 0, .after = 0},
+                             {.before = 1, .after = 0},
+                             {.before = T - 1, .after = 0},
+                             {.before = T, .after = 0},
+                             {.before = T + 1, .after = 3},
+                             {.before = beyond, .after = 0},
+                             {.before = beyond, .after = beyond},
+                             {.before = 1, .after = kUnbounded},
+                             {.before = T, .after = 0, .top_left = true}});
+  return masks;
+}
+
+/// Valid keys of two sequences, the first time those of no array: none, one, a tile, one more, all;
+/// from the first key on or not; and with only one of the two arrays.
+std::vector<KeyRanges> lengths_around(std::int64_t T, std::int64_t Nk, bool lengths) {
+  if (!lengths) return {{}};
+  return {{},
+          {.count = {0, Nk}},
+          {.count = {T, 1}},
+          {.begin = {1, T}},
+          {.begin = {2, 0}, .count = {T + 1, T}},
+          {.begin = {Nk - 1, T - 1}, .count = {1, 2}}};
+}
+
+/// Masks, valid keys and sink keys, each by itself, for every T, and every two of their values
+/// together, on several tiles of queries and of keys. The own key of a tile's first row begins a
+/// tile, so that windows end at the edges of tiles. In every fifth case there are more queries than
+/// keys, and the first tiles of rows are empty. Mostly with NaN and Inf in the keys that no row
+/// sees. A thin table has one T, and every third pair.
+void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  const Features& taken = builder.support().features;
+  const bool windows = taken.has(Feature::kWindows), lengths = taken.has(Feature::kKeyCounts),
+             sinks = taken.has(Feature::kSinkKeys);
+  if (!windows && !lengths && !sinks) return;
+  const std::vector<int>& edges = builder.edges();
+  const std::int64_t most = *std::max_element(edges.begin(), edges.end());
+  constexpr std::int64_t kDims[] = {16, 40, 8};  // for other d a chapter may take other tiles
+  std::size_t turn = 0;
+  const auto add = [&](std::size_t w, std::size_t l, std::size_t s) {
+    const std::int64_t T = edges[turn % edges.size()];
+    Shape shape = make_shape(1, 1, most + 7, 2 * most + 7, kDims[turn / 2 % std::size(kDims)]);
+    if (turn % 5 == 4) std::swap(shape.Nq, shape.Nk);
+    const Mask mask = masks_around(T, shape.Nq + shape.Nk, windows)[w];
+    KeyRanges keys = lengths_around(T, shape.Nk, lengths)[l];
+    Features features;
+    if (l > 0) {
+      shape.B = 2;
+      features.add(Feature::kKeyCounts);
+    }
+    if (s > 0) {
+      keys.sink_keys = std::array<std::int64_t, 4>{0, 1, T, T + 3}[s];
+      features.add(Feature::kSinkKeys);
+    }
+    const InputKind kind =
+        turn % 2 == 0 && l == 0 && s == 0 ? InputKind::kNormal : InputKind::kHiddenPoison;
+    builder.add(shape, only_mask.value_or(mask), kind, 0, features, keys);
+    ++turn;
+  };
+  const std::size_t counts[] = {masks_around(1, 1, windows).size(),
+                                lengths_around(1, 1, lengths).size(), sinks ? 4u : 1u};
+  std::size_t pairs = 0;
+  for (std::size_t w = 0; w < counts[0]; ++w) {
+    for (std::size_t l = 0; l < counts[1]; ++l) {
+      for (std::size_t s = 0; s < counts[2]; ++s) {
+        const int there = (w > 1 ? 1 : 0) + (l > 0 ? 1 : 0) + (s > 0 ? 1 : 0);
+        const bool third_follows = counts[0] > 2 && counts[1] > 1 && counts[2] > 1;
+        if (there == 1 && w != 1) {
+          for (std::size_t n = 0; n < (thin ? 1 : edges.size()); ++n) add(w, l, s);
+        } else if (there > 0 && (!third_follows || (w + l) % counts[2] == s)) {
+          if (!thin || pairs++ % 3 == 0) add(w, l, s);
+        }
+      }
+    }
+  }
+}
+
+/// Windows so wide that there are tiles in which only the last row, or only the first, of a tile of
+/// queries misses a key; and windows that end one key before and behind there. A thin table has
+/// every second one.
+void add_aligned_windows(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  if (!builder.support().features.has(Feature::kWindows)) return;
+  const std::int64_t T = *std::max_element(builder.edges().begin(), builder.edges().end());
+  for (const std::int64_t d : {16, 40}) {  // for which a chapter may take other tiles
+    for (const std::int64_t bound : {2 * T - 2, 2 * T - 1, 2 * T}) {
+      const Shape shape = make_shape(1, 1, 2 * T, 2 * T, d);
+      const auto add = [&](const Mask& mask) {
+        builder.add(shape, only_mask.value_or(mask), InputKind::kNormal, 0);
+      };
+      add({.before = bound, .after = 0});
+      if (!thin) add({.before = 0, .after = bound});
+    }
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(Builder& builder, bool thin) {
@@ -309,9 +418,19 @@ std::string to_string(const Case& one) {
                   one.offset == 0 ? "" : ", unaligned");
   if (!one.only.empty()) text += fmt::format(" {}", one.only);
   if (spec.element != Element::kFloat32) text += fmt::format(", {}", to_string(spec.element));
+  const auto of_each_batch = [&text](std::string_view name, const std::vector<std::int64_t>& all) {
+    if (!all.empty()) text += fmt::format(", {}={}", name, fmt::join(all, ","));
+  };
+  of_each_batch("key_begin", spec.key_begin);
+  of_each_batch("key_count", spec.key_count);
+  if (spec.sink_keys) text += fmt::format(", sink_keys={}", *spec.sink_keys);
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
     if (feature == Feature::kValueWidth) continue;  // dv, in the shape
+    if (feature == Feature::kSinkKeys && spec.sink_keys) continue;
+    if (feature == Feature::kKeyCounts && !(spec.key_begin.empty() && spec.key_count.empty())) {
+      continue;
+    }
     if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
   }
   return text;
@@ -336,6 +455,8 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
     add_long_rows(builder);
   }
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
+  add_aligned_windows(builder, only_mask, thin);
+  add_key_ranges(builder, only_mask, thin);  // last: chapters without them keep their seeds
   return builder.take();
 }
 

@@ -45,7 +45,9 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// multiples of `tile_edges` (none: 16 is used), plain inputs and small problems first, so that the
 /// first failure is the easiest to look into. Nq, Nk from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5}
 /// for every edge T, and awkward pairs; d from {1, 8, 16, 32, 40, 64, 80, 128}; B, H from {1, 3};
-/// every mask; default, zero and negative scale; every input distribution.
+/// every mask; default, zero and negative scale; every input distribution. Where the chapter takes
+/// windows, sink keys or key counts: values of them that end at the tiles' edges, each by itself
+/// and every two of them together.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
 /// that mask, which the chapter must take.

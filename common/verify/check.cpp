@@ -67,7 +67,7 @@ class Checker {
   Checker(const Subject& subject, std::vector<Element> elements, const CheckOptions& options)
       : subject_(subject), elements_(std::move(elements)), options_(options) {
     if (!options.mask) return;
-    const Support& support = subject.chapter.support;
+    const Support support = support_of(subject.chapter, subject.step);
     const Element element = elements_.front();
     const Shape shape = make_shape(1, 1, 1, 1, supported_d(support, element, 1));
     const std::string why = why_unsupported(element, shape, *options.mask, {}, support);
@@ -128,8 +128,9 @@ class Checker {
 
   std::vector<Case> table(Extent extent) const {
     const Chapter& chapter = subject_.chapter;
-    std::vector<Case> cases = case_table(chapter.support, elements_, chapter.tile_edges,
-                                         subject_.pass, extent, options_.seed, options_.mask);
+    std::vector<Case> cases =
+        case_table(support_of(chapter, subject_.step), elements_, chapter.tile_edges, subject_.pass,
+                   extent, options_.seed, options_.mask);
     if (!options_.crowded) std::erase_if(cases, &is_crowded);
     return cases;
   }

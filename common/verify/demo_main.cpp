@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/attention.hpp"
@@ -109,9 +110,8 @@ reference::Inputs tiny_problem(Mask mask) {
 std::vector<double> weights(const reference::Inputs& inputs, const Values& lse) {
   std::vector<double> p(kTiny * kTiny, std::numeric_limits<double>::quiet_NaN());
   for (std::size_t i = 0; i < kTiny; ++i) {
-    const auto visible = static_cast<std::size_t>(
-        visible_keys(static_cast<std::int64_t>(i), diagonal(inputs.mask, kTiny, kTiny), kTiny));
-    for (std::size_t j = 0; j < visible; ++j) {
+    const Range keys = keys_of_row(inputs.mask, static_cast<std::int64_t>(i), kTiny, kTiny);
+    for (auto j = static_cast<std::size_t>(keys.begin); std::cmp_less(j, keys.end); ++j) {
       double dot = 0;
       for (std::size_t c = 0; c < kTiny; ++c)
         dot += inputs.q[i * kTiny + c] * inputs.k[j * kTiny + c];
@@ -122,7 +122,7 @@ std::vector<double> weights(const reference::Inputs& inputs, const Values& lse) 
 }
 
 struct Matrix {
-  std::string_view title;
+  std::string title;
   std::vector<double> values;  // (kTiny, kTiny); NaN is shown as a masked cell
   int decimals;
 };
@@ -145,17 +145,25 @@ void print(const std::array<Matrix, 3>& matrices) {
   fmt::print("\n");
 }
 
+/// What is shown: no mask, a causal one, and this window where the chapter takes windows.
+std::vector<Mask> masks_of(const Chapter& chapter, const Mask& window) {
+  std::vector<Mask> masks{Mask::kFull, Mask::kCausal};
+  if (chapter.support.features.has(Feature::kWindows)) masks.push_back(window);
+  return masks;
+}
+
 void show_tiny_problem(const Chapter& chapter, const Step& step) {
   fmt::print(
       "A tiny problem: N = 4, d = 4, scale = 1/sqrt(4) = 0.5. Query 0 fits key 0, query 1 key 3,\n"
       "query 2 keys 0 and 1, query 3 key 2, twice as well. P is exp(S - LSE).\n\n");
   const reference::Inputs inputs = tiny_problem(Mask::kFull);
   print({{{"Q", inputs.q, 0}, {"K", inputs.k, 0}, {"V", inputs.v, 0}}});
-  for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
+  for (const Mask& mask : masks_of(chapter, {.before = 1, .after = 0})) {
     const reference::Inputs masked = tiny_problem(mask);
     const Result result = run_forward(chapter, step, masked);
-    print({{{mask == Mask::kFull ? "P" : "P, causal", weights(masked, result.lse), 3},
-            {mask == Mask::kFull ? "O" : "O, causal", reference::widen(result.o), 3},
+    const std::string with = mask == Mask::kFull ? "" : ", " + to_string(mask);
+    print({{{"P" + with, weights(masked, result.lse), 3},
+            {"O" + with, reference::widen(result.o), 3},
             {"the oracle's O, in float64", reference::forward(masked).o, 3}}});
   }
 }
@@ -187,7 +195,7 @@ struct Comparison {
   const std::vector<double>& expected;
 };
 
-/// Runs both passes, where the chapter has them, with and without a mask; true if all is right.
+/// Runs both passes, where the chapter has them, with each mask; true if all is right.
 bool show_real_problem(const Chapter& chapter) {
   const Step* forward = default_step(chapter, Pass::kForward);
   const Step* backward = default_step(chapter, Pass::kBackward);
@@ -220,7 +228,7 @@ bool show_real_problem(const Chapter& chapter) {
                    io::human_bytes(result.workspace_bytes),
                    is_timed(chapter) ? io::human_seconds(result.seconds) : ""});
   };
-  for (const Mask mask : {Mask::kFull, Mask::kCausal}) {
+  for (const Mask& mask : masks_of(chapter, {.before = 127, .after = 0})) {
     inputs.mask = mask;
     const reference::Forward expected = reference::forward(inputs);
     if (forward != nullptr) {

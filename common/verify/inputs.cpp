@@ -193,8 +193,13 @@ void add_sizes(const InputSpec& spec, Random& random, Problem& problem) {
 void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
   const Shape& shape = spec.shape;
   auto& extras = problem.extras;
-  if (spec.features.has(Feature::kSinkKeys)) extras.sink_keys = random.integer(1, 3);
-  if (spec.features.has(Feature::kKeyCounts)) {
+  if (spec.features.has(Feature::kSinkKeys)) {
+    extras.sink_keys = spec.sink_keys ? *spec.sink_keys : random.integer(1, 3);
+  }
+  extras.key_begin = spec.key_begin;
+  extras.key_count = spec.key_count;
+  const bool lengths_given = !spec.key_begin.empty() || !spec.key_count.empty();
+  if (spec.features.has(Feature::kKeyCounts) && !lengths_given) {
     for (std::int64_t b = 0; b < shape.B; ++b) {
       const std::int64_t keys = reference::rows_of_head(shape, extras, b, 0).Nk;
       extras.key_begin.push_back(random.integer(0, keys / 3));

@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
+#include <vector>
 
 #include "common/verify/check.hpp"
 
@@ -69,6 +71,10 @@ struct InputSpec {
   Element element = Element::kFloat32;
   std::int64_t d_v = 0;    // elements of a row of V and O; 0: d
   Features features = {};  // extras to make up; those that sizes and mask have are not of interest
+  // In place of what would be made up for kSinkKeys and for kKeyCounts; with a value for one of
+  // the two arrays only, the other one is not there.
+  std::optional<std::int64_t> sink_keys = {};
+  std::vector<std::int64_t> key_begin = {}, key_count = {};  // [B]
 };
 
 /// Makes the inputs, rounded to the element; grad_o (standard normal) for a backward pass only.

@@ -80,10 +80,12 @@ struct Keys {
     const Extras& e = a.extras;
     const std::int64_t local = kBug == Bug::kCountFromZero ? j : j - begin;
     const std::int64_t distance = own(i) - local;  // keys before the row's own
-    const bool sink = local < e.sink_keys;
+    const bool sink = (kBug == Bug::kSinkFromZero ? j : local) < e.sink_keys;
     const bool late = a.mask.after != kUnbounded && -distance > a.mask.after;
     if (late && !(kBug == Bug::kSinkEscapesCausal && sink)) return false;
-    const std::int64_t before = a.mask.before - (kBug == Bug::kLostFirstKey ? 1 : 0);
+    const bool clamped = kBug == Bug::kBoundClamped && a.mask.before > at.Nk;
+    const std::int64_t before =
+        clamped ? at.Nk : a.mask.before - (kBug == Bug::kLostFirstKey ? 1 : 0);
     const bool bounded = a.mask.before != kUnbounded && kBug != Bug::kNoLowerBound;
     if (bounded && distance > before && !sink) return false;
     if (e.mask != nullptr && e.mask[e.mask_shape.index(at.b, at.h, i, j)] == 0) return false;

@@ -22,6 +22,8 @@ enum class Bug {
   kPackedNeighbour,    // a packed sequence reads one key of the next one
   kCountFromZero,      // causal and windows count from key 0, not from the first valid one
   kSinkEscapesCausal,  // sink keys are seen by rows before them
+  kSinkFromZero,       // sink keys count from key 0, not from the first valid one
+  kBoundClamped,       // `before` is clamped to Nk, which is too little for a row far beyond Nk
   kCapAfterBias,       // the softcap squeezes the bias too
   kBiasTransposed,     // the bias is read with row and key exchanged
   kSinkNotInLse,       // a sink logit divides, but LSE does not know

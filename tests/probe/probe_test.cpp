@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <span>
@@ -70,6 +71,8 @@ TEST_CASE("probe: every planted bug is found") {
                                   {Bug::kPackedNeighbour, Pass::kForward},
                                   {Bug::kCountFromZero, Pass::kForward},
                                   {Bug::kSinkEscapesCausal, Pass::kForward},
+                                  {Bug::kSinkFromZero, Pass::kForward},
+                                  {Bug::kBoundClamped, Pass::kForward},
                                   {Bug::kCapAfterBias, Pass::kForward},
                                   {Bug::kBiasTransposed, Pass::kForward},
                                   {Bug::kSinkNotInLse, Pass::kForward},
@@ -150,6 +153,98 @@ TEST_CASE("a case table with one mask has no other, and every size of the whole 
       return sizes;
     };
     CHECK(sizes_of_cases(kWindow) == sizes_of_cases({}));
+  }
+}
+
+/// Of the case table, the cases in which tiles of 32 and 64 meet masks, valid keys and sink keys of
+/// given numbers.
+std::vector<verify::Case> key_range_cases(const Features& features, verify::Extent extent) {
+  const Element element = Element::kFloat32;
+  constexpr int kEdges[] = {32, 64};
+  std::vector<verify::Case> cases = verify::case_table(
+      {.features = features}, std::span(&element, 1), kEdges, Pass::kForward, extent, kSeed);
+  std::erase_if(cases, [](const verify::Case& one) {
+    const Shape& shape = one.spec.shape;
+    return std::minmax(shape.Nq, shape.Nk) != std::minmax<std::int64_t>(71, 135);
+  });
+  return cases;
+}
+
+/// What a case has of one kind, with T for the edge of a tile, and as "" what it has not.
+std::array<std::string, 3> key_ranges_of(const verify::Case& one) {
+  const verify::InputSpec& spec = one.spec;
+  const auto number = [&](std::int64_t n) {
+    for (const std::int64_t T : {64, 32}) {
+      if (n >= T - 1 && n <= T + 3) return fmt::format("T{:+}", n - T);
+    }
+    const Shape& shape = spec.shape;
+    return n == kUnbounded            ? std::string("-")
+           : n >= shape.Nq + shape.Nk ? "beyond"
+           : n == shape.Nk            ? "Nk"
+           : n == shape.Nk - 1        ? "Nk-1"
+                                      : fmt::to_string(n);
+  };
+  std::string lengths;
+  for (const auto* array : {&spec.key_begin, &spec.key_count}) {
+    for (const std::int64_t n : *array) lengths += number(n) + ",";
+    lengths += ";";
+  }
+  std::string mask = number(spec.mask.before) + " " + number(spec.mask.after);
+  if (spec.mask.top_left) mask += " top-left";
+  return {spec.mask == Mask::kFull ? "" : mask, lengths == ";;" ? "" : lengths,
+          spec.sink_keys ? number(*spec.sink_keys) : ""};
+}
+
+TEST_CASE("the case table has every two of window, key counts and sink keys together") {
+  const Features features{Feature::kWindows, Feature::kKeyCounts, Feature::kSinkKeys};
+  std::array<std::set<std::string>, 3> values;
+  std::set<std::array<std::string, 3>> seen, pairs;
+  for (const verify::Case& one : key_range_cases(features, verify::Extent::kCovering)) {
+    const std::array<std::string, 3> here = key_ranges_of(one);
+    seen.insert(here);
+    for (std::size_t kind = 0; kind < 3; ++kind) {
+      values[kind].insert(here[kind]);
+      std::array<std::string, 3> pair = here;
+      pair[kind] = "*";
+      pairs.insert(pair);
+    }
+  }
+  CHECK(values[0] == std::set<std::string>{"", "- 0", "0 0", "1 0", "T-1 0", "T+0 0", "T+1 3",
+                                           "beyond 0", "beyond beyond", "1 -", "T+0 0 top-left"});
+  CHECK(values[1] == std::set<std::string>{"", ";0,Nk,;", ";T+0,1,;", "1,T+0,;;", "2,0,;T+1,T+0,;",
+                                           "Nk-1,T-1,;1,2,;"});
+  CHECK(values[2] == std::set<std::string>{"", "1", "T+0", "T+3"});
+  for (std::size_t kind = 0; kind < 3; ++kind) {
+    for (const std::string& value : values[kind]) {
+      std::array<std::string, 3> alone;
+      alone[kind] = value;
+      INFO(value);
+      if (value != "" && value != "- 0") CHECK(seen.contains(alone));
+    }
+  }
+  std::size_t expected = 0;
+  for (std::size_t kind = 0; kind < 3; ++kind) {
+    expected += values[(kind + 1) % 3].size() * values[(kind + 2) % 3].size();
+  }
+  CHECK(pairs.size() == expected);
+}
+
+TEST_CASE("a thin case table has every window, key count and number of sink keys by itself") {
+  const Features all{Feature::kWindows, Feature::kKeyCounts, Feature::kSinkKeys};
+  std::set<std::array<std::string, 3>> alone;
+  int together = 0;
+  for (const verify::Case& one : key_range_cases(all, verify::Extent::kThin)) {
+    const std::array<std::string, 3> here = key_ranges_of(one);
+    const auto there = std::count_if(here.begin(), here.end(), [](auto& s) { return s != ""; });
+    if (there == 1) alone.insert(here);
+    together += there > 1 ? 1 : 0;
+  }
+  CHECK(alone.size() == 9 + 5 + 3);
+  CHECK(together >= 15);
+  // Of what a chapter does not take there is nothing.
+  CHECK(key_range_cases({}, verify::Extent::kCovering).empty());
+  for (const verify::Case& one : key_range_cases({Feature::kWindows}, verify::Extent::kCovering)) {
+    CHECK(key_ranges_of(one)[1] + key_ranges_of(one)[2] == "");
   }
 }
 
