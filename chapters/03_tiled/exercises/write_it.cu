@@ -37,20 +37,22 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   gSeenK = gSeenK == nullptr || i0 > 0 ? nullptr : gSeenK + head * Nk * d;
 
   // Stage 1: load a tile of Q and a tile of K, the columns 0 .. kT - 1: sQ[r][c] is column c of row
-  // i0 + r of Q, sK[r][c] of row j0 + r of K. Then a barrier, and show both to the checker:
+  // i0 + r of Q, sK[r][c] of row j0 + r of K. (No volatile is needed.) Then a barrier, and show both:
   //   exercise::show_tile<kThreads, kT, kT>(gSeenQ, &sQ[0][0], i0, 0, Nq, d);
   //   exercise::show_tile<kThreads, kT, kT>(gSeenK, &sK[0][0], j0, 0, Nk, d);
 
   // Stage 2: S[i][j] = scale * (row i of Q) . (row j of K), from the tiles, into gS[i * Nk + j]. A
-  // thread has up to kPerThread of the tile's kElements scores, n = threadIdx.x, + kThreads, ...;
-  // of a 2 x 2 tile most threads have none: n < kElements.
+  // thread has the tile's scores n = threadIdx.x, + kThreads, ... < kElements: of a 2 x 2 tile most
+  // have none.
 
   // Stage 3: d may be several tiles long. A loop over c0 = 0, kT, 2 kT, ... goes around the load
-  // and the products. Show the tiles where c0 is 0 (only those are looked at).
+  // and the products; the sums stay in registers, kPerThread of a thread. Show the tiles where c0
+  // is 0 (only those are looked at).
 
-  // Stage 4: tiles that end before row kT, key kT or column kT; and hidden keys: row i sees the
-  // keys 0 .. visible_keys(i, diagonal, Nk) - 1. S of other keys may be
-  // stored, but not for silver.
+  // Stage 4: tiles that end before row kT, key kT or column kT. inside() of tiles.cuh is for tiles
+  // of 32: here, min(kT, Nq - i0). And hidden keys: row i sees the keys 0 .. visible_keys(i,
+  // diagonal, Nk) - 1. Others may be computed, but not for silver: a block whose last row (< Nq)
+  // sees none of its keys may return before it loads or shows anything.
 }
 
 template <int kT, int kThreads>

@@ -45,6 +45,7 @@ exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   args.o = trial.output("o", shape.q_elements());
   args.lse = trial.output("lse", shape.rows());
   float* statistics = trial.output("m and l", 2 * shape.rows());
+  trial.name_parts({.whole = "m and l", .names = {"gMax", "gSum"}, .floats = shape.rows()});
   args.workspace = statistics;
   float* seen = trial.output("show_tile", shape.rows() * shape.Nk);
   exercise::Ran ran;
@@ -125,15 +126,18 @@ Verdict check_edges(Later later) {
       cases.push_back({small_problem(Nq, Nk, 0.5f, mask), kSmall});
     }
   }
+  cases.push_back({exercise::hidden_problem(), kSmall});
   cases.push_back({small_problem(2, 0, 0.5f), kSmall});
   std::ranges::move(exercise::infinite_cases(kSmall), std::back_inserter(cases));
   cases.push_back(
       {random_problem(make_shape(1, 2, 70, 45, 40), Mask::kCausal), chapters_tiles(40)});
   const Verdict verdict = exercise::check_stage(
       run_once, cases, {Array::kO, Array::kLse},
-      {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow, Slip::kOneKeyMore,
-       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kReferenceForgotten, Slip::kOldOfNothing,
-       Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+      {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow,
+       Slip::kEmptiedByLaterTile, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
+       Slip::kEmptyRowUpdated, Slip::kEmptyRowNotAsked, Slip::kMaxOfHidden,
+       Slip::kReferenceForgotten, Slip::kOldOfNothing, Slip::kEmptyBySum, Slip::kLseWithoutMax,
+       Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
@@ -148,7 +152,7 @@ constexpr exercise::Stage kStages[] = {
      "  e / kBc, key e % kBc.",
      check_scores},
     {"m and l of every row",
-     {"m and l"},
+     {"gMax", "gSum"},
      "  Warp w takes the rows w, w + kWarps, ..., lane L the keys L, L + 32, ... of the\n"
      "  tile. m_new = max(m_old, the tile's maximum), P = exp(S - m_new), which may\n"
      "  overwrite S, l_new = l_old * exp(m_old - m_new) + the sum of P. The lanes meet in\n"
