@@ -121,22 +121,19 @@ std::vector<Slip> explain_numbers(const Case& one, Model model, const Seen& want
   return found;
 }
 
-/// Numbers of one small case may agree by chance: drops the slips that do not give those of the
-/// cases behind it.
-void confirm(std::vector<Slip>& slips, Runner run, std::span<const Case> behind, Model model,
+/// Numbers of one small case may agree by chance: drops the slips that do not give those of `next`.
+void confirm(std::vector<Slip>& slips, Runner run, const Case& next, Model model,
              std::initializer_list<Array> arrays) {
-  for (const Case& one : behind) {
-    if (slips.empty() || !fits_on_paper(one)) return;
-    Ran ran = run(one.problem, one.loop);
-    if (!ran.troubles.empty()) return;
-    const Seen wanted = model(one.problem, one.loop, Slip::kNone);
-    settle(ran.seen, wanted, one);
-    std::erase_if(slips, [&](Slip slip) {
-      Seen seen = model(one.problem, one.loop, slip);
-      settle(seen, wanted, one);
-      return !same(seen, ran.seen, arrays);
-    });
-  }
+  if (slips.empty() || !fits_on_paper(next)) return;
+  Ran ran = run(next.problem, next.loop);
+  if (!ran.troubles.empty()) return;
+  const Seen wanted = model(next.problem, next.loop, Slip::kNone);
+  settle(ran.seen, wanted, next);
+  std::erase_if(slips, [&](Slip slip) {
+    Seen seen = model(next.problem, next.loop, slip);
+    settle(seen, wanted, next);
+    return !same(seen, ran.seen, arrays);
+  });
 }
 
 std::string explanations(std::span<const Slip> slips) {
@@ -212,7 +209,7 @@ std::string explain(Ran ran, Runner run, Model model, std::span<const Case> case
     std::string text = verdict_line(one, wanted, ran.seen, arrays, array, *element);
     const bool unwritten = *element < got.size() && is_unwritten(got[*element]);
     std::vector<Slip> found = explain_numbers(one, model, wanted, ran.seen, arrays, slips);
-    confirm(found, run, cases.subspan(1), model, arrays);
+    if (cases.size() > 1) confirm(found, run, cases[1], model, arrays);
     const std::string looks = explanations(found);
     text += looks.empty() && !unwritten ? "None of the usual slips gives these numbers.\n" : looks;
     text += fmt::format("\nThe smallest case that fails: {}\n", setting(one));

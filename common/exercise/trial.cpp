@@ -63,6 +63,14 @@ Parties parties_of(const Detection& detection) {
   return parties;
 }
 
+/// The array that a report is about; null if it has no name.
+const SharedArray* array_of(const Detection& detection, const std::vector<SharedArray>& arrays) {
+  const std::string name = parties_of(detection).array;
+  const auto array =
+      std::ranges::find_if(arrays, [&name](const SharedArray& one) { return one.name == name; });
+  return array == arrays.end() ? nullptr : &*array;
+}
+
 bool is_beyond_shared(const Detection& detection) {
   return detection.kind == "out of bounds" &&
          detection.what.find("dynamic shared memory") != std::string::npos;
@@ -202,23 +210,21 @@ std::string meaning_of_shown_race(const Detection& race, std::string_view show) 
 
 std::string meaning_of_unwritten(const Detection& detection, const std::vector<SharedArray>& arrays,
                                  bool no_keys) {
-  const std::string name = parties_of(detection).array;
-  const auto array =
-      std::ranges::find_if(arrays, [&name](const SharedArray& one) { return one.name == name; });
-  const bool named = array != arrays.end();
+  const SharedArray* array = array_of(detection, arrays);
+  const bool named = array != nullptr;
   if (named && array->handed) {
     return fmt::format(
         "The kernel reads an element of {} that nobody has written yet. One warp leaves it there "
         "for the other: between the two stands a barrier to which both warps come, outside of "
         "every if that depends on the warp.",
-        name);
+        array->name);
   }
   if (named || detection.what.find("shared") != std::string::npos) {
     return fmt::format(
         "The kernel reads an element of {} that nobody has written yet. Does the loop that fills "
         "it reach this element, does this thread have an element at all{}? And: what other threads "
         "write is complete only behind a barrier.",
-        named ? name : "shared memory",
+        named ? array->name : "shared memory",
         named && array->tile ? ", or has a warp left before it loaded its share" : "");
   }
   if (no_keys) {
@@ -355,8 +361,11 @@ std::vector<Trouble> Trial::run(const std::function<void()>& launch) {
   std::vector<Detection> detections = memory.take_detections();
   for (Detection& detection : detections) {
     detection.what = with_names(with_names(detection.what, shared_), parts_);
+    const SharedArray* array = array_of(detection, shared_);
     if (is_beyond_shared(detection)) {
       detection.advice = "The launch is given: which of the line's indices is too large?";
+    } else if (detection.kind == "uninitialised read" && array != nullptr && array->handed) {
+      detection.advice = "Who writes it, and which barrier do both pass on the way?";
     }
   }
   const bool no_keys = std::ranges::any_of(

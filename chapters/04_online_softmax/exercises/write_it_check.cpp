@@ -169,7 +169,7 @@ Verdict check_edges(Later later) {
   const Verdict verdict = exercise::check_stage(
       run_once<2>, cases, {Array::kO, Array::kLse},
       {Slip::kNoMask, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
-       Slip::kEmptyRowUpdated, Slip::kEmptyRowNotAsked, Slip::kReferenceForgotten,
+       Slip::kReferenceForgotten, Slip::kEmptyRowUpdated, Slip::kEmptyRowNotAsked,
        Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;

@@ -135,8 +135,8 @@ Verdict check_edges(Later later) {
       run_once, cases, {Array::kO, Array::kLse},
       {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow,
        Slip::kEmptiedByLaterTile, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
-       Slip::kEmptyRowUpdated, Slip::kEmptyRowNotAsked, Slip::kMaxOfHidden,
-       Slip::kReferenceForgotten, Slip::kOldOfNothing, Slip::kEmptyBySum, Slip::kLseWithoutMax,
+       Slip::kMaxOfHidden, Slip::kReferenceForgotten, Slip::kEmptyRowUpdated,
+       Slip::kEmptyRowNotAsked, Slip::kOldOfNothing, Slip::kEmptyBySum, Slip::kLseWithoutMax,
        Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;

@@ -136,8 +136,8 @@ Verdict check_edges(Later later) {
       run_once, cases, {Array::kO, Array::kLse},
       {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow,
        Slip::kTileByFirstRow, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
-       Slip::kEmptyRowUpdated, Slip::kEmptyRowNotAsked, Slip::kMaxOfHidden,
-       Slip::kReferenceForgotten, Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+       Slip::kMaxOfHidden, Slip::kReferenceForgotten, Slip::kEmptyRowUpdated,
+       Slip::kEmptyRowNotAsked, Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
