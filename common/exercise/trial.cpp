@@ -9,6 +9,7 @@
 #include <charconv>
 #include <exception>
 #include <fstream>
+#include <utility>
 
 #include "common/simt/machine/options.hpp"
 
@@ -26,6 +27,10 @@ struct Parties {
   std::string other_file;
   int other_line = 0;
 };
+
+bool is_between_warps(const Parties& parties) {
+  return parties.thread / 32 != parties.other_thread / 32;
+}
 
 /// `text` behind the first `mark`; empty if there is none.
 std::string_view behind(std::string_view text, std::string_view mark) {
@@ -70,6 +75,9 @@ const SharedArray* array_of(const Detection& detection, const std::vector<Shared
       std::ranges::find_if(arrays, [&name](const SharedArray& one) { return one.name == name; });
   return array == arrays.end() ? nullptr : &*array;
 }
+
+/// Whether it happened in the checker's show_tile or show_rows.
+bool is_shown(const Detection& detection) { return detection.file.ends_with("show_tile.cuh"); }
 
 bool is_beyond_shared(const Detection& detection) {
   return detection.kind == "out of bounds" &&
@@ -133,7 +141,7 @@ bool of_next_round(const Detection& race, const Parties& parties,
       return false;
     }
   }
-  if (parties.thread / 32 != parties.other_thread / 32) return true;
+  if (is_between_warps(parties)) return true;
   // A warp's lanes go on together: what comes later is further on, or in the next round.
   const bool backwards = race.file != parties.other_file || race.line < parties.other_line;
   return parties.writes && backwards;
@@ -153,14 +161,15 @@ std::string source_line(const std::string& name, int wanted) {
 /// What to say where one of a race's lines names another array than the one that it is about.
 std::string stray_index(const Detection& race, const Parties& parties,
                         const std::vector<SharedArray>& arrays) {
-  for (const int number : {race.line, parties.other_line}) {
-    const std::string line = source_line(race.file, number);
+  const std::pair<std::string, int> places[] = {{race.file, race.line},
+                                                {parties.other_file, parties.other_line}};
+  for (const auto& [file, number] : places) {
+    const std::string line = source_line(file, number);
     if (parties.array.empty() || line.find(parties.array) != std::string::npos) continue;
     for (const SharedArray& one : arrays) {
       if (line.find(fmt::format("{}[", one.name)) == std::string::npos) continue;
-      return fmt::format(
-          " Or, if line {} does not mean {}: its index has run out of {}, which lies beside it.",
-          number, parties.array, one.name);
+      return fmt::format(" Or has the index of {0} in line {1} run out of {0} into {2}?", one.name,
+                         number, parties.array);
     }
   }
   return {};
@@ -197,15 +206,15 @@ std::string meaning_of_shown_race(const Detection& race, std::string_view show) 
     return "show_tile reads the tile while others still write it: a barrier is missing between "
            "the two.";
   }
-  const int warp = parties.thread / 32, other = parties.other_thread / 32;
-  if (warp == other) {
+  if (!is_between_warps(parties)) {
     return "show_rows reads the row while other lanes of the warp still write it: a __syncwarp is "
            "missing between the two.";
   }
   return fmt::format(
       "Row {} of {} is warp {}'s, but a thread of warp {} has computed an element of it: each warp "
       "computes the rows that it reads.",
-      number_of(behind(race.what, "[")), parties.array, warp, other);
+      number_of(behind(race.what, "[")), parties.array, parties.thread / 32,
+      parties.other_thread / 32);
 }
 
 std::string meaning_of_unwritten(const Detection& detection, const std::vector<SharedArray>& arrays,
@@ -248,7 +257,7 @@ std::string sizes_of(const std::vector<SharedArray>& arrays) {
 /// What a report usually means, in one sentence. `show`: show_tile or show_rows.
 std::string meaning(const Detection& detection, const std::vector<SharedArray>& arrays,
                     const std::vector<Detection>& detections, std::string_view show, bool no_keys) {
-  const bool shown = detection.file.ends_with("show_tile.cuh");
+  const bool shown = is_shown(detection);
   if (detection.kind == "uninitialised read" && shown) {
     return fmt::format(
         "{} has met an element of the tile that nobody has written. Does the loop over the tile "
@@ -287,7 +296,10 @@ std::string meaning(const Detection& detection, const std::vector<SharedArray>& 
 
 /// "  line  gO[i * d + c] = ...;": the line of the reader's file; empty if it cannot be read.
 std::string line_of(const Detection& detection) {
-  const std::string line = source_line(detection.file, detection.line);
+  const Parties parties = parties_of(detection);
+  const std::string line = is_shown(detection) && !parties.other_file.empty()
+                               ? source_line(parties.other_file, parties.other_line)
+                               : source_line(detection.file, detection.line);
   return line.empty() ? line : fmt::format("  line  {}\n", line);
 }
 
@@ -366,6 +378,9 @@ std::vector<Trouble> Trial::run(const std::function<void()>& launch) {
       detection.advice = "The launch is given: which of the line's indices is too large?";
     } else if (detection.kind == "uninitialised read" && array != nullptr && array->handed) {
       detection.advice = "Who writes it, and which barrier do both pass on the way?";
+    } else if (detection.kind == "race" && is_shown(detection) && show_ == "show_rows" &&
+               is_between_warps(parties_of(detection))) {
+      detection.advice = "A __syncwarp does not reach beyond the warp: which rows are its own?";
     }
   }
   const bool no_keys = std::ranges::any_of(

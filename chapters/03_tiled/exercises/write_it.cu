@@ -4,7 +4,7 @@
 // goes through four stages, stops at the first that fails, and says what is wrong:
 //   cmake --build build --target ch03_write && build/ch03_write
 //   build/ch03_write 2        stage 2 alone
-//   build/ch03_write --hint   a hint for the stage you are at
+//   build/ch03_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch03_write --full   all cases in the last stage, not a part of them
 // Keep tiles.cuh closed until stage 3 is right.
 #include "chapters/03_tiled/exercises/write_it.hpp"

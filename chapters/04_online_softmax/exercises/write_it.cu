@@ -5,7 +5,7 @@
 // what is wrong:
 //   cmake --build build --target ch04_write && build/ch04_write
 //   build/ch04_write 2        stage 2 alone
-//   build/ch04_write --hint   a hint for the stage you are at
+//   build/ch04_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch04_write --full   all cases in the last stage, not a part of them
 // Keep forward.cu closed until stage 2 is right.
 //

@@ -4,7 +4,7 @@
 // the first that fails, and says what is wrong:
 //   cmake --build build --target ch05_write && build/ch05_write
 //   build/ch05_write 2        stage 2 alone
-//   build/ch05_write --hint   a hint for the stage you are at
+//   build/ch05_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch05_write --full   all cases in the last stage, not a part of them
 // Keep forward.cu closed until stage 3 is right.
 //

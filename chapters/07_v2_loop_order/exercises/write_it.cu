@@ -4,7 +4,7 @@
 // stages, stops at the first that fails, and says what is wrong:
 //   cmake --build build --target ch07_write && build/ch07_write
 //   build/ch07_write 2        stage 2 alone
-//   build/ch07_write --hint   a hint for the stage you are at
+//   build/ch07_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch07_write --full   all cases in the last stage, not a part of them
 // Keep step2_skip.cu closed until stage 3 is right.
 //
