@@ -42,8 +42,9 @@ struct Exercise {
 };
 
 /// The program: no argument goes through all stages, a number checks that stage alone, --full lets
-/// the last one run the whole case table, --hint helps with the first stage that fails, or with the one named before it. Returns the
-/// exit status: 0 if everything asked for is right, 1 if not, 2 for other arguments.
+/// the last one run the whole case table, --hint helps with the stage named before it, or with the
+/// first that fails. Returns the exit status: 0 if everything asked for is right, 1 if not, 2 for
+/// other arguments.
 int run(const Exercise& exercise, int argc, char** argv);
 
 /// The last stage: the battery that checks the chapters, on the record's only step, with medals.

@@ -37,7 +37,7 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   gSeenK = gSeenK == nullptr || i0 > 0 ? nullptr : gSeenK + head * Nk * d;
 
   // Stage 1: load a tile of Q and a tile of K, the columns 0 .. kT - 1: sQ[r][c] is column c of row
-  // i0 + r of Q, sK[r][c] of row j0 + r of K. (No volatile is needed.) Then a barrier, and show both:
+  // i0 + r of Q, sK[r][c] of row j0 + r of K. (No need for volatile.) Then a barrier, and:
   //   exercise::show_tile<kThreads, kT, kT>(gSeenQ, &sQ[0][0], i0, 0, Nq, d);
   //   exercise::show_tile<kThreads, kT, kT>(gSeenK, &sK[0][0], j0, 0, Nk, d);
 
@@ -49,10 +49,10 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   // and the products; the sums stay in registers, kPerThread of a thread. Show the tiles where c0
   // is 0 (only those are looked at).
 
-  // Stage 4: tiles that end before row kT, key kT or column kT. inside() of tiles.cuh is for tiles
-  // of 32: here, min(kT, Nq - i0). And hidden keys: row i sees the keys 0 .. visible_keys(i,
-  // diagonal, Nk) - 1. Others may be computed, but not for silver: a block whose last row (< Nq)
-  // sees none of its keys may return before it loads or shows anything.
+  // Stage 4: tiles that end before row kT, key kT or column kT. (inside() of tiles.cuh is for tiles
+  // of 32; here, min(kT, Nq - i0).) And hidden keys: row i sees the keys 0 .. visible_keys(i,
+  // diagonal, Nk) - 1. Silver: a block whose last row (below Nq) sees none of its keys returns
+  // before it loads or shows anything. Gold: nothing outside is computed, not even as zeros.
 }
 
 template <int kT, int kThreads>

@@ -200,7 +200,9 @@ constexpr exercise::Stage kStages[] = {
      "  A row that sees no key has O = 0 and LSE = -infinity. A half without keys has m =\n"
      "  -infinity, and so has a row whose first scores are all -infinity. -infinity minus\n"
      "  -infinity is not a number: reference_point is for that, in the loop. (In the merge both\n"
-     "  halves have it only where the row is empty, or O is NaN anyway.)",
+     "  halves have it only where the row is empty, or O is NaN anyway.) Silver: only visible\n"
+     "  keys are loaded, and O is stored once. Gold: one barrier per row; one lane hands over m\n"
+     "  and l, and each lane its own columns of O below d.",
      check_edges},
 };
 

@@ -171,7 +171,9 @@ constexpr exercise::Stage kStages[] = {
      "  later tile is left alone; in the first round somebody must write its zeros, also\n"
      "  where Nk = 0 and the outer loop would never run. O_old of a row whose m is still\n"
      "  -infinity is 0/0: take 0 for it. Whether a row is empty is a question of its keys,\n"
-     "  not of l: with keys whose logits are all -infinity O is NaN.",
+     "  not of l: with keys whose logits are all -infinity O is NaN. Silver: one lane loads\n"
+     "  and stores m and l, and O travels once per row and tile of which the row sees\n"
+     "  something. Gold: three barriers per round, and P V over the visible keys alone.",
      check_edges},
 };
 
