@@ -37,13 +37,13 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   gSeenK = gSeenK == nullptr || i0 > 0 ? nullptr : gSeenK + head * Nk * d;
 
   // Stage 1: load a tile of Q and a tile of K, the columns 0 .. kT - 1: sQ[r][c] is column c of row
-  // i0 + r of Q, sK[r][c] of row j0 + r of K. (No need for volatile.) Then a barrier, and:
+  // i0 + r of Q, sK[r][c] of row j0 + r of K. Then a barrier, and show both to the checker:
   //   exercise::show_tile<kThreads, kT, kT>(gSeenQ, &sQ[0][0], i0, 0, Nq, d);
   //   exercise::show_tile<kThreads, kT, kT>(gSeenK, &sK[0][0], j0, 0, Nk, d);
 
   // Stage 2: S[i][j] = scale * (row i of Q) . (row j of K), from the tiles, into gS[i * Nk + j]. A
   // thread has the tile's scores n = threadIdx.x, + kThreads, ... < kElements: of a 2 x 2 tile most
-  // have none.
+  // have none. (The lesson's volatile is not needed.)
 
   // Stage 3: d may be several tiles long. A loop over c0 = 0, kT, 2 kT, ... goes around the load
   // and the products; the sums stay in registers, kPerThread of a thread. Show the tiles where c0
