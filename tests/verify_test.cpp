@@ -472,6 +472,15 @@ TEST_CASE("a right result that misses a goal is no failure: the goal is not met"
   CHECK(describe(check_modest<5>()) == "  medal: gold\n");
 }
 
+TEST_CASE("a missed goal quotes the case that misses it by the largest factor", "[verify]") {
+  std::vector<Goal> goals;
+  add(goals, {{Medal::kGold, "loads", 101, 100}}, "one percent");
+  add(goals, {{Medal::kGold, "loads", 4, 2}}, "twice");
+  add(goals, {{Medal::kGold, "loads", 300, 200}}, "half as much again");
+  CHECK(describe(goals).find("gold: 4 loads; the goal is at most 2\n    in twice, and in 2 more") !=
+        std::string::npos);
+}
+
 TEST_CASE("scattered cases are the same cases", "[verify]") {
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
     const Step& right = fake(Bug::kNone);

@@ -7,6 +7,7 @@
 # tests/write_it/<id>/<name>.patch, with lines above "---" that say what it is and
 #   Stage: <n>      the stage at which the program must stop
 #   Says: <text>    what it must say there; may be repeated
+#   Status: 0       where all is right, and only a medal is missed; Stage is one more than there are
 #   Hint: <text>    what it must say with --hint; may be repeated, or be missing
 #
 # The target "all" and ctest have those that tests/write_it/sample.txt names; with ATTN_ALL_TESTS
@@ -53,8 +54,13 @@ function(attn_add_write_slip id patch sample)
   list(TRANSFORM texts REPLACE "^Says: " "")
   math(EXPR reached "${stage} - 1")
   list(PREPEND texts "${ch}_write: ${reached} of")
+  file(STRINGS ${patch} status REGEX "^Status: ")
+  string(REPLACE "Status: " "" status "${status}")
+  if(status STREQUAL "")
+    set(status 1)
+  endif()
   list(JOIN texts "|" says)
-  attn_add_text_test(${target} $<TARGET_FILE:${target}> 1 "${says}" ${ch}
+  attn_add_text_test(${target} $<TARGET_FILE:${target}> ${status} "${says}" ${ch}
     ${PROJECT_SOURCE_DIR}/chapters/${id}/README.md)
   file(STRINGS ${patch} hints REGEX "^Hint: ")
   if(hints)
@@ -86,6 +92,8 @@ function(attn_add_write_tests id)
       "cases. ${medal}" exercises_${number} "")
   endif()
   attn_add_text_test(${ch}_write_hint "$<TARGET_FILE:${ch}_write>;--hint" 0 "Hint for stage 1"
+    exercises_${number} "")
+  attn_add_text_test(${ch}_write_hint_of "$<TARGET_FILE:${ch}_write>;2;--hint" 0 "Hint for stage 2"
     exercises_${number} "")
   attn_add_text_test(${ch}_write_refuses "$<TARGET_FILE:${ch}_write>;99" 2
     "${ch}_write: 99: allowed are a stage from 1 to" exercises_${number} "")

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "common/exercise/trial.hpp"
 #include "common/io/table.hpp"
@@ -69,16 +70,44 @@ std::string worked_out(const Case& one, const Seen& seen, const RowState& before
       fmt::format("  m = max({}) = {}{}\n  l = {}*{}{} = {}\n", maximum, short_text(after.m),
                   infinite ? ", and reference_point(m) = 0" : "", l_old, rescale, sum, l);
   if (!with_o) return text;
-  const float old = before.o.empty() ? 0.0f : before.o.front();
+  float old = before.o.empty() ? 0.0f : before.o.front();
+  const bool undefined = std::isnan(old);
+  if (undefined) old = 0;
   const float now = after.o.front();
   if (one.loop.averages) {
-    return text + fmt::format("  O[0] = ({}*{}*{}{}) / {} = {}\n", l_old, rescale, short_text(old),
-                              weighted, l, short_text(now));
+    return text + fmt::format("  O[0] = ({}*{}*{}{}) / {} = {}{}\n", l_old, rescale,
+                              short_text(old), weighted, l, short_text(now),
+                              undefined ? " (the old O is nan: 0 is taken)" : "");
   }
   const std::string sum_now = short_text(after.l == 0 ? 0.0f : now * after.l);
   return text + fmt::format("  not divided: O[0] = {}*{}{} = {}\n  divided: {} / {} = {}\n",
                             short_text(old * before.l), rescale, weighted, sum_now, sum_now, l,
                             short_text(now));
+}
+
+/// What each of two warps has of row i, and how the two are merged.
+std::string halves_by_hand(const Case& one, const RowState& wanted, const RowState& yours,
+                           std::int64_t i) {
+  const std::int64_t Nk = one.problem.shape.Nk, d = one.problem.shape.d;
+  io::Table table({{fmt::format("row {}", i)}, {"m"}, {"l"}, {"O, not divided"}, {"O"}});
+  std::string sum, weighted;
+  for (std::int64_t warp = 0; warp < 2; ++warp) {
+    const std::int64_t first = Nk * warp / 2, last = Nk * (warp + 1) / 2;
+    RowState half = state_of(walk(some_keys(one.problem, first, last), one.loop), i, d);
+    for (float& o : half.o) o = half.l == 0 ? 0.0f : o * half.l;
+    table.add_row({fmt::format("warp {}, keys {} to {}", warp, first, last - 1), short_text(half.m),
+                   short_text(half.l), join(half.o), ""});
+    const std::string plus = warp == 0 ? "" : " + ";
+    const std::string of = fmt::format("*exp({} - {})", short_text(half.m), short_text(wanted.m));
+    sum += fmt::format("{}{}{}", plus, short_text(half.l), of);
+    weighted += fmt::format("{}{}{}", plus, short_text(half.o.front()), of);
+  }
+  for (const auto& [name, row] : {std::pair{"merged", &wanted}, std::pair{"yours", &yours}}) {
+    table.add_row({name, short_text(row->m), short_text(row->l), "", join(row->o)});
+  }
+  return fmt::format("{}\nRow {}, merged:\n  l = {} = {}\n  O[0] = ({}) / {} = {}\n",
+                     table.to_string(), i, sum, short_text(wanted.l), weighted,
+                     short_text(wanted.l), short_text(wanted.o.front()));
 }
 
 }  // namespace
@@ -182,6 +211,14 @@ std::string lse_by_hand(const Case& one, const Seen& wanted, std::int64_t i) {
 
 std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o) {
   const auto [B, H, Hkv, Nq, Nk, d] = one.problem.shape;
+  const Seen all = walk(one.problem, one.loop);
+  std::vector<Matrix> inputs{{"S", Nq, Nk, all.s}};
+  if (with_o) inputs.push_back({"V", Nk, d, one.problem.v});
+  if (one.loop.warps > 1) {
+    const Ran ran = run(one.problem, one.loop);
+    return fmt::format("{}\n{}", side_by_side(inputs),
+                       halves_by_hand(one, state_of(all, i, d), state_of(ran.seen, i, d), i));
+  }
   std::vector<io::Table::Column> columns{
       {fmt::format("row {}", i)}, {"m wanted"}, {"yours"}, {"l wanted"}, {"yours"}};
   if (with_o) {
@@ -194,8 +231,8 @@ std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o
   // With fewer keys a causal row would be another one: only the end is to be seen.
   const bool masked = one.problem.mask != Mask::kFull;
   const std::int64_t first = masked ? (Nk - 1) / one.loop.Bc * one.loop.Bc : 0;
+  const std::int64_t visible = visible_keys(i, diagonal(one.problem.mask, Nq, Nk), Nk);
   if (masked) {
-    const std::int64_t visible = visible_keys(i, diagonal(one.problem.mask, Nq, Nk), Nk);
     steps = fmt::format("Row {} sees {} of the {} keys{}.\n", i, visible, Nk,
                         visible == 0 ? ": its O is zeros, its LSE -inf" : ", the first ones");
   }
@@ -206,7 +243,8 @@ std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o
     const RowState wanted = state_of(seen, i, d);
     const Ran ran = run(part, one.loop);
     const RowState yours = state_of(ran.seen, i, d);
-    std::vector<std::string> row{fmt::format("after keys 0 to {}", keys - 1)};
+    std::vector<std::string> row{
+        visible == 0 ? "no keys" : fmt::format("after keys 0 to {}", std::min(keys, visible) - 1)};
     for (const float value : {wanted.m, yours.m, wanted.l, yours.l}) {
       row.push_back(short_text(value));
     }
@@ -222,8 +260,6 @@ std::string row_by_hand(const Case& one, Runner run, std::int64_t i, bool with_o
     }
     before = wanted;
   }
-  std::vector<Matrix> inputs{{"S", Nq, Nk, walk(one.problem, one.loop).s}};
-  if (with_o) inputs.push_back({"V", Nk, d, one.problem.v});
   return fmt::format("{}\n{}\n{}", side_by_side(inputs), table.to_string(), steps);
 }
 

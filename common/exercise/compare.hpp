@@ -43,6 +43,8 @@ Verdict check_stage(Runner run, std::span<const Case> cases, std::initializer_li
 
 /// The lesson's four queries, keys and values with d = 2, of which it takes so many, one head.
 Problem small_problem(std::int64_t Nq, std::int64_t Nk, float scale, Mask mask = Mask::kFull);
+/// Two of each, causal, where the logit of the hidden key is 200.
+Problem hidden_problem();
 /// The same with first keys whose logits are -infinity, two or all: scale 0.5.
 Problem infinite_problem(std::int64_t Nq, std::int64_t Nk, Mask mask = Mask::kFull);
 /// A whole small row of -infinity, and rows with some, as cases of such a loop.

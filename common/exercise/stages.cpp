@@ -52,7 +52,7 @@ std::size_t go_through(const Exercise& exercise) {
   const std::span<const Stage> stages = exercise.stages;
   std::string text;
   std::size_t right = 0;
-  bool failed = false;
+  bool failed = false, falls_short = false;
   for (const Stage& stage : stages) {
     const std::size_t number = static_cast<std::size_t>(&stage - stages.data()) + 1;
     if (failed) {
@@ -61,6 +61,7 @@ std::size_t go_through(const Exercise& exercise) {
     }
     const Verdict verdict = stage.check(behind(stages, stage));
     failed = !verdict.passed;
+    falls_short = verdict.falls_short;
     text = with_origin(verdict, stages, stage);
     right += failed ? 0 : 1;
     show(number, stage, failed ? "WRONG" : "right");
@@ -70,6 +71,8 @@ std::size_t go_through(const Exercise& exercise) {
   if (failed) {
     fmt::print("Stuck? build/{} --hint. This stage alone: build/{} {}\n", exercise.program,
                exercise.program, right + 1);
+  } else if (falls_short) {
+    fmt::print("What costs the medal? build/{} --hint\n", exercise.program);
   }
   return right;
 }
@@ -83,13 +86,21 @@ std::pair<const Stage*, Verdict> first_open(std::span<const Stage> stages) {
   return {&stages.back(), {}};
 }
 
-void show_hint(std::span<const Stage> stages) {
-  const auto [open, verdict] = first_open(stages);
-  const Stage& stage = verdict.code_of != nullptr ? *verdict.code_of : *open;
+void show_hint(std::span<const Stage> stages, const Stage& stage) {
+  fmt::print("Hint for stage {}, {}:\n{}\n", &stage - stages.data() + 1, stage.title, stage.hint);
+}
+
+void show_hint(const Exercise& exercise) {
+  const auto [open, verdict] = first_open(exercise.stages);
   if (!verdict.hint.empty()) {
     fmt::print("Hint for what the detector has found:\n{}\n", verdict.hint);
   }
-  fmt::print("Hint for stage {}, {}:\n{}\n", &stage - stages.data() + 1, stage.title, stage.hint);
+  show_hint(exercise.stages, verdict.code_of != nullptr ? *verdict.code_of : *open);
+  if (!verdict.hint.empty() && verdict.code_of == nullptr) {
+    fmt::print(
+        "Does the line belong to another stage? Its hint, for stage {}: build/{} {} --hint\n",
+        exercise.stages.size(), exercise.program, exercise.stages.size());
+  }
 }
 
 int run_unguarded(const Exercise& exercise, int argc, char** argv) {
@@ -100,18 +111,26 @@ int run_unguarded(const Exercise& exercise, int argc, char** argv) {
   if (argc < 2) return go_through(exercise) == stages.size() ? 0 : 1;
   const std::string_view argument = argv[1];
   if (argc == 2 && !whole_table && argument == "--hint") {
-    show_hint(stages);
+    show_hint(exercise);
     return 0;
   }
   std::size_t number = 0;
   const char* end = argument.data() + argument.size();
   const auto parsed = std::from_chars(argument.data(), end, number);
+  const bool asks = argc == 3 && !whole_table && std::string_view(argv[2]) == "--hint";
+  if (asks) --argc;
   if (argc > 2 || parsed.ptr != end || number < 1 || number > stages.size()) {
-    fmt::print(stderr, "{}: {}: allowed are a stage from 1 to {}, --full, --hint, or nothing\n",
+    fmt::print(stderr,
+               "{}: {}: allowed are a stage from 1 to {}, --full, --hint, a stage "
+               "and one of these, or nothing\n",
                exercise.program, argc > 2 ? argv[2] : argv[1], stages.size());
     return 2;
   }
   const Stage& stage = stages[number - 1];
+  if (asks) {
+    show_hint(stages, stage);
+    return 0;
+  }
   const Verdict verdict = stage.check(behind(stages, stage));
   show(number, stage, verdict.passed ? "right" : "WRONG");
   const std::string text = with_origin(verdict, stages, stage);
@@ -159,7 +178,11 @@ Verdict check_battery(const Chapter& record) {
     text +=
         "Below, a run is a launch that was counted: a case may have several, large ones none.\n";
   }
-  return {.text = text + describe(report)};
+  const auto missed =
+      std::ranges::count_if(report.goals, [](const auto& goal) { return goal.missed > 0; });
+  text += describe(report);
+  if (missed > 1) text += "One cause may miss several goals.\n";
+  return {.text = text, .falls_short = missed > 0};
 }
 
 }  // namespace attn::exercise

@@ -22,6 +22,7 @@ using Later = std::span<const Stage>;
 struct Verdict {
   bool passed = true;
   std::string text = {};           // lines for people; may be empty if passed
+  bool falls_short = false;        // passed, but a medal is left to win
   std::string hint = {};           // if a detector has spoken: what to do about it
   const Stage* code_of = nullptr;  // the later stage whose code was stopped
 };
@@ -41,8 +42,9 @@ struct Exercise {
 };
 
 /// The program: no argument goes through all stages, a number checks that stage alone, --full lets
-/// the last one run the whole case table, --hint helps with the first stage that fails. Returns the
-/// exit status: 0 if everything asked for is right, 1 if not, 2 for other arguments.
+/// the last one run the whole case table, --hint helps with the stage named before it, or with the
+/// first that fails. Returns the exit status: 0 if everything asked for is right, 1 if not, 2 for
+/// other arguments.
 int run(const Exercise& exercise, int argc, char** argv);
 
 /// The last stage: the battery that checks the chapters, on the record's only step, with medals.

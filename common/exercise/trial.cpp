@@ -2,12 +2,14 @@
 #include "common/exercise/trial.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <bit>
 #include <charconv>
 #include <exception>
 #include <fstream>
+#include <utility>
 
 #include "common/simt/machine/options.hpp"
 
@@ -25,6 +27,10 @@ struct Parties {
   std::string other_file;
   int other_line = 0;
 };
+
+bool is_between_warps(const Parties& parties) {
+  return parties.thread / 32 != parties.other_thread / 32;
+}
 
 /// `text` behind the first `mark`; empty if there is none.
 std::string_view behind(std::string_view text, std::string_view mark) {
@@ -62,6 +68,22 @@ Parties parties_of(const Detection& detection) {
   return parties;
 }
 
+/// The array that a report is about; null if it has no name.
+const SharedArray* array_of(const Detection& detection, const std::vector<SharedArray>& arrays) {
+  const std::string name = parties_of(detection).array;
+  const auto array =
+      std::ranges::find_if(arrays, [&name](const SharedArray& one) { return one.name == name; });
+  return array == arrays.end() ? nullptr : &*array;
+}
+
+/// Whether it happened in the checker's show_tile or show_rows.
+bool is_shown(const Detection& detection) { return detection.file.ends_with("show_tile.cuh"); }
+
+bool is_beyond_shared(const Detection& detection) {
+  return detection.kind == "out of bounds" &&
+         detection.what.find("dynamic shared memory") != std::string::npos;
+}
+
 /// Puts names in the place of "dynamic shared memory at byte 132 (float 33)" and "sQ (float 33)".
 std::string with_names(std::string what, const std::vector<SharedArray>& arrays) {
   const std::string mark = "(float ";
@@ -88,6 +110,24 @@ std::string with_names(std::string what, const std::vector<SharedArray>& arrays)
   return what;
 }
 
+/// Puts names in the place of "m and l[3]", and says how long the parts are where one is too short.
+std::string with_names(std::string what, const Parts& parts) {
+  const std::string mark = fmt::format("{}[", parts.whole);
+  const std::size_t begin = parts.whole.empty() ? std::string::npos : what.find(mark);
+  if (begin == std::string::npos) return what;
+  const std::int64_t element = number_of(std::string_view(what).substr(begin + mark.size()));
+  const std::int64_t part =
+      std::min<std::int64_t>(element / parts.floats, std::ssize(parts.names) - 1);
+  const std::string place = fmt::format("{}[{}]", parts.names[static_cast<std::size_t>(part)],
+                                        element - part * parts.floats);
+  if (what.find(" past the last") == std::string::npos) {
+    return what.replace(begin, what.find(']', begin) + 1 - begin, place);
+  }
+  return fmt::format("{}{}; {} have {} {} each", what.substr(0, begin), place,
+                     fmt::join(parts.names, " and "), parts.floats,
+                     parts.floats == 1 ? "element" : "elements");
+}
+
 /// Whether a tile is read and overwritten, and the write belongs to a later round of the loop. Had
 /// it been the same round's, its first round would have read what nobody had written.
 bool of_next_round(const Detection& race, const Parties& parties,
@@ -101,10 +141,38 @@ bool of_next_round(const Detection& race, const Parties& parties,
       return false;
     }
   }
-  if (parties.thread / 32 != parties.other_thread / 32) return true;
+  if (is_between_warps(parties)) return true;
   // A warp's lanes go on together: what comes later is further on, or in the next round.
   const bool backwards = race.file != parties.other_file || race.line < parties.other_line;
   return parties.writes && backwards;
+}
+
+/// A line of a source file without its indent; empty if it cannot be read.
+std::string source_line(const std::string& name, int wanted) {
+  std::ifstream file(name);
+  std::string line;
+  for (int number = 0; number < wanted; ++number) {
+    if (!std::getline(file, line)) return {};
+  }
+  line.erase(0, line.find_first_not_of(' '));
+  return line;
+}
+
+/// What to say where one of a race's lines names another array than the one that it is about.
+std::string stray_index(const Detection& race, const Parties& parties,
+                        const std::vector<SharedArray>& arrays) {
+  const std::pair<std::string, int> places[] = {{race.file, race.line},
+                                                {parties.other_file, parties.other_line}};
+  for (const auto& [file, number] : places) {
+    const std::string line = source_line(file, number);
+    if (parties.array.empty() || line.find(parties.array) != std::string::npos) continue;
+    for (const SharedArray& one : arrays) {
+      if (line.find(fmt::format("{}[", one.name)) == std::string::npos) continue;
+      return fmt::format(" Or has the index of {0} in line {1} run out of {0} into {2}?", one.name,
+                         number, parties.array);
+    }
+  }
+  return {};
 }
 
 std::string meaning_of_race(const Detection& race, const std::vector<SharedArray>& arrays,
@@ -127,39 +195,89 @@ std::string meaning_of_race(const Detection& race, const std::vector<SharedArray
   return fmt::format(
       "One thread writes an element of {}, another reads it, and no barrier is between them: which "
       "of the two comes first is luck. __syncthreads between all warps, __syncwarp between the "
-      "lanes of one.",
-      place);
+      "lanes of one.{}",
+      place, stray_index(race, parties, arrays));
 }
 
-/// What a report usually means, in one sentence.
-std::string meaning(const Detection& detection, const std::vector<SharedArray>& arrays,
-                    const std::vector<Detection>& detections) {
-  if (detection.kind == "uninitialised read" && detection.file.ends_with("show_tile.cuh")) {
-    return "show_tile has met an element of the tile that nobody has written. Does the loop over "
-           "the tile reach all its elements, and is a barrier behind it?";
-  }
-  if (detection.kind == "race" && detection.file.ends_with("show_tile.cuh")) {
+/// A race in which `show`, the checker's show_tile or show_rows, reads what others write.
+std::string meaning_of_shown_race(const Detection& race, std::string_view show) {
+  const Parties parties = parties_of(race);
+  if (show == "show_tile") {
     return "show_tile reads the tile while others still write it: a barrier is missing between "
            "the two.";
   }
-  if (detection.kind == "uninitialised read") {
-    const std::string name = parties_of(detection).array;
-    const bool named =
-        std::ranges::any_of(arrays, [&name](const SharedArray& one) { return one.name == name; });
-    if (named || detection.what.find("shared") != std::string::npos) {
-      return fmt::format(
-          "The kernel reads an element of {} that nobody has written yet. Does the loop that fills "
-          "it reach this element, does this thread have an element at all? And: what other threads "
-          "write is complete only behind a barrier.",
-          named ? name : "shared memory");
-    }
-    return "The kernel reads a number that nobody has written yet. On the first visit nothing is "
-           "in HBM; and what other threads write is complete only behind a barrier.";
+  if (!is_between_warps(parties)) {
+    return "show_rows reads the row while other lanes of the warp still write it: a __syncwarp is "
+           "missing between the two.";
   }
+  return fmt::format(
+      "Row {} of {} is warp {}'s, but a thread of warp {} has computed an element of it: each warp "
+      "computes the rows that it reads.",
+      number_of(behind(race.what, "[")), parties.array, parties.thread / 32,
+      parties.other_thread / 32);
+}
+
+std::string meaning_of_unwritten(const Detection& detection, const std::vector<SharedArray>& arrays,
+                                 bool no_keys) {
+  const SharedArray* array = array_of(detection, arrays);
+  const bool named = array != nullptr;
+  if (named && array->handed) {
+    return fmt::format(
+        "The kernel reads an element of {} that nobody has written yet. One warp leaves it there "
+        "for the other: between the two stands a barrier to which both warps come, outside of "
+        "every if that depends on the warp.",
+        array->name);
+  }
+  if (named || detection.what.find("shared") != std::string::npos) {
+    return fmt::format(
+        "The kernel reads an element of {} that nobody has written yet. Does the loop that fills "
+        "it reach this element, does this thread have an element at all{}? And: what other threads "
+        "write is complete only behind a barrier.",
+        named ? array->name : "shared memory",
+        named && array->tile ? ", or has a warp left before it loaded its share" : "");
+  }
+  if (no_keys) {
+    return "The kernel reads a number that nobody has written yet: without a key (Nk = 0) the loop "
+           "over them never runs, and what is written there is not there behind it.";
+  }
+  return "The kernel reads a number that nobody has written yet. On the first visit nothing is "
+         "in HBM; and what other threads write is complete only behind a barrier.";
+}
+
+/// "sQ (2, 33), sO (4)"
+std::string sizes_of(const std::vector<SharedArray>& arrays) {
+  std::string text;
+  for (const SharedArray& one : arrays) {
+    text += fmt::format("{}{} ({}{})", text.empty() ? "" : ", ", one.name, one.rows,
+                        one.stride == 1 ? "" : fmt::format(", {}", one.stride));
+  }
+  return text;
+}
+
+/// What a report usually means, in one sentence. `show`: show_tile or show_rows.
+std::string meaning(const Detection& detection, const std::vector<SharedArray>& arrays,
+                    const std::vector<Detection>& detections, std::string_view show, bool no_keys) {
+  const bool shown = is_shown(detection);
+  if (detection.kind == "uninitialised read" && shown) {
+    return fmt::format(
+        "{} has met an element of the tile that nobody has written. Does the loop over the tile "
+        "reach all its elements, and is a barrier behind it?",
+        show);
+  }
+  if (detection.kind == "uninitialised read") {
+    return meaning_of_unwritten(detection, arrays, no_keys);
+  }
+  if (detection.kind == "race" && shown) return meaning_of_shown_race(detection, show);
   if (detection.kind == "race") return meaning_of_race(detection, arrays, detections);
   if (detection.kind == "race between blocks") {
     return "Two blocks use one place in memory, and one of them writes. Does each block add its "
            "head's (or tile's) offset?";
+  }
+  if (is_beyond_shared(detection)) {
+    return fmt::format(
+        "An index is beyond the end of shared memory, which holds {}. Does a loop over rows or "
+        "keys go further than these?",
+        sizes_of(arrays));
   }
   if (detection.kind == "out of bounds") {
     return "An index is beyond the end of its array. At the edge, a tile has fewer rows or "
@@ -168,18 +286,20 @@ std::string meaning(const Detection& detection, const std::vector<SharedArray>& 
   if (detection.kind == kEndlessKernel) {
     return "The kernel does not end. Does the loop's variable grow?";
   }
+  if (detection.file.ends_with("warp_reduce.cuh")) {
+    return "Not all lanes come to the same warp_max or warp_sum. Does the kernel call one inside "
+           "an if, or behind a continue or return that some lanes take?";
+  }
   return "Not all threads come to the same barrier or shuffle. Is one inside an if, or behind a "
          "return?";
 }
 
 /// "  line  gO[i * d + c] = ...;": the line of the reader's file; empty if it cannot be read.
 std::string line_of(const Detection& detection) {
-  std::ifstream file(detection.file);
-  std::string line;
-  for (int number = 0; number < detection.line; ++number) {
-    if (!std::getline(file, line)) return {};
-  }
-  line.erase(0, line.find_first_not_of(' '));
+  const Parties parties = parties_of(detection);
+  const std::string line = is_shown(detection) && !parties.other_file.empty()
+                               ? source_line(parties.other_file, parties.other_line)
+                               : source_line(detection.file, detection.line);
   return line.empty() ? line : fmt::format("  line  {}\n", line);
 }
 
@@ -229,6 +349,7 @@ const float* Trial::input(std::string_view name, const std::vector<float>& value
 }
 
 float* Trial::output(std::string_view name, std::int64_t floats) {
+  if (name == "show_rows") show_ = name;
   const auto bytes = static_cast<std::size_t>(floats) * sizeof(float);
   buffers_.emplace_back(device_memory(), std::string(name), bytes, std::size_t{0});
   buffers_.back().fill_undefined(kUnwritten);
@@ -250,15 +371,29 @@ std::vector<Trouble> Trial::run(const std::function<void()>& launch) {
   simt::options().steps = 0;
   memory.watch(false);
   std::vector<Detection> detections = memory.take_detections();
-  for (Detection& detection : detections) detection.what = with_names(detection.what, shared_);
+  for (Detection& detection : detections) {
+    detection.what = with_names(with_names(detection.what, shared_), parts_);
+    const SharedArray* array = array_of(detection, shared_);
+    if (is_beyond_shared(detection)) {
+      detection.advice = "The launch is given: which of the line's indices is too large?";
+    } else if (detection.kind == "uninitialised read" && array != nullptr && array->handed) {
+      detection.advice = "Who writes it, and which barrier do both pass on the way?";
+    } else if (detection.kind == "race" && is_shown(detection) && show_ == "show_rows" &&
+               is_between_warps(parties_of(detection))) {
+      detection.advice = "A __syncwarp does not reach beyond the warp: which rows are its own?";
+    }
+  }
+  const bool no_keys = std::ranges::any_of(
+      buffers_, [](const GuardedBuffer& buffer) { return buffer.bytes() == 0; });
   std::vector<Trouble> troubles;
   for (const Detection& detection : detections) {
     if (detection.kind == "same value") doubled_.push_back(detection.what);
     if (detection.warning) continue;
-    troubles.push_back({.text = fmt::format("{}\n\n{}\n{}", meaning(detection, shared_, detections),
-                                            to_string(detection), line_of(detection)),
-                        .array = parties_of(detection).array,
-                        .hint = std::string(hint_for(detection.kind))});
+    const std::string means = meaning(detection, shared_, detections, show_, no_keys);
+    troubles.push_back(
+        {.text = fmt::format("{}\n\n{}\n{}", means, to_string(detection), line_of(detection)),
+         .array = parties_of(detection).array,
+         .hint = std::string(hint_for(detection.kind))});
   }
   if (!thrown.empty() && !troubles.empty()) troubles.back().stopped = true;
   if (!troubles.empty()) return troubles;

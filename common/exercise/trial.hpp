@@ -21,6 +21,14 @@ struct SharedArray {
   std::int64_t rows = 1;
   std::int64_t stride = 1;  // floats from row to row
   bool tile = false;        // loaded anew in each round of a loop
+  bool handed = false;      // one warp leaves something there for another
+};
+
+/// An array in device memory that the kernel divides into equal parts, each with a name.
+struct Parts {
+  std::string_view whole;
+  std::vector<std::string_view> names;
+  std::int64_t floats = 0;  // of a part
 };
 
 /// What a detector saw, or what was thrown.
@@ -41,6 +49,9 @@ class Trial {
   /// What reports call the places of shared memory.
   void name_shared(std::vector<SharedArray> arrays) { shared_ = std::move(arrays); }
 
+  /// What reports call the parts of an array.
+  void name_parts(Parts parts) { parts_ = std::move(parts); }
+
   /// Runs `launch` with the detectors on. Returns what they saw, in their order.
   std::vector<Trouble> run(const std::function<void()>& launch);
 
@@ -54,7 +65,9 @@ class Trial {
  private:
   std::deque<GuardedBuffer> buffers_;
   std::vector<SharedArray> shared_;
-  std::vector<std::string> doubled_;  // "write of o[0]; ...", of each warning
+  Parts parts_;
+  std::string_view show_ = "show_tile";  // with which the kernel shows S
+  std::vector<std::string> doubled_;     // "write of o[0]; ...", of each warning
 };
 
 /// What an output holds before it is written.

@@ -53,11 +53,15 @@ class RowWalk {
 
   void visit(std::int64_t j0) {
     const std::int64_t keys = keys_of_tile(j0);
-    if (keys == 0) return;
+    if (is(Slip::kEmptiedByLaterTile) && keys == 0) std::ranges::fill(o_, 0.0);
+    if (keys == 0 || is(Slip::kNoKeyTaken)) return;
     std::vector<double> s(at(keys)), p(at(keys));
     for (std::int64_t j = 0; j < keys; ++j) s[at(j)] = score(j0 + j);
     const double m_old = m_, l_old = l_;
-    const double tile_max = is(Slip::kMaxOfLane) ? lane_max(s, 0) : *std::ranges::max_element(s);
+    double tile_max = is(Slip::kMaxOfLane) ? lane_max(s, 0) : *std::ranges::max_element(s);
+    for (std::int64_t j = keys; is(Slip::kMaxOfHidden) && j < loop_.Bc; ++j) {
+      tile_max = std::max(tile_max, score(j0 + j));
+    }
     m_ = is(Slip::kMaxOfTile) ? tile_max : std::max(m_old, tile_max);
     const double reference = m_ == -kInfinity && !is(Slip::kReferenceForgotten) ? 0 : m_;
     double tile_sum = 0;
@@ -66,7 +70,8 @@ class RowWalk {
       if (is(Slip::kExpOfTileMax)) from = tile_max;
       if (is(Slip::kExpWithoutMax)) from = 0;
       if (is(Slip::kMaxOfLane)) from = std::max(m_old, lane_max(s, j % 32));
-      p[at(j)] = std::exp(s[at(j)] - from);
+      const auto p_float = static_cast<float>(std::exp(s[at(j)] - from));  // may underflow to 0
+      p[at(j)] = static_cast<double>(p_float);
       if (!is(Slip::kSumOfLane) || j % 32 == 0) tile_sum += p[at(j)];
     }
     double rescale = std::exp(m_old - reference);
@@ -99,11 +104,13 @@ class RowWalk {
     double lse = l_ == 0 ? -kInfinity : m_ + std::log(l_);
     if (is(Slip::kLseWithoutMax)) lse = std::log(l_);
     if (is(Slip::kLseWithoutLog)) lse = m_ + l_;
-    seen.lse[at(row)] = static_cast<float>(first_round ? std::nan("") : lse);
+    const bool updated = (is(Slip::kEmptyRowUpdated) || is(Slip::kEmptyRowNotAsked)) && empty;
+    seen.lse[at(row)] = static_cast<float>(first_round || updated ? std::nan("") : lse);
     for (std::int64_t c = 0; c < shape_.d; ++c) {
       double o = o_[at(c)];
       if (!loop_.averages && !is(Slip::kNotDivided) && !is(Slip::kDividedEarly)) o /= l_;
-      if (empty) o = is(Slip::kEmptyRowDivided) ? std::nan("") : 0;
+      const bool divided = is(Slip::kEmptyRowDivided) || is(Slip::kEmptyRowNotAsked);
+      if (empty) o = divided ? std::nan("") : 0;
       if (is(Slip::kEmptyBySum) && l_ == 0) o = 0;
       seen.o[at(row * shape_.d + c)] = static_cast<float>(o);
     }
@@ -117,6 +124,10 @@ class RowWalk {
     const std::int64_t diagonal = attn::diagonal(problem_.mask, shape_.Nq, shape_.Nk);
     const std::int64_t row = is(Slip::kLocalRow) ? i_ % loop_.Br : i_;
     std::int64_t visible = visible_keys(row, diagonal, shape_.Nk);
+    if (is(Slip::kTileByFirstRow)) {
+      const std::int64_t first = visible_keys(i_ - i_ % loop_.Br, diagonal, shape_.Nk);
+      if (j0 >= first) return 0;
+    }
     if (is(Slip::kNoMask)) visible = shape_.Nk;
     if (is(Slip::kOneKeyMore)) visible = std::min(visible + 1, shape_.Nk);
     if (is(Slip::kOneKeyLess)) visible = std::max<std::int64_t>(visible - 1, 0);
@@ -198,16 +209,22 @@ std::string_view to_string(Slip slip) {
       return "the first columns were loaded again for later tiles of d: does the load add c0?";
     case Slip::kLastColumnsOnly:
       return "the dot product began anew with every tile of d: set it to 0 in front of that loop";
+    case Slip::kNoKeyTaken:
+      return "no key has been taken into m and l yet: they are as they were at the start";
     case Slip::kMaxOfTile:
       return "m was the maximum of the last tile alone: m_new is max(m_old, the tile's maximum)";
     case Slip::kMaxFromZero:
       return "m started at 0: before the first key it is -infinity";
+    case Slip::kMaxOfHidden:
+      return "m was the maximum over keys that the row does not see, too: one far above makes "
+             "every P 0. It is the maximum of the visible keys";
     case Slip::kMaxOfLane:
       return "each lane kept the maximum of its own keys: warp_max puts the lanes together";
     case Slip::kSumOfLane:
       return "l held the keys of lane 0 alone: warp_sum puts the lanes together";
     case Slip::kSumNotRescaled:
-      return "the old l was not rescaled when m grew: it needs the factor exp(m_old - m_new)";
+      return "the old l was not rescaled when m grew: it needs the factor exp(m_old - m_new) (or "
+             "the factor was computed when m was already the new one)";
     case Slip::kSumOfTile:
       return "l was the sum of the last tile alone: the old l is missing";
     case Slip::kRescaleInverted:
@@ -227,7 +244,8 @@ std::string_view to_string(Slip slip) {
       return "the old O was multiplied by exp(m_old - m_new) alone: it was divided by l_old, so "
              "l_old belongs to its weight";
     case Slip::kOldNotRescaled:
-      return "the old O was not rescaled when m grew: exp(m_old - m_new) is missing";
+      return "the old O was not rescaled when m grew: exp(m_old - m_new) is missing (or was "
+             "computed when m was already the new one)";
     case Slip::kOldWithSum:
       return "the old O was multiplied by l_old, too: undivided, it needs exp(m_old - m_new) only";
     case Slip::kNotDivided:
@@ -242,15 +260,25 @@ std::string_view to_string(Slip slip) {
       return "O was that of the last tile alone: the old O is missing";
     case Slip::kFirstValuesAgain:
       return "the first tile of V was used again for later keys: does the load add j0 * d?";
+    case Slip::kEmptiedByLaterTile:
+      return "a later tile, of which the row sees nothing, overwrote its O with 0";
     case Slip::kSecondHalfLost:
       return "the result was that of the first half alone";
     case Slip::kHalvesNotRescaled:
       return "the halves were added as they are: each l and each O must first be brought from its "
              "own m to the common one, by exp(m_half - m)";
+    case Slip::kHalvesOfLNotRescaled:
+      return "the halves of O were rescaled, those of l not: l needs the same two factors";
     case Slip::kHalvesOfONotRescaled:
       return "the halves of l were rescaled, those of O not: O needs the same two factors";
     case Slip::kHalvesDividedFirst:
       return "each half of O was divided by its own l: add them first, then divide by the common l";
+    case Slip::kSecondHalfDivided:
+      return "warp 1 divided O by its own l before it handed it over: add the halves first, then "
+             "divide by the common l";
+    case Slip::kHalvesDividedTwice:
+      return "each half of O was divided by its own l, and the sum by the common one: divide the "
+             "sum alone";
     case Slip::kLseForgotten:
       return "LSE was not subtracted: P = exp(S - LSE)";
     case Slip::kExpForgotten:
@@ -293,6 +321,12 @@ std::string_view to_string(Slip slip) {
       return "a row without keys was divided by its l, which is 0: such a row of O is zeros. Ask "
              "how many keys it sees, not whether l is 0: with keys whose logits are all -infinity, "
              "O is NaN";
+    case Slip::kEmptyRowUpdated:
+      return "a row that sees no key went through the update: its m is -infinity, and -infinity "
+             "minus -infinity is nan. Leave it alone, or take reference_point(m)";
+    case Slip::kEmptyRowNotAsked:
+      return "a row that sees no key was taken for one that does: -infinity minus -infinity is nan "
+             "(reference_point is for that), and its O is zeros: ask how many keys it sees";
     case Slip::kTileByFirstRow:
       return "a tile was left out because its first query sees none of its keys: its last query "
              "sees most";

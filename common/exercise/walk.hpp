@@ -18,6 +18,7 @@ struct Loop {
   int Bc = 1;            // keys of a tile
   bool averages = true;  // O is divided by l after every tile (FlashAttention-1), not at the end
   int columns = 0;       // of d at a time; 0: all
+  int warps = 1;         // that share a row's keys
 };
 
 /// What there is to see of a pass, all heads: S (Nq, Nk), m, l and LSE (Nq), O (Nq, d); the tiles
@@ -47,8 +48,10 @@ enum class Slip {
   kFirstColumnsAgain,
   kLastColumnsOnly,
   // m and l.
+  kNoKeyTaken,
   kMaxOfTile,
   kMaxFromZero,
+  kMaxOfHidden,
   kMaxOfLane,
   kSumOfLane,
   kSumNotRescaled,
@@ -68,11 +71,15 @@ enum class Slip {
   kScoresForWeights,
   kOutputOfTile,
   kFirstValuesAgain,
+  kEmptiedByLaterTile,
   // Two halves of a row.
   kSecondHalfLost,
   kHalvesNotRescaled,
+  kHalvesOfLNotRescaled,
   kHalvesOfONotRescaled,
   kHalvesDividedFirst,
+  kSecondHalfDivided,
+  kHalvesDividedTwice,
   // Backward: P, dV, dS, dK.
   kLseForgotten,
   kExpForgotten,
@@ -95,6 +102,8 @@ enum class Slip {
   kOneKeyMore,
   kOneKeyLess,
   kEmptyRowDivided,
+  kEmptyRowUpdated,
+  kEmptyRowNotAsked,
   kTileByFirstRow,
   // Logits of -infinity.
   kReferenceForgotten,

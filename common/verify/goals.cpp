@@ -22,6 +22,12 @@ bool has_goals(const std::vector<Goal>& goals, Medal medal) {
                      [medal](const Goal& goal) { return goal.medal == medal; });
 }
 
+/// Whether a use exceeds what is allowed by a larger factor than the goal's so far.
+bool further_off(const Use& use, const Goal& goal) {
+  return static_cast<double>(use.used) * static_cast<double>(goal.allowed) >
+         static_cast<double>(goal.used) * static_cast<double>(use.allowed);
+}
+
 bool met(const std::vector<Goal>& goals, Medal medal) {
   return std::none_of(goals.begin(), goals.end(),
                       [medal](const Goal& goal) { return goal.medal == medal && goal.missed > 0; });
@@ -50,7 +56,7 @@ void add(std::vector<Goal>& goals, const std::vector<Use>& uses, const std::stri
     }
     ++goal->cases;
     if (use.used <= use.allowed) continue;
-    if (++goal->missed > 1) continue;
+    if (++goal->missed > 1 && !further_off(use, *goal)) continue;
     goal->where = where;
     goal->used = use.used;
     goal->allowed = use.allowed;

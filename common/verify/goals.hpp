@@ -35,7 +35,7 @@ struct Goal {
   std::string what;
   int cases = 0;
   int missed = 0;  // in so many of them
-  // The first case that missed it.
+  // The case that missed it by the largest factor.
   std::string where;
   std::int64_t used = 0;
   std::int64_t allowed = 0;

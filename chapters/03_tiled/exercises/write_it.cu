@@ -4,7 +4,7 @@
 // goes through four stages, stops at the first that fails, and says what is wrong:
 //   cmake --build build --target ch03_write && build/ch03_write
 //   build/ch03_write 2        stage 2 alone
-//   build/ch03_write --hint   a hint for the stage you are at
+//   build/ch03_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch03_write --full   all cases in the last stage, not a part of them
 // Keep tiles.cuh closed until stage 3 is right.
 #include "chapters/03_tiled/exercises/write_it.hpp"
@@ -42,15 +42,17 @@ __global__ void write_kernel(const float* gQ, const float* gK, float* gS, std::i
   //   exercise::show_tile<kThreads, kT, kT>(gSeenK, &sK[0][0], j0, 0, Nk, d);
 
   // Stage 2: S[i][j] = scale * (row i of Q) . (row j of K), from the tiles, into gS[i * Nk + j]. A
-  // thread has up to kPerThread of the tile's kElements scores, n = threadIdx.x, + kThreads, ...;
-  // of a 2 x 2 tile most threads have none: n < kElements.
+  // thread has the tile's scores n = threadIdx.x, + kThreads, ... < kElements: of a 2 x 2 tile most
+  // have none. (The lesson's volatile is not needed.)
 
   // Stage 3: d may be several tiles long. A loop over c0 = 0, kT, 2 kT, ... goes around the load
-  // and the products. Show the tiles where c0 is 0 (only those are looked at).
+  // and the products; the sums stay in registers, kPerThread of a thread. Show the tiles where c0
+  // is 0 (only those are looked at).
 
-  // Stage 4: tiles that end before row kT, key kT or column kT; and hidden keys: row i sees the
-  // keys 0 .. visible_keys(i, diagonal, Nk) - 1. S of other keys may be
-  // stored, but not for silver.
+  // Stage 4: tiles that end before row kT, key kT or column kT. (inside() of tiles.cuh is for tiles
+  // of 32; here, min(kT, Nq - i0).) And hidden keys: row i sees the keys 0 .. visible_keys(i,
+  // diagonal, Nk) - 1. Silver: a block whose last row (below Nq) sees none of its keys returns
+  // before it loads or shows anything. Gold: nothing outside is computed, not even as zeros.
 }
 
 template <int kT, int kThreads>

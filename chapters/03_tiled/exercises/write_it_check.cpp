@@ -214,9 +214,10 @@ constexpr exercise::Stage kStages[] = {
      {},
      "  Beyond Nq, Nk or d nothing may be loaded, only scores of the matrix may be stored, and\n"
      "  the sum over columns ends at d. Row i sees the keys up to\n"
-     "  visible_keys(i, diagonal, Nk), and nobody asks for the others: where a whole tile is\n"
-     "  hidden, the block may leave at once, all threads together. That is what the silver\n"
-     "  medal counts. Gold: what lies outside is not computed either, not even as zeros.",
+     "  visible_keys(i, diagonal, Nk), and nobody asks for the others: where the last row of\n"
+     "  the tile (below Nq) sees none of its keys, the block may leave at once, all threads\n"
+     "  together. That is what the silver medal counts. Gold: what lies outside is not stored\n"
+     "  in the tiles and not computed either, not even as zeros.",
      check_edges},
 };
 

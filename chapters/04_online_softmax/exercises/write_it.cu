@@ -5,7 +5,7 @@
 // what is wrong:
 //   cmake --build build --target ch04_write && build/ch04_write
 //   build/ch04_write 2        stage 2 alone
-//   build/ch04_write --hint   a hint for the stage you are at
+//   build/ch04_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch04_write --full   all cases in the last stage, not a part of them
 // Keep forward.cu closed until stage 2 is right.
 //
@@ -60,7 +60,7 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV,
   [[maybe_unused]] float acc_o[kColumns] = {};  // the same columns of O, not divided
 
   // The keys of this warp. In stage 3 two warps share the row, and each has half of the visible
-  // ones.
+  // ones: of 3 keys warp 0 has 1, warp 1 has 2.
   const std::int64_t first = 0;
   const std::int64_t last = visible;
 
@@ -71,13 +71,14 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV,
     // Stage 2: take row j of V, gV[j * d + c], into acc_o, which holds the columns that rQ holds.
   }
 
-  // Stage 3, for kWarps == 2: warp 1 leaves its m, l and O in sMax, sSum and sO; a barrier; warp 0
-  // merges them into its own row_max, row_sum and acc_o, and goes on alone. Warp 1 returns behind
-  // the barrier.
+  // Stage 3, if constexpr (kWarps == 2): warp 1 leaves its m, l and O in sMax, sSum and sO; a
+  // barrier; warp 0 merges them into its own row_max, row_sum and acc_o, and goes on alone. Warp 1
+  // returns behind the barrier.
 
   // Stage 2, continued: divide, and store the row of O: gO[row * d + c].
 
-  // Stage 4: a row that sees no key; and LSE of the row, gLSE[row].
+  // Stage 4: a row that sees no key; and LSE of the row, gLSE[row]. (Where all visible logits are
+  // -infinity, either -infinity or NaN passes.)
 
   if (gMax != nullptr && threadIdx.x == 0) {  // shows m and l to the checker
     gMax[row] = row_max;

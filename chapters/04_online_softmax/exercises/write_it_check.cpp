@@ -26,12 +26,15 @@ using exercise::small_problem;
 using exercise::Verdict;
 
 constexpr Loop kKeyByKey{.averages = false};
+constexpr Loop kHalves{.averages = false, .warps = 2};
 
 template <int kWarps>
 exercise::Ran run_once(const Problem& problem, const Loop&) {
   exercise::Trial trial;
   const Shape& shape = problem.shape;
-  trial.name_shared({{.name = "sMax"}, {.name = "sSum"}, {.name = "sO", .rows = shape.d}});
+  trial.name_shared({{.name = "sMax", .handed = true},
+                     {.name = "sSum", .handed = true},
+                     {.name = "sO", .rows = shape.d, .handed = true}});
   ForwardArgs args;
   args.shape = shape;
   args.mask = problem.mask;
@@ -74,10 +77,13 @@ Seen merged(const Problem& problem, const Loop& loop, Slip slip) {
       of_b = 0;
     }
     all.l[i] = a.l[i] * of_a + b.l[i] * of_b;
+    if (slip == Slip::kHalvesOfLNotRescaled) all.l[i] = a.l[i] + b.l[i];
     if (slip == Slip::kHalvesOfONotRescaled) of_a = of_b = 1;
+    const bool divided = slip == Slip::kSecondHalfDivided || slip == Slip::kHalvesDividedTwice;
+    const float l_a = slip == Slip::kHalvesDividedTwice ? 1 : a.l[i], l_b = divided ? 1 : b.l[i];
     const auto begin = i * static_cast<std::size_t>(d);
     for (std::size_t n = begin; n < begin + static_cast<std::size_t>(d); ++n) {
-      const float sum = a.o[n] * a.l[i] * of_a + b.o[n] * b.l[i] * of_b;
+      const float sum = a.o[n] * l_a * of_a + b.o[n] * l_b * of_b;
       all.o[n] = sum / all.l[i];
       if (slip == Slip::kHalvesDividedFirst) all.o[n] = a.o[n] * of_a + b.o[n] * of_b;
     }
@@ -85,37 +91,40 @@ Seen merged(const Problem& problem, const Loop& loop, Slip slip) {
   return all;
 }
 
-std::vector<Case> whole_rows() {
+std::vector<Case> whole_rows(const Loop& loop) {
   std::vector<Case> cases;
   constexpr std::pair<int, int> kSizes[] = {{1, 2}, {1, 4}, {2, 4}, {4, 6}};
   for (const auto& [Nq, Nk] : kSizes) {
-    cases.push_back({small_problem(Nq, Nk, 0.5f), kKeyByKey});
+    cases.push_back({small_problem(Nq, Nk, 0.5f), loop});
   }
-  cases.push_back({small_problem(4, 4, -0.5f), kKeyByKey});  // no score above 0
-  cases.push_back({random_problem(make_shape(2, 1, 5, 70, 100)), kKeyByKey});
+  cases.push_back({small_problem(4, 4, -0.5f), loop});  // no score above 0
+  cases.push_back({random_problem(make_shape(2, 1, 5, 70, 100)), loop});
   return cases;
 }
 
 Verdict check_statistics(Later later) {
-  return exercise::check_stage(run_once<1>, whole_rows(), {Array::kM, Array::kL},
-                               {Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
-                                Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kExpWithoutMax},
-                               later);
+  return exercise::check_stage(
+      run_once<1>, whole_rows(kKeyByKey), {Array::kM, Array::kL},
+      {Slip::kNoKeyTaken, Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
+       Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kExpWithoutMax},
+      later);
 }
 
 Verdict check_output(Later later) {
   return exercise::check_stage(
-      run_once<1>, whole_rows(), {Array::kM, Array::kL, Array::kO},
+      run_once<1>, whole_rows(kKeyByKey), {Array::kM, Array::kL, Array::kO},
       {Slip::kOldNotRescaled, Slip::kOldWithSum, Slip::kNotDivided, Slip::kDividedEarly,
        Slip::kTileWeight, Slip::kScoresForWeights, Slip::kOutputOfTile},
       later);
 }
 
 Verdict check_merge(Later later) {
-  return exercise::check_stage(run_once<2>, whole_rows(), {Array::kM, Array::kL, Array::kO},
-                               {Slip::kSecondHalfLost, Slip::kHalvesNotRescaled,
-                                Slip::kHalvesOfONotRescaled, Slip::kHalvesDividedFirst},
-                               later, merged);
+  return exercise::check_stage(
+      run_once<2>, whole_rows(kHalves), {Array::kM, Array::kL, Array::kO},
+      {Slip::kSecondHalfLost, Slip::kHalvesNotRescaled, Slip::kHalvesOfLNotRescaled,
+       Slip::kHalvesOfONotRescaled, Slip::kHalvesDividedFirst, Slip::kSecondHalfDivided,
+       Slip::kHalvesDividedTwice},
+      later, merged);
 }
 
 /// Beyond one warp per row: Q is loaded twice, and warp 1 hands m, l and O to warp 0, once.
@@ -160,7 +169,8 @@ Verdict check_edges(Later later) {
   const Verdict verdict = exercise::check_stage(
       run_once<2>, cases, {Array::kO, Array::kLse},
       {Slip::kNoMask, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
-       Slip::kReferenceForgotten, Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+       Slip::kReferenceForgotten, Slip::kEmptyRowUpdated, Slip::kEmptyRowNotAsked,
+       Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
@@ -189,7 +199,10 @@ constexpr exercise::Stage kStages[] = {
      {"lse"},
      "  A row that sees no key has O = 0 and LSE = -infinity. A half without keys has m =\n"
      "  -infinity, and so has a row whose first scores are all -infinity. -infinity minus\n"
-     "  -infinity is not a number: reference_point is for that, in the loop and in the merge.",
+     "  -infinity is not a number: reference_point is for that, in the loop. (In the merge both\n"
+     "  halves have it only where the row is empty, or O is NaN anyway.) Silver: only visible\n"
+     "  keys are loaded, and O is stored once. Gold: one barrier per row; one lane hands over m\n"
+     "  and l, and each lane its own columns of O below d.",
      check_edges},
 };
 

@@ -4,7 +4,7 @@
 // the first that fails, and says what is wrong:
 //   cmake --build build --target ch05_write && build/ch05_write
 //   build/ch05_write 2        stage 2 alone
-//   build/ch05_write --hint   a hint for the stage you are at
+//   build/ch05_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch05_write --full   all cases in the last stage, not a part of them
 // Keep forward.cu closed until stage 3 is right.
 //
@@ -59,9 +59,9 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   //   for each tile of keys, j0 = 0, kBc, 2 kBc, ... < Nk:      load sK (stride kD + 1), sV (kD)
   //     for each tile of queries, i0 = 0, kBr, ... < Nq:        load sQ (stride kD + 1)
   //       sS[r][j] = scale * (row r of sQ) . (row j of sK), over the columns 0 .. d - 1
-  //       show_tile(...)
-  // Three barriers: each says what it waits for. Until stage 4 every tile is full, and no key is
-  // hidden.
+  //       show_tile(...), behind the second barrier
+  // Three barriers: each says what it waits for; the third shows its use in stage 3. Until stage 4
+  // every tile is full, and no key is hidden.
 
   // Stage 2, inside the loops: m and l of every row of the tile. One warp takes one row. Row i0 + r
   // has its m and l in gMax[i0 + r] and gSum[i0 + r]; on the first visit (j0 == 0) nothing is there
@@ -70,8 +70,9 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
 
   // Stage 3, for the same row: O in gO[(i0 + r) * d + c], the exact attention over the keys so far.
 
-  // Stage 4: tiles that end before row kBr or key kBc, masks, rows without a key, Nk = 0; and
-  // behind the loops LSE of every row in gLSE.
+  // Stage 4: tiles that end before row kBr or key kBc, masks; rows without a key, whose zeros
+  // somebody must write, also where Nk = 0 and the loop over keys has no turn; rows whose m is
+  // still -infinity, whose O in HBM may be NaN. Behind the loops LSE of every row in gLSE.
 }
 
 template <int kBr, int kBc, int kD, int kWarps>

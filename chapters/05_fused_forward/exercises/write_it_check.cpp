@@ -45,6 +45,7 @@ exercise::Ran run_once(const Problem& problem, const Loop& loop) {
   args.o = trial.output("o", shape.q_elements());
   args.lse = trial.output("lse", shape.rows());
   float* statistics = trial.output("m and l", 2 * shape.rows());
+  trial.name_parts({.whole = "m and l", .names = {"gMax", "gSum"}, .floats = shape.rows()});
   args.workspace = statistics;
   float* seen = trial.output("show_tile", shape.rows() * shape.Nk);
   exercise::Ran ran;
@@ -125,15 +126,18 @@ Verdict check_edges(Later later) {
       cases.push_back({small_problem(Nq, Nk, 0.5f, mask), kSmall});
     }
   }
+  cases.push_back({exercise::hidden_problem(), kSmall});
   cases.push_back({small_problem(2, 0, 0.5f), kSmall});
   std::ranges::move(exercise::infinite_cases(kSmall), std::back_inserter(cases));
   cases.push_back(
       {random_problem(make_shape(1, 2, 70, 45, 40), Mask::kCausal), chapters_tiles(40)});
   const Verdict verdict = exercise::check_stage(
       run_once, cases, {Array::kO, Array::kLse},
-      {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow, Slip::kOneKeyMore,
-       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kReferenceForgotten, Slip::kOldOfNothing,
-       Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+      {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow,
+       Slip::kEmptiedByLaterTile, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
+       Slip::kMaxOfHidden, Slip::kReferenceForgotten, Slip::kEmptyRowUpdated,
+       Slip::kEmptyRowNotAsked, Slip::kOldOfNothing, Slip::kEmptyBySum, Slip::kLseWithoutMax,
+       Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
@@ -148,7 +152,7 @@ constexpr exercise::Stage kStages[] = {
      "  e / kBc, key e % kBc.",
      check_scores},
     {"m and l of every row",
-     {"m and l"},
+     {"gMax", "gSum"},
      "  Warp w takes the rows w, w + kWarps, ..., lane L the keys L, L + 32, ... of the\n"
      "  tile. m_new = max(m_old, the tile's maximum), P = exp(S - m_new), which may\n"
      "  overwrite S, l_new = l_old * exp(m_old - m_new) + the sum of P. The lanes meet in\n"
@@ -167,7 +171,9 @@ constexpr exercise::Stage kStages[] = {
      "  later tile is left alone; in the first round somebody must write its zeros, also\n"
      "  where Nk = 0 and the outer loop would never run. O_old of a row whose m is still\n"
      "  -infinity is 0/0: take 0 for it. Whether a row is empty is a question of its keys,\n"
-     "  not of l: with keys whose logits are all -infinity O is NaN.",
+     "  not of l: with keys whose logits are all -infinity O is NaN. Silver: one lane loads\n"
+     "  and stores m and l, and O travels once per row and tile of which the row sees\n"
+     "  something. Gold: three barriers per round, and P V over the visible keys alone.",
      check_edges},
 };
 

@@ -4,7 +4,7 @@
 // through five stages, stops at the first that fails, and says what is wrong:
 //   cmake --build build --target ch06_write && build/ch06_write
 //   build/ch06_write 2        stage 2 alone
-//   build/ch06_write --hint   a hint for the stage you are at
+//   build/ch06_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch06_write --full   all cases in the last stage, not a part of them
 // Keep step2_recompute.cu closed until stage 4 is right.
 //

@@ -4,7 +4,7 @@
 // stages, stops at the first that fails, and says what is wrong:
 //   cmake --build build --target ch07_write && build/ch07_write
 //   build/ch07_write 2        stage 2 alone
-//   build/ch07_write --hint   a hint for the stage you are at
+//   build/ch07_write --hint   a hint for the stage you are at (2 --hint: for stage 2)
 //   build/ch07_write --full   all cases in the last stage, not a part of them
 // Keep step2_skip.cu closed until stage 3 is right.
 //
@@ -69,13 +69,15 @@ __global__ void write_kernel(const float* gQ, const float* gK, const float* gV, 
   //
   // Stage 2, inside the loop: row_max[n] and row_sum[n] of row r = n * kWarps + warp. P may
   // overwrite S. A loop over n has the constant bound kRows and stands behind "#pragma unroll":
-  // only arrays whose every index is known to the compiler lie in registers.
+  // only arrays whose every index is known to the compiler lie in registers. (nvcc unrolls short
+  // loops, as over m, by itself. The checker sees neither.)
   //
   // Stage 3: acc_o[n][m] of column c = lane + m * 32, inside the loop; behind it the one division,
   // and gO[(i0 + r) * d + c] where c < d.
   //
   // Stage 4: rows beyond Nq, keys beyond Nk, the keys that a row sees; rows without a key; LSE in
-  // gLSE. Tiles of keys that no row of the block sees need not be loaded.
+  // gLSE. Tiles of keys that no row of the block sees need not be loaded: the last row below Nq
+  // sees most.
 
   // Given: shows m and l to the checker.
   const bool shows = gMax != nullptr && lane == 0;

@@ -81,11 +81,12 @@ Verdict check_scores(Later later) {
 }
 
 Verdict check_statistics(Later later) {
-  return exercise::check_stage(run_once, whole_tiles(), {Array::kM, Array::kL},
-                               {Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
-                                Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kMaxOfLane,
-                                Slip::kSumOfLane, Slip::kExpOfTileMax, Slip::kExpWithoutMax},
-                               later);
+  return exercise::check_stage(
+      run_once, whole_tiles(), {Array::kM, Array::kL},
+      {Slip::kNoKeyTaken, Slip::kSumNotRescaled, Slip::kSumOfTile, Slip::kRescaleInverted,
+       Slip::kMaxOfTile, Slip::kMaxFromZero, Slip::kMaxOfLane, Slip::kSumOfLane,
+       Slip::kExpOfTileMax, Slip::kExpWithoutMax},
+      later);
 }
 
 Verdict check_output(Later later) {
@@ -126,15 +127,17 @@ Verdict check_edges(Later later) {
       cases.push_back({small_problem(Nq, Nk, 0.5f, mask), kSmall});
     }
   }
+  cases.push_back({exercise::hidden_problem(), kSmall});
   cases.push_back({small_problem(2, 0, 0.5f), kSmall});
   std::ranges::move(exercise::infinite_cases(kSmall), std::back_inserter(cases));
   cases.push_back(
       {random_problem(make_shape(1, 2, 70, 45, 40), Mask::kCausal), chapters_tiles(40)});
   const Verdict verdict = exercise::check_stage(
       run_once, cases, {Array::kO, Array::kLse},
-      {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow, Slip::kOneKeyMore,
-       Slip::kOneKeyLess, Slip::kEmptyRowDivided, Slip::kReferenceForgotten, Slip::kEmptyBySum,
-       Slip::kLseWithoutMax, Slip::kLseWithoutLog},
+      {Slip::kPaddedKeysCounted, Slip::kNoMask, Slip::kLocalKey, Slip::kLocalRow,
+       Slip::kTileByFirstRow, Slip::kOneKeyMore, Slip::kOneKeyLess, Slip::kEmptyRowDivided,
+       Slip::kMaxOfHidden, Slip::kReferenceForgotten, Slip::kEmptyRowUpdated,
+       Slip::kEmptyRowNotAsked, Slip::kEmptyBySum, Slip::kLseWithoutMax, Slip::kLseWithoutLog},
       later);
   return verdict.passed ? exercise::check_battery(record()) : verdict;
 }
@@ -164,10 +167,12 @@ constexpr exercise::Stage kStages[] = {
      {"lse"},
      "  Row i0 + r exists if it is below Nq, and sees visible_keys(i0 + r, diagonal, Nk) -\n"
      "  j0 keys of the tile, at least 0 and at most kBc. The loop over j0 may end with what\n"
-     "  the last row of the tile sees: the silver medal counts that. Gold: two __syncthreads\n"
-     "  per tile, and each element of sV fetched once for all rows of a warp. Whether a row is\n"
-     "  empty is a question of its keys, not of l: with keys whose logits are all -infinity O\n"
-     "  is NaN.",
+     "  the last row that exists sees: the silver medal counts that. Gold: two __syncthreads\n"
+     "  per tile; each element of sV fetched once for all rows of a warp, up to the largest\n"
+     "  number of keys that one of them sees (0 for rows from Nq on); and where d > 64 a tile\n"
+     "  has 16 keys: all 32 lanes work only if a warp computes two rows' scores at once, as in\n"
+     "  the hint for stage 1. Whether a row is empty is a question of its keys, not of l: with\n"
+     "  keys whose logits are all -infinity O is NaN.",
      check_edges},
 };
 
