@@ -12,27 +12,16 @@ namespace attn::windows {
 
 inline constexpr int kBackwardThreads = 128;
 
-/// Where a (Br, Bc) tile lies in a head, its keys counted from the first valid one.
+/// What recompute_tile asks of a tile (device::TilePlace), answered by a band.
 struct BandPlace {
-  std::int64_t i0, j0;
-  std::int64_t Nq, d;
-  SinkBand band;
+  TileSinkBand tile;
+  std::int64_t rows_left, d;  // rows from the tile's first to the matrix's last
 
-  /// Rows of the tile that lie inside the matrix.
   __device__ __forceinline__ int rows(int Br) const {
-    return Nq - i0 < Br ? static_cast<int>(Nq - i0) : Br;
+    return rows_left < Br ? static_cast<int>(rows_left) : Br;
   }
-  /// Whether row i0 + r sees key j0 + key.
   __device__ __forceinline__ bool sees(int r, int key, int /*Bc*/) const {
-    return band.sees(i0 + r, j0 + key);
-  }
-  /// The keys of the tile that row i0 + r sees.
-  __device__ __forceinline__ TileSinks keys_of(int r, int Bc) const {
-    return band.row(i0 + r, j0, Bc);
-  }
-  /// The rows of the tile that see key j0 + key.
-  __device__ __forceinline__ TileKeys rows_of(int key, int Br) const {
-    return in_tile(band.rows(j0 + key, j0 + key + 1, Nq), i0, Br);
+    return tile.sees(r, key);
   }
 };
 

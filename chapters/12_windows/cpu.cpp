@@ -45,15 +45,17 @@ void rows(const ForwardArgs& args, std::int64_t head, std::int64_t i0, std::int6
   for (std::int64_t j0 = some.from(0); j0 < some.end; j0 = some.from(j0 + cpu::kKeys)) {
     tile.load_k(args.k + k_start + j0 * d, valid.size() - j0, d);
     tile.load_v(args.v + k_start + j0 * d, valid.size() - j0, d);
-    const bool whole = band.every(i0, i1, {j0, j0 + cpu::kKeys});
+    const TileSinkBand seen = band.in_tile(i0, j0, cpu::kKeys);
+    const bool whole = band.every(i0, i1, j0, j0 + cpu::kKeys);
     for (std::int64_t i = i0; i < i1; ++i) {
       if (whole) {  // no mask here: constant bounds
         update_row(i, std::integral_constant<int, 0>(), std::integral_constant<int, cpu::kKeys>());
         continue;
       }
-      const TileSinks keys = band.row(i, j0, cpu::kKeys);
-      if (keys.sinks_end() > 0) update_row(i, 0, keys.sinks_end());
-      if (keys.window_begin() < keys.end) update_row(i, keys.window_begin(), keys.end);
+      const int r = static_cast<int>(i - i0);
+      const int sinks = seen.sinks_end(r), begin = seen.window_begin(r), end = seen.end_of_row(r);
+      if (sinks > 0) update_row(i, 0, sinks);
+      if (begin < end) update_row(i, begin, end);
     }
   }
   for (std::int64_t i = i0; i < i1; ++i) {

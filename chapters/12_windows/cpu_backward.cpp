@@ -61,20 +61,22 @@ void add_to_queries(const Head& h, std::int64_t i0, std::int64_t i1) {
   const Stretches some = h.band.some(i0, i1, kTile);
   for (std::int64_t j0 = some.from(0); j0 < some.end; j0 = some.from(j0 + kTile)) {
     tile.load(h.k + j0 * h.d, h.v + j0 * h.d, h.valid.size() - j0, h.d);
+    const TileSinkBand seen = h.band.in_tile(i0, j0, kTile);
     for (std::int64_t i = i0; i < i1; ++i) {
-      const TileSinks keys = h.band.row(i, j0, kTile);
-      if (keys.empty()) continue;
+      const int r = static_cast<int>(i - i0);
+      if (seen.sees_none(r)) continue;
       float ds[kTile], grad_p[kTile];
       tile.first.scores(h.q + i * h.d, h.d, h.args.scale, ds);
       tile.second.scores(h.grad_o + i * h.d, h.d, 1.0f, grad_p);
       const auto add = [&](int begin, int end) {
+        if (begin >= end) return;
         cpu::exponentials(ds + begin, end - begin, h.lse[i]);
         for (int j = begin; j < end; ++j) ds[j] *= h.args.scale * (grad_p[j] - h.delta[i]);
         tile.first.add_weighted(ds, begin, end, 1.0f, h.args.grad_q + (h.head * h.Nq + i) * h.d,
                                 h.d);
       };
-      if (keys.sinks_end() > 0) add(0, keys.sinks_end());
-      if (keys.window_begin() < keys.end) add(keys.window_begin(), keys.end);
+      add(0, seen.sinks_end(r));
+      add(seen.window_begin(r), seen.end_of_row(r));
     }
   }
 }
@@ -85,21 +87,24 @@ void add_to_keys(const Head& h, std::int64_t j0, std::int64_t j1) {
   TilePair<kD> tile;
   const Range some = h.band.rows(j0, j1, h.Nq);
   for (std::int64_t i0 = some.begin / kTile * kTile; !some.empty() && i0 < some.end; i0 += kTile) {
+    const TileSinkBand seen = h.band.in_tile(i0, j0, kRows);
     tile.load(h.q + i0 * h.d, h.grad_o + i0 * h.d, h.Nq - i0, h.d);
+    const int rows = static_cast<int>(std::min<std::int64_t>(h.Nq - i0, kTile));
     for (std::int64_t j = j0; j < j1; ++j) {
-      const TileKeys rows = in_tile(h.band.rows(j, j + 1, h.Nq), i0, kTile);
-      if (rows.begin >= rows.end) continue;
+      const int key = static_cast<int>(j - j0);
+      const int begin = seen.begin_of_key(key), end = seen.end_of_key(key, rows);
+      if (begin >= end) continue;
       float p[kTile], ds[kTile];
       tile.first.scores(h.k + j * h.d, h.d, h.args.scale, p);
       tile.second.scores(h.v + j * h.d, h.d, 1.0f, ds);
-      for (int r = rows.begin; r < rows.end; ++r) p[r] -= h.lse[i0 + r];
-      cpu::exponentials(p + rows.begin, rows.end - rows.begin, 0.0f);
-      for (int r = rows.begin; r < rows.end; ++r) {
+      for (int r = begin; r < end; ++r) p[r] -= h.lse[i0 + r];
+      cpu::exponentials(p + begin, end - begin, 0.0f);
+      for (int r = begin; r < end; ++r) {
         ds[r] = h.args.scale * p[r] * (ds[r] - h.delta[i0 + r]);
       }
       const std::int64_t at = (h.head * h.Nk + h.valid.begin + j) * h.d;
-      tile.first.add_weighted(ds, rows.begin, rows.end, 1.0f, h.args.grad_k + at, h.d);
-      tile.second.add_weighted(p, rows.begin, rows.end, 1.0f, h.args.grad_v + at, h.d);
+      tile.first.add_weighted(ds, begin, end, 1.0f, h.args.grad_k + at, h.d);
+      tile.second.add_weighted(p, begin, end, 1.0f, h.args.grad_v + at, h.d);
     }
   }
 }

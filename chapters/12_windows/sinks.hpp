@@ -9,18 +9,34 @@
 
 namespace attn::windows {
 
-/// Keys of a tile that a row sees: from `begin` to `end - 1`, and of those before `end` the first
-/// `sinks`.
-struct TileSinks {
-  int sinks, begin, end;
+/// Within a tile: row r sees the keys j with r + lower <= j <= r + upper and 0 <= j < keys, and of
+/// the first `sinks` keys also those below r + lower.
+struct TileSinkBand : TileBand {
+  int sinks;
 
-  ATTN_HOST_DEVICE constexpr bool has(int j) const { return j < end && (j >= begin || j < sinks); }
-  /// No key before this one.
-  ATTN_HOST_DEVICE constexpr int first() const { return sinks > 0 ? 0 : begin; }
-  ATTN_HOST_DEVICE constexpr bool empty() const { return first() >= end; }
-  /// The end of the first range, and the begin of the second, if the two are kept apart.
-  ATTN_HOST_DEVICE constexpr int sinks_end() const { return sinks < end ? sinks : end; }
-  ATTN_HOST_DEVICE constexpr int window_begin() const { return begin < sinks ? sinks : begin; }
+  ATTN_HOST_DEVICE constexpr bool sees(int r, int j) const {
+    const int first = j < sinks ? -kFar : lower;  // the same for all rows
+    return j < keys && j - r <= upper && j - r >= first;
+  }
+  /// The two ranges that row r sees, either of which may be empty: of the sink keys those before
+  /// sinks_end(r), and of the others those from window_begin(r) to end_of_row(r) - 1.
+  ATTN_HOST_DEVICE constexpr int sinks_end(int r) const {
+    return sinks < end_of_row(r) ? sinks : end_of_row(r);
+  }
+  ATTN_HOST_DEVICE constexpr int window_begin(int r) const {
+    return begin_of_row(r) < sinks ? sinks : begin_of_row(r);
+  }
+  ATTN_HOST_DEVICE constexpr bool sees_none(int r) const {
+    return sinks_end(r) == 0 && TileBand::sees_none(r);
+  }
+  ATTN_HOST_DEVICE constexpr int begin() const { return sinks > 0 ? 0 : TileBand::begin(); }
+
+  /// The rows of the first `rows` that see key j, none if begin >= end.
+  ATTN_HOST_DEVICE constexpr int begin_of_key(int j) const { return j < upper ? 0 : j - upper; }
+  ATTN_HOST_DEVICE constexpr int end_of_key(int j, int rows) const {
+    const int end = j >= keys ? 0 : j < sinks ? rows : j - lower + 1;
+    return end < rows ? end : rows;
+  }
 };
 
 /// Tiles of keys: those that begin before `sinks`, and those that begin from `window` to `end - 1`.
@@ -36,34 +52,30 @@ struct Stretches {
 struct SinkBand : Band {
   std::int64_t sinks;  // keys; may be more than Nk
 
-  /// The keys that row i sees of the tile of Bc keys from j0 on.
-  ATTN_HOST_DEVICE constexpr TileSinks row(std::int64_t i, std::int64_t j0, int Bc) const {
-    const TileKeys window = in_tile(Band::row(i), j0, Bc);
-    return {in_tile({0, sinks}, j0, Bc).end, window.begin, window.end};
-  }
-  ATTN_HOST_DEVICE constexpr bool sees(std::int64_t i, std::int64_t j) const {
-    return j < Nk && j <= i + upper && (j >= i + lower || j < sinks);
-  }
   ATTN_HOST_DEVICE constexpr bool sees_none(std::int64_t i) const {
-    return end_of_row(i) == 0 || (sinks == 0 && Band::row(i).empty());
+    return end_of_row(i) == 0 || (sinks == 0 && row(i).empty());
   }
   /// The tiles of Bc keys of which some of the rows i0 .. i1 - 1 sees a key.
   ATTN_HOST_DEVICE constexpr Stretches some(std::int64_t i0, std::int64_t i1, int Bc) const {
-    const Range keys = Band::some(i0, i1);
-    return {sinks, keys.empty() ? keys.end : keys.begin / Bc * Bc, keys.end};
+    const Range window = Band::some(i0, i1);
+    return {sinks, window.empty() ? window.end : window.begin / Bc * Bc, window.end};
   }
-  /// Whether every one of them sees all of `keys`, which lie in a tile.
-  ATTN_HOST_DEVICE constexpr bool every(std::int64_t i0, std::int64_t i1, const Range& keys) const {
+  /// Whether every one of them sees the keys j0 .. j1 - 1 of a tile.
+  ATTN_HOST_DEVICE constexpr bool every(std::int64_t i0, std::int64_t i1, std::int64_t j0,
+                                        std::int64_t j1) const {
     const Range window = Band::every(i0, i1);
-    return keys.end <= window.end && (window.begin <= keys.begin || keys.end <= sinks);
+    return j1 <= window.end && (window.begin <= j0 || j1 <= sinks);
+  }
+  ATTN_HOST_DEVICE constexpr TileSinkBand in_tile(std::int64_t i0, std::int64_t j0, int Bc) const {
+    const std::int64_t left = sinks - j0;
+    return {Band::in_tile(i0, j0, Bc), left < 0 ? 0 : left < Bc ? static_cast<int>(left) : Bc};
   }
   /// The rows that see some of the keys j0 .. j1 - 1.
   ATTN_HOST_DEVICE constexpr Range rows(std::int64_t j0, std::int64_t j1, std::int64_t Nq) const {
     if (j1 > Nk) j1 = Nk;
     if (j0 >= j1) return {};
-    const std::int64_t first = j0 - upper;
     const std::int64_t end = j0 < sinks ? Nq : j1 - lower;
-    return {first < 0 ? 0 : first, end < Nq ? end : Nq};
+    return {j0 < upper ? 0 : j0 - upper, end < Nq ? end : Nq};
   }
 };
 

@@ -40,23 +40,23 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
   }
 }
 
-/// One warp turns the scores s of one row, those of `keys`, into P, and brings row_max, row_sum and
-/// acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns
-/// l, l + 32, ... of O in acc_o.
-template <int kD>
-__device__ __forceinline__ void softmax_row(float* s, TileSinks keys, float& row_max,
+/// One warp turns the scores s of row r, those of the keys that it sees, into P, and brings
+/// row_max, row_sum and acc_o up to the new maximum. row_max and row_sum are the same in all lanes;
+/// lane l has columns l, l + 32, ... of O in acc_o.
+template <int kD, class Tile>
+__device__ __forceinline__ void softmax_row(float* s, const Tile& tile, int r, float& row_max,
                                             float& row_sum, float (&acc_o)[kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
   const int lane = threadIdx.x % kWarp;
   float tile_max = -INFINITY;
   for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (keys.has(j)) tile_max = fmaxf(tile_max, s[j]);
+    if (tile.sees(r, j)) tile_max = fmaxf(tile_max, s[j]);
   }
   const float new_max = fmaxf(row_max, device::warp_max(tile_max));
   const float reference = device::reference_point(new_max);
   float tile_sum = 0.0f;
   for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (!keys.has(j)) continue;
+    if (!tile.sees(r, j)) continue;
     const float p = exp2f(kLog2E * (s[j] - reference));
     s[j] = p;
     tile_sum += p;
@@ -67,35 +67,31 @@ __device__ __forceinline__ void softmax_row(float* s, TileSinks keys, float& row
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
 }
 
-/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of it
-/// row r of the tile sees; where that is a constant, no code asks for it.
-template <int kD, class KeysOf>
-__device__ __forceinline__ void update_rows(float* sS, const float* sV, KeysOf keys_of,
+/// One warp brings its rows up to date with a tile of scores and of V. tile: which of its keys they
+/// see; where those are all, no code asks for it.
+template <int kD, class Tile>
+__device__ __forceinline__ void update_rows(float* sS, const float* sV, const Tile& tile,
                                             float (&row_max)[kRows<kD>],
                                             float (&row_sum)[kRows<kD>],
                                             float (&acc_o)[kRows<kD>][kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
-  TileSinks keys[kRows<kD>];   // of this tile that each of the warp's rows sees
-  int first = kT.Bc, end = 0;  // from the first to the last that one of them sees
 #pragma unroll
   for (int n = 0; n < kRows<kD>; ++n) {
-    keys[n] = keys_of(n * kWarps + warp);
-    if (keys[n].empty()) continue;
-    first = first < keys[n].first() ? first : keys[n].first();
-    end = end > keys[n].end ? end : keys[n].end;
-    float* s = sS + (n * kWarps + warp) * (kT.Bc + 1);
-    softmax_row<kD>(s, keys[n], row_max[n], row_sum[n], acc_o[n]);
+    const int r = n * kWarps + warp;
+    if (tile.sees_none(r)) continue;
+    softmax_row<kD>(sS + r * (kT.Bc + 1), tile, r, row_max[n], row_sum[n], acc_o[n]);
   }
   __syncwarp();  // wait until every lane has written its P
-  for (int j = first; j < end; ++j) {
+  for (int j = tile.begin(); j < tile.end(kT.Br); ++j) {
     float v[kD / kWarp];  // fetched once for all rows of the warp
     for (int m = 0; m < kD / kWarp; ++m) v[m] = sV[j * kD + lane + m * kWarp];
 #pragma unroll
     for (int n = 0; n < kRows<kD>; ++n) {
-      if (!keys[n].has(j)) continue;
-      const float p = sS[(n * kWarps + warp) * (kT.Bc + 1) + j];
+      const int r = n * kWarps + warp;
+      if (!tile.sees(r, j)) continue;
+      const float p = sS[r * (kT.Bc + 1) + j];
       for (int m = 0; m < kD / kWarp; ++m) acc_o[n][m] += p * v[m];
     }
   }
@@ -136,21 +132,16 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const SinkBand band{band_of(mask, Nq, keys), sinks};
   const std::int64_t i1 = i0 + kT.Br < Nq ? i0 + kT.Br : Nq;
   const Stretches some = band.some(i0, i1, kT.Bc);
-  constexpr TileSinks kWhole{0, 0, kT.Bc};  // a tile of which no key is hidden
   for (std::int64_t j0 = some.from(0); j0 < some.end; j0 = some.from(j0 + kT.Bc)) {
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, keys - j0, d);
     device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, keys - j0, d);
     __syncthreads();  // wait until the tiles are complete
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
-    if (band.every(i0, i1, {j0, j0 + kT.Bc})) {
-      update_rows<kD>(
-          sS, sV, [&](int) { return kWhole; }, row_max, row_sum, acc_o);
+    if (band.every(i0, i1, j0, j0 + kT.Bc)) {
+      update_rows<kD>(sS, sV, WholeTile<kT.Bc>(), row_max, row_sum, acc_o);
     } else {
-      const auto keys_of = [&](int r) {
-        return i0 + r < Nq ? band.row(i0 + r, j0, kT.Bc) : TileSinks{0, 0, 0};
-      };
-      update_rows<kD>(sS, sV, keys_of, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, band.in_tile(i0, j0, kT.Bc), row_max, row_sum, acc_o);
     }
     __syncthreads();  // wait until everyone is done with K_j and V_j
   }

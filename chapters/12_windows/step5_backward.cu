@@ -38,7 +38,7 @@ __global__ void key_kernel(const float* gQ, const float* gK, const float* gV, co
   float grad_v[kOwned] = {};
   for (std::int64_t i0 = some.begin - some.begin % kT.Br; !some.empty() && i0 < some.end;
        i0 += kT.Br) {
-    const BandPlace at = {i0, j0, Nq, d, band};
+    const BandPlace at = {band.in_tile(i0, j0, kT.Bc), Nq - i0, d};
     tiles.load_queries(gQ + q_start, gDO + q_start, gLSE + head * Nq, gDelta + head * Nq, i0, Nq,
                        d);
     __syncthreads();  // wait until the tiles are complete
@@ -46,12 +46,14 @@ __global__ void key_kernel(const float* gQ, const float* gK, const float* gV, co
                                                                tiles.sV, tiles.sLSE, tiles.sDelta,
                                                                tiles.sP, tiles.sDS, at, scale);
     __syncthreads();  // wait until P and dS are there
+    const int rows = at.rows(kT.Br);
 #pragma unroll
     for (int m = 0; m < kOwned; ++m) {
       const int key = (threadIdx.x + m * kBackwardThreads) / kD;
       const int c = (threadIdx.x + m * kBackwardThreads) % kD;
-      const TileKeys rows = at.rows_of(key, kT.Br);
-      for (int r = rows.begin; r < rows.end; ++r) {
+      const int end = at.tile.end_of_key(key, rows);
+#pragma unroll 16
+      for (int r = at.tile.begin_of_key(key); r < end; ++r) {
         grad_v[m] += tiles.sP[r * (kT.Bc + 1) + key] * tiles.sDO[r * (kD + 1) + c];
         grad_k[m] += tiles.sDS[r * (kT.Bc + 1) + key] * tiles.sQ[r * (kD + 1) + c];
       }
@@ -93,7 +95,7 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
   float grad_q[kOwned] = {};
   const Stretches some = band.some(i0, i0 + kT.Br < Nq ? i0 + kT.Br : Nq, kT.Bc);
   for (std::int64_t j0 = some.from(0); j0 < some.end; j0 = some.from(j0 + kT.Bc)) {
-    const BandPlace at = {i0, j0, Nq, d, band};
+    const BandPlace at = {band.in_tile(i0, j0, kT.Bc), Nq - i0, d};
     tiles.load_keys(gK + k_start, gV + k_start, j0, valid.size(), d);
     __syncthreads();  // wait until the tiles are complete
     device::recompute_tile<kBackwardThreads, kT.Br, kT.Bc, kD>(tiles.sQ, tiles.sDO, tiles.sK,
@@ -112,9 +114,8 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
           grad_q[m] += tiles.sDS[r * (kT.Bc + 1) + j] * tiles.sK[j * (kD + 1) + c];
         }
       };
-      const TileSinks keys = at.keys_of(r, kT.Bc);
-      add(0, keys.sinks_end());
-      add(keys.window_begin(), keys.end);
+      if (at.tile.sinks > 0) add(0, at.tile.sinks_end(r));
+      add(at.tile.window_begin(r), at.tile.end_of_row(r));
     }
     __syncthreads();  // wait until everyone is done with the tiles
   }

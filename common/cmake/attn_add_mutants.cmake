@@ -15,9 +15,9 @@
 # The target "all" and ctest have only the hunts and those that tests/mutants/sample.txt names; with
 # ATTN_ALL_TESTS they have all.
 #
-# A patched header (.cuh) takes the original's place on the include path of the program, under the
-# same name, and the kernel files that include it, themselves or by another header of the chapter,
-# are compiled again: all of them, or that of the step asked for.
+# A patched header (.cuh, .hpp) takes the original's place on the include path of the program, under
+# the same name, and the kernel files that include it, themselves or by another header of the
+# chapter, are compiled again: all of them, or that of the step asked for.
 find_program(ATTN_PATCH patch)
 set(ATTN_EXPECT_EXIT ${PROJECT_SOURCE_DIR}/tests/expect_exit.cmake)
 
@@ -32,7 +32,8 @@ endfunction()
 # The kernel files of a chapter that a header reaches.
 function(attn_find_includers result id header)
   file(GLOB files RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
-    ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cuh)
+    ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cuh
+    ${PROJECT_SOURCE_DIR}/chapters/${id}/*.hpp)
   set(headers ${header})
   set(kernels "")
   while(headers)
@@ -42,7 +43,7 @@ function(attn_find_includers result id header)
       file(STRINGS ${PROJECT_SOURCE_DIR}/${file} includes REGEX "^#include \"${header}\"")
       if(NOT includes)
         list(APPEND others ${file})
-      elseif(file MATCHES "\\.cuh$")
+      elseif(NOT file MATCHES "\\.cu$")
         list(APPEND headers ${file})
       else()
         list(APPEND kernels ${file})
@@ -88,7 +89,7 @@ function(attn_add_mutant id patch)
     attn_add_checker(${target} ch${id})
   endif()
   target_sources(${target} PRIVATE ${mutated})
-  if(path MATCHES "\\.cuh$")
+  if(path MATCHES "\\.(cuh|hpp)$")
     target_include_directories(${target} BEFORE PRIVATE ${include})
     attn_find_includers(kernels ${id} ${path})
     list(FILTER kernels EXCLUDE REGEX "/candidates\\.cu$")  # no step launches them

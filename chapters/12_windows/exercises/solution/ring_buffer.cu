@@ -61,7 +61,6 @@ __global__ void ring_kernel(const float* gQ, const float* gK, const float* gV, f
   const std::int64_t i1 = i0 + kT.Br < Nq ? i0 + kT.Br : Nq;
   const Range some = band.some(i0, i1);
   const Range every = band.every(i0, i1);
-  constexpr TileKeys kWhole{0, kT.Bc};  // a tile of which no key is hidden
   for (std::int64_t j0 = some.empty() ? some.end : some.begin / kT.Bc * kT.Bc; j0 < some.end;
        j0 += kT.Bc) {
     load_ring_tile<kT.Bc, kD>(sK, kD + 1, gK, first, j0, Nk, d);
@@ -70,13 +69,9 @@ __global__ void ring_kernel(const float* gQ, const float* gK, const float* gV, f
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
     if (every.begin <= j0 && j0 + kT.Bc <= every.end) {
-      update_rows<kD>(
-          sS, sV, [&](int) { return kWhole; }, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, WholeTile<kT.Bc>(), row_max, row_sum, acc_o);
     } else {
-      const auto keys_of = [&](int r) {
-        return i0 + r < Nq ? in_tile(band.row(i0 + r), j0, kT.Bc) : TileKeys{0, 0};
-      };
-      update_rows<kD>(sS, sV, keys_of, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, band.in_tile(i0, j0, kT.Bc), row_max, row_sum, acc_o);
     }
     __syncthreads();  // wait until everyone is done with K_j and V_j
   }
