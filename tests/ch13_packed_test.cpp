@@ -10,5 +10,9 @@ TEST_CASE("13_packed: forward is right on the whole case table") {
   require_right(chapters::ch13_packed(), Pass::kForward);
 }
 
+TEST_CASE("13_packed: backward is right on the whole case table") {
+  require_right(chapters::ch13_packed(), Pass::kBackward);
+}
+
 }  // namespace
 }  // namespace attn::testing

@@ -44,8 +44,9 @@ simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass, const P
                     int offset) {
   Outputs forward;
   if (pass == Pass::kBackward) {
-    forward.o.resize(static_cast<std::size_t>(problem.shape.q_elements()));
-    forward.lse.resize(static_cast<std::size_t>(problem.shape.rows()));
+    const Sizes sizes = sizes_of(problem.shape, problem.extras.on_host());
+    forward.o.resize(static_cast<std::size_t>(sizes.o));
+    forward.lse.resize(static_cast<std::size_t>(sizes.rows));
   }
   const Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
   const simt::Options before = simt::options();

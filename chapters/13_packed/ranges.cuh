@@ -9,6 +9,18 @@
 
 namespace attn::packed {
 
+/// A tile of kKeys keys, and those of them that its rows see, in shared memory. The questions are
+/// those that chapter 12's tiles answer.
+template <int kKeys>
+struct RangeTile {
+  const TileRanges* sSeen;  // (Br)
+
+  __device__ __forceinline__ bool sees(int r, int j) const { return sSeen[r].has(j); }
+  __device__ __forceinline__ bool sees_none(int r) const { return sSeen[r].empty(); }
+  __device__ __forceinline__ int begin() const { return 0; }
+  __device__ __forceinline__ int end(int) const { return kKeys; }
+};
+
 /// From the first key that one of kRows rows sees to the last, the same in every lane. All 32 lanes
 /// of a warp must call it.
 template <int kRows>
@@ -20,8 +32,8 @@ __device__ __forceinline__ Range hull(const RowKeys* sKeys) {
     if (end > all.end) all.end = end;
   };
   for (int r = threadIdx.x % 32; r < kRows; r += 32) {
-    widen(sKeys[r].first.begin, sKeys[r].first.end);
-    widen(sKeys[r].second.begin, sKeys[r].second.end);
+    const Range keys = sKeys[r].hull();
+    widen(keys.begin, keys.end);
   }
   for (int distance = 16; distance > 0; distance /= 2) {
     const std::int64_t begin = __shfl_xor_sync(device::kAllLanes, all.begin, distance);

@@ -14,11 +14,6 @@
 namespace attn::packed {
 namespace {
 
-using device::Band;
-using device::band_of;
-using device::in_tile;
-using device::TileKeys;
-
 constexpr int kWarp = 32;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
@@ -46,23 +41,23 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
   }
 }
 
-/// One warp turns the scores s of one row, those of `keys`, into P, and brings row_max, row_sum and
-/// acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns
-/// l, l + 32, ... of O in acc_o.
-template <int kD>
-__device__ __forceinline__ void softmax_row(float* s, TileKeys keys, float& row_max, float& row_sum,
-                                            float (&acc_o)[kD / kWarp]) {
+/// One warp turns the scores s of row r, those of the keys that it sees, into P, and brings
+/// row_max, row_sum and acc_o up to the new maximum. row_max and row_sum are the same in all lanes;
+/// lane l has columns l, l + 32, ... of O in acc_o.
+template <int kD, class Tile>
+__device__ __forceinline__ void softmax_row(float* s, const Tile& tile, int r, float& row_max,
+                                            float& row_sum, float (&acc_o)[kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
   const int lane = threadIdx.x % kWarp;
   float tile_max = -INFINITY;
   for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (j >= keys.begin && j < keys.end) tile_max = fmaxf(tile_max, s[j]);
+    if (tile.sees(r, j)) tile_max = fmaxf(tile_max, s[j]);
   }
   const float new_max = fmaxf(row_max, device::warp_max(tile_max));
   const float reference = device::reference_point(new_max);
   float tile_sum = 0.0f;
   for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (j < keys.begin || j >= keys.end) continue;
+    if (!tile.sees(r, j)) continue;
     const float p = exp2f(kLog2E * (s[j] - reference));
     s[j] = p;
     tile_sum += p;
@@ -73,35 +68,31 @@ __device__ __forceinline__ void softmax_row(float* s, TileKeys keys, float& row_
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
 }
 
-/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of it
-/// row r of the tile sees; where that is a constant, no code asks for it.
-template <int kD, class KeysOf>
-__device__ __forceinline__ void update_rows(float* sS, const float* sV, KeysOf keys_of,
+/// One warp brings its rows up to date with a tile of scores and of V. tile: which of its keys they
+/// see; where those are all, no code asks for it.
+template <int kD, class Tile>
+__device__ __forceinline__ void update_rows(float* sS, const float* sV, const Tile& tile,
                                             float (&row_max)[kRows<kD>],
                                             float (&row_sum)[kRows<kD>],
                                             float (&acc_o)[kRows<kD>][kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
-  TileKeys keys[kRows<kD>];  // of this tile that each of the warp's rows sees
-  TileKeys some{kT.Bc, 0};   // from the first to the last that one of them sees
 #pragma unroll
   for (int n = 0; n < kRows<kD>; ++n) {
-    keys[n] = keys_of(n * kWarps + warp);
-    if (keys[n].begin >= keys[n].end) continue;
-    some.begin = some.begin < keys[n].begin ? some.begin : keys[n].begin;
-    some.end = some.end > keys[n].end ? some.end : keys[n].end;
-    float* s = sS + (n * kWarps + warp) * (kT.Bc + 1);
-    softmax_row<kD>(s, keys[n], row_max[n], row_sum[n], acc_o[n]);
+    const int r = n * kWarps + warp;
+    if (tile.sees_none(r)) continue;
+    softmax_row<kD>(sS + r * (kT.Bc + 1), tile, r, row_max[n], row_sum[n], acc_o[n]);
   }
   __syncwarp();  // wait until every lane has written its P
-  for (int j = some.begin; j < some.end; ++j) {
+  for (int j = tile.begin(); j < tile.end(kT.Br); ++j) {
     float v[kD / kWarp];  // fetched once for all rows of the warp
     for (int m = 0; m < kD / kWarp; ++m) v[m] = sV[j * kD + lane + m * kWarp];
 #pragma unroll
     for (int n = 0; n < kRows<kD>; ++n) {
-      if (j < keys[n].begin || j >= keys[n].end) continue;
-      const float p = sS[(n * kWarps + warp) * (kT.Bc + 1) + j];
+      const int r = n * kWarps + warp;
+      if (!tile.sees(r, j)) continue;
+      const float p = sS[r * (kT.Bc + 1) + j];
       for (int m = 0; m < kD / kWarp; ++m) acc_o[n][m] += p * v[m];
     }
   }
@@ -139,11 +130,10 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   for (int n = 0; n < kRows<kD>; ++n) row_max[n] = -INFINITY;
 
   device::load_tile<kThreads, kT.Br, kD>(sQ, kD + 1, gQ + i0 * d, Nq - i0, d);
-  const Band band = band_of(mask, Nq, Nk);
+  const device::Band band = device::band_of(mask, Nq, Nk);
   const std::int64_t i1 = i0 + kT.Br < Nq ? i0 + kT.Br : Nq;
   const Range some = band.some(i0, i1);
   const Range every = band.every(i0, i1);
-  constexpr TileKeys kWhole{0, kT.Bc};  // a tile of which no key is hidden
   for (std::int64_t j0 = some.empty() ? some.end : some.begin / kT.Bc * kT.Bc; j0 < some.end;
        j0 += kT.Bc) {
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
@@ -152,13 +142,9 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
     if (every.begin <= j0 && j0 + kT.Bc <= every.end) {
-      update_rows<kD>(
-          sS, sV, [&](int) { return kWhole; }, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, device::WholeTile<kT.Bc>(), row_max, row_sum, acc_o);
     } else {
-      const auto keys_of = [&](int r) {
-        return i0 + r < Nq ? in_tile(band.row(i0 + r), j0, kT.Bc) : TileKeys{0, 0};
-      };
-      update_rows<kD>(sS, sV, keys_of, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, band.in_tile(i0, j0, kT.Bc), row_max, row_sum, acc_o);
     }
     __syncthreads();  // wait until everyone is done with K_j and V_j
   }

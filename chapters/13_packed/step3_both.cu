@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 3: both. A row's keys are its ranges, and those of its sequence; a problem has one of the
-// two, under any mask. And where rows have two ranges, the tiles between them are not loaded: before
-// every tile the rows vote on whether one of them sees a key of it.
+// Step 3: both. A problem has packed sequences or ranges, under any mask. And where rows have two
+// ranges, the tiles between them are not loaded: before every tile the rows vote on whether one of
+// them sees a key of it.
 #include "chapters/13_packed/packed.hpp"
 #include "chapters/13_packed/ranges.cuh"
 #include "chapters/13_packed/sequences.hpp"
@@ -23,10 +23,10 @@ constexpr float kLog2E = 1.44269504f;
 template <int kD>
 constexpr int kRows = tiles_for(kD).Br / kWarps;
 
-/// The tiles, and behind them the ranges of the rows.
+/// The tiles, and behind them what the rows see.
 template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
-                                     tiles_for(kD).Br * sizeof(RowKeys);
+                                     tiles_for(kD).Br*(sizeof(RowKeys) + sizeof(TileRanges));
 
 /// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
 /// (Br, Bc + 1). All their pairs, also those that the mask hides.
@@ -46,23 +46,23 @@ __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* 
   }
 }
 
-/// One warp turns the scores s of one row, those of `keys`, into P, and brings row_max, row_sum and
-/// acc_o up to the new maximum. row_max and row_sum are the same in all lanes; lane l has columns
-/// l, l + 32, ... of O in acc_o.
-template <int kD>
-__device__ __forceinline__ void softmax_row(float* s, TileRanges keys, float& row_max,
+/// One warp turns the scores s of row r, those of the keys that it sees, into P, and brings
+/// row_max, row_sum and acc_o up to the new maximum. row_max and row_sum are the same in all lanes;
+/// lane l has columns l, l + 32, ... of O in acc_o.
+template <int kD, class Tile>
+__device__ __forceinline__ void softmax_row(float* s, const Tile& tile, int r, float& row_max,
                                             float& row_sum, float (&acc_o)[kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
   const int lane = threadIdx.x % kWarp;
   float tile_max = -INFINITY;
   for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (keys.has(j)) tile_max = fmaxf(tile_max, s[j]);
+    if (tile.sees(r, j)) tile_max = fmaxf(tile_max, s[j]);
   }
   const float new_max = fmaxf(row_max, device::warp_max(tile_max));
   const float reference = device::reference_point(new_max);
   float tile_sum = 0.0f;
   for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (!keys.has(j)) continue;
+    if (!tile.sees(r, j)) continue;
     const float p = exp2f(kLog2E * (s[j] - reference));
     s[j] = p;
     tile_sum += p;
@@ -73,42 +73,37 @@ __device__ __forceinline__ void softmax_row(float* s, TileRanges keys, float& ro
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
 }
 
-/// One warp brings its rows up to date with a tile of scores and of V. keys_of(r): which keys of it
-/// row r of the tile sees; where that is a constant, no code asks for it.
-template <int kD, class KeysOf>
-__device__ __forceinline__ void update_rows(float* sS, const float* sV, KeysOf keys_of,
+/// One warp brings its rows up to date with a tile of scores and of V. tile: which of its keys they
+/// see; where those are all, no code asks for it.
+template <int kD, class Tile>
+__device__ __forceinline__ void update_rows(float* sS, const float* sV, const Tile& tile,
                                             float (&row_max)[kRows<kD>],
                                             float (&row_sum)[kRows<kD>],
                                             float (&acc_o)[kRows<kD>][kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
-  TileRanges keys[kRows<kD>];  // of this tile that each of the warp's rows sees
-  TileKeys some{kT.Bc, 0};     // from the first to the last that one of them sees
 #pragma unroll
   for (int n = 0; n < kRows<kD>; ++n) {
-    keys[n] = keys_of(n * kWarps + warp);
-    if (keys[n].empty()) continue;
-    some.begin = some.begin < keys[n].begin() ? some.begin : keys[n].begin();
-    some.end = some.end > keys[n].end() ? some.end : keys[n].end();
-    float* s = sS + (n * kWarps + warp) * (kT.Bc + 1);
-    softmax_row<kD>(s, keys[n], row_max[n], row_sum[n], acc_o[n]);
+    const int r = n * kWarps + warp;
+    if (tile.sees_none(r)) continue;
+    softmax_row<kD>(sS + r * (kT.Bc + 1), tile, r, row_max[n], row_sum[n], acc_o[n]);
   }
   __syncwarp();  // wait until every lane has written its P
-  for (int j = some.begin; j < some.end; ++j) {
+  for (int j = tile.begin(); j < tile.end(kT.Br); ++j) {
     float v[kD / kWarp];  // fetched once for all rows of the warp
     for (int m = 0; m < kD / kWarp; ++m) v[m] = sV[j * kD + lane + m * kWarp];
 #pragma unroll
     for (int n = 0; n < kRows<kD>; ++n) {
-      if (!keys[n].has(j)) continue;
-      const float p = sS[(n * kWarps + warp) * (kT.Bc + 1) + j];
+      const int r = n * kWarps + warp;
+      if (!tile.sees(r, j)) continue;
+      const float p = sS[r * (kT.Bc + 1) + j];
       for (int m = 0; m < kD / kWarp; ++m) acc_o[n][m] += p * v[m];
     }
   }
 }
 
-/// Grid: H times queries.tiles(Br); block: kThreads; dynamic shared memory:
-/// kSharedBytes<kD>.
+/// Grid: H times queries.tiles(Br); block: kThreads; dynamic shared memory: kSharedBytes<kD>.
 template <int kD>
 __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV, float* gO,
                                float* gLSE, Sequences queries, Sequences keys, std::int64_t d,
@@ -118,7 +113,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   float* sK = sQ + kT.Br * (kD + 1);                                      // (Bc, D + 1)
   float* sV = sK + kT.Bc * (kD + 1);                                      // (Bc, D)
   float* sS = sV + kT.Bc * kD;                                            // (Br, Bc + 1)
-  RowKeys* sKeys = reinterpret_cast<RowKeys*>(sS + kT.Br * (kT.Bc + 1));  // (Br)
+  RowKeys* sKeys = reinterpret_cast<RowKeys*>(sS + kT.Br * (kT.Bc + 1));  // (Br) what each row sees
+  TileRanges* sSeen = reinterpret_cast<TileRanges*>(sKeys + kT.Br);       // (Br) and of a tile
   const BlockTile at = queries.tile_of_block(blockIdx.x, kT.Br);
   const std::int64_t i0 = at.first_row, Nq = at.rows.size();
   if (i0 >= Nq) return;  // the whole block
@@ -140,35 +136,33 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   for (int n = 0; n < kRows<kD>; ++n) row_max[n] = -INFINITY;
 
   device::load_tile<kThreads, kT.Br, kD>(sQ, kD + 1, gQ + i0 * d, Nq - i0, d);
-  const std::int64_t i = i0 + threadIdx.x;
-  const bool has_row = threadIdx.x < kT.Br && i < Nq;  // this thread asks for one
-  const RowKeys own = has_row ? ranges.row(at.b, i, band_of(mask, Nq, Nk)) : RowKeys{};
-  if (threadIdx.x < kT.Br) sKeys[threadIdx.x] = own;
+  const int row = threadIdx.x;  // the row that this thread asks for
+  const int rows = Nq - i0 < kT.Br ? static_cast<int>(Nq - i0) : kT.Br;
+  const Band band = band_of(mask, Nq, Nk);
+  if (row < kT.Br) sKeys[row] = row < rows ? ranges.row(at.b, i0 + row, band) : RowKeys{};
   __syncthreads();  // wait until all rows have their ranges
   const Range some = hull<kT.Br>(sKeys);
-  constexpr TileRanges kWhole{{0, kT.Bc}, {0, 0}};  // a tile of which no key is hidden
   for (std::int64_t j0 = some.begin / kT.Bc * kT.Bc; j0 < some.end; j0 += kT.Bc) {
     // wait until everyone is done with the tiles before, and hear whether some row needs this one
-    if (__syncthreads_or(own.meets({j0, j0 + kT.Bc})) == 0) continue;
+    if (!__syncthreads_or(row < rows && sKeys[row].meets({j0, j0 + kT.Bc}))) continue;
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
+    if (row < kT.Br) sSeen[row] = sKeys[row].tile(j0, kT.Bc);
     // wait until the tiles are complete, and hear whether every row sees all of them
-    const bool whole = __syncthreads_and(!has_row || own.covers({j0, j0 + kT.Bc}));
+    const bool whole = __syncthreads_and(row >= rows || sKeys[row].covers({j0, j0 + kT.Bc}));
     scores<kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
     if (whole) {
-      update_rows<kD>(
-          sS, sV, [&](int) { return kWhole; }, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, device::WholeTile<kT.Bc>(), row_max, row_sum, acc_o);
     } else {
-      const auto keys_of = [&](int r) { return sKeys[r].tile(j0, kT.Bc); };
-      update_rows<kD>(sS, sV, keys_of, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, RangeTile<kT.Bc>{sSeen}, row_max, row_sum, acc_o);
     }
   }
 
 #pragma unroll
   for (int n = 0; n < kRows<kD>; ++n) {
     const int r = n * kWarps + warp;
-    if (i0 + r >= Nq) continue;
+    if (r >= rows) continue;
     const bool empty = sKeys[r].empty();
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
@@ -181,6 +175,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
 template <int kD>
 void run(const ForwardArgs& args) {
   constexpr Tiles kT = tiles_for(kD);
+  static_assert(kT.floats() % 2 == 0 && kSharedBytes<kD> <= 48 * 1024);
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
   const Sequences queries = sequences_of(args.extras.q_offsets, B, H, Nq);
   const Sequences keys = sequences_of(args.extras.k_offsets, B, H, Nk);
