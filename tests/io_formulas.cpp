@@ -416,7 +416,7 @@ class Sequence {
   Sequence(const Problem& problem, std::int64_t b)
       : problem_(problem), b_(b), rows_(problem.shape.Nq), keys_(problem.shape.Nk) {
     const auto at = static_cast<std::size_t>(b);
-    const auto& [q, k] = std::tie(problem.extras.q_offsets, problem.extras.k_offsets);
+    const std::vector<std::int64_t>&q = problem.extras.q_offsets, &k = problem.extras.k_offsets;
     if (!q.empty()) rows_ = q[at + 1] - q[at];
     if (!k.empty()) keys_ = k[at + 1] - k[at];
     if (!problem.extras.key_begin.empty()) keys_ -= problem.extras.key_begin[at];
@@ -564,10 +564,9 @@ Io windows_backward(const Problem& problem) {
 // ---- Packed sequences and ranges from memory (chapter 13) --------------------------------------
 
 /// Each of a block's 128 threads looks for the sequence of its tile: of `own` offsets, one for every
-/// halving and the two of the sequence, and, unless the tile lies behind it, the two of the
-/// `other` side. Tiles of T rows have the numbers from own[b] / T + b on. Integers of 64 bits.
-Io lookups(const Problem& problem, const std::vector<std::int64_t>& own,
-           const std::vector<std::int64_t>& other, std::int64_t T) {
+/// halving and the two of the sequence, and, unless the tile lies behind it, the two of the other
+/// side. Tiles of T rows have the numbers from own[b] / T + b on. Integers of 64 bits.
+Io lookups(const Problem& problem, const std::vector<std::int64_t>& own, std::int64_t T) {
   if (own.empty() || problem.shape.H == 0) return {};
   const auto first = [&](std::size_t b) { return own[b] / T + static_cast<std::int64_t>(b); };
   std::set<std::size_t> of_own, of_other;
@@ -663,8 +662,8 @@ Io packed_forward(const Problem& problem) {
               .reads = q + 2 * keys.distinct * shape.d,
               .writes = q + shape.Nq};
   };
-  return lookups(problem, problem.extras.q_offsets, problem.extras.k_offsets, tile.Br) +
-         all_bounds_once(problem) + all_sequences(problem, of_head);
+  return lookups(problem, problem.extras.q_offsets, tile.Br) + all_bounds_once(problem) +
+         all_sequences(problem, of_head);
 }
 
 /// Rows whose bounds the blocks that own keys read: for every tile of keys, whole tiles from the
@@ -715,9 +714,9 @@ Io packed_backward(const Problem& problem) {
     const Streamed rows = voting_rows(Sequence(problem, b), tile);
     asked = asked + bounds(problem, rows.rows, rows.distinct);
   }
-  const auto& [q, k] = std::tie(problem.extras.q_offsets, problem.extras.k_offsets);
-  return lookups(problem, k, q, tile.Bc) + lookups(problem, q, k, tile.Br) +
-         all_bounds_once(problem) + asked + all_sequences(problem, of_head);
+  return lookups(problem, problem.extras.k_offsets, tile.Bc) +
+         lookups(problem, problem.extras.q_offsets, tile.Br) + all_bounds_once(problem) + asked +
+         all_sequences(problem, of_head);
 }
 
 /// A formula that asks for sizes and mask only.
