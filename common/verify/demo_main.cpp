@@ -62,6 +62,7 @@ Result run(const Chapter& chapter, const Step& step, Pass pass, const reference:
   problem.k = reference::narrow(inputs.k);
   problem.v = reference::narrow(inputs.v);
   problem.grad_o = reference::narrow(inputs.grad_o);
+  problem.extras = inputs.extras.as<float>();
   const Values o = reference::narrow(expected.o);
   const Values lse = reference::narrow(expected.lse);
   const Run prepared(chapter, step, pass, problem, o, lse, {});
@@ -109,16 +110,30 @@ reference::Inputs tiny_problem(Mask mask) {
 /// P from what the chapter returned: exp(S - LSE) for the keys a row sees, NaN for the others.
 std::vector<double> weights(const reference::Inputs& inputs, const Values& lse) {
   std::vector<double> p(kTiny * kTiny, std::numeric_limits<double>::quiet_NaN());
-  for (std::size_t i = 0; i < kTiny; ++i) {
-    const Range keys = keys_of_row(inputs.mask, static_cast<std::int64_t>(i), kTiny, kTiny);
-    for (auto j = static_cast<std::size_t>(keys.begin); std::cmp_less(j, keys.end); ++j) {
-      double dot = 0;
-      for (std::size_t c = 0; c < kTiny; ++c)
-        dot += inputs.q[i * kTiny + c] * inputs.k[j * kTiny + c];
-      p[i * kTiny + j] = std::exp(inputs.scale * dot - double{lse[i]});
+  const reference::Visibility visibility(inputs.mask, inputs.extras);
+  std::vector<std::int64_t> keys;
+  reference::for_each_head(inputs.shape, inputs.extras, [&](const reference::HeadRows& head) {
+    for (std::int64_t i = 0; i < head.Nq; ++i) {
+      visibility.keys_of(head, i, keys);
+      const auto row = static_cast<std::size_t>(head.q_row + i);
+      for (const std::int64_t j : keys) {
+        const auto key = static_cast<std::size_t>(head.k_row + j);
+        double dot = 0;
+        for (std::size_t c = 0; c < kTiny; ++c) {
+          dot += inputs.q[row * kTiny + c] * inputs.k[key * kTiny + c];
+        }
+        p[row * kTiny + key] = std::exp(inputs.scale * dot - double{lse[row]});
+      }
     }
-  }
+  });
   return p;
+}
+
+/// The same rows as two sequences, the first of one row.
+reference::Inputs packed(reference::Inputs inputs) {
+  inputs.shape = make_shape(2, 1, kTiny - 1, kTiny - 1, kTiny);
+  inputs.extras.q_offsets = inputs.extras.k_offsets = {0, 1, kTiny};
+  return inputs;
 }
 
 struct Matrix {
@@ -158,14 +173,16 @@ void show_tiny_problem(const Chapter& chapter, const Step& step) {
       "query 2 keys 0 and 1, query 3 key 2, twice as well. P is exp(S - LSE).\n\n");
   const reference::Inputs inputs = tiny_problem(Mask::kFull);
   print({{{"Q", inputs.q, 0}, {"K", inputs.k, 0}, {"V", inputs.v, 0}}});
-  for (const Mask& mask : masks_of(chapter, {.before = 1, .after = 0})) {
-    const reference::Inputs masked = tiny_problem(mask);
-    const Result result = run_forward(chapter, step, masked);
-    const std::string with = mask == Mask::kFull ? "" : ", " + to_string(mask);
-    print({{{"P" + with, weights(masked, result.lse), 3},
+  const auto show = [&](const reference::Inputs& shown, const std::string& with) {
+    const Result result = run_forward(chapter, step, shown);
+    print({{{"P" + with, weights(shown, result.lse), 3},
             {"O" + with, reference::widen(result.o), 3},
-            {"the oracle's O, in float64", reference::forward(masked).o, 3}}});
+            {"the oracle's O, in float64", reference::forward(shown).o, 3}}});
+  };
+  for (const Mask& mask : masks_of(chapter, {.before = 1, .after = 0})) {
+    show(tiny_problem(mask), mask == Mask::kFull ? "" : ", " + to_string(mask));
   }
+  if (chapter.support.features.has(Feature::kPacked)) show(packed(inputs), ", one row and three");
 }
 
 // ---- a real problem, compared with the oracle ---------------------------------------------------
