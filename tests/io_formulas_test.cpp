@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "chapters/chapters.hpp"
+#include "common/io/image_windows.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/watch/counters.hpp"
@@ -301,9 +302,8 @@ struct Unread {
 };
 
 /// How many reads of a step met a key that has no contents, where these keys have none.
-std::size_t reads_of(const Step& step, Pass pass, const Problem& problem,
+std::size_t reads_of(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
                      const std::vector<Range>& keys) {
-  const Chapter& chapter = chapters::ch12_windows();
   const verify::Truth truth = verify::truth_of(problem, pass);
   const Run run(chapter, step, pass, problem, truth.o, truth.lse, {});
   Memory& memory = memory_of(chapter, step);
@@ -371,11 +371,11 @@ TEST_CASE("12_windows: keys that no tile reaches are not read, and may be anythi
                                                    pass);
       INFO(step.id << ", " << to_string(one.mask) << ", sink keys " << one.sink_keys
                    << ", valid keys given: " << one.key_count.size());
-      CHECK(reads_of(step, pass, problem, one.keys) == 0);
+      CHECK(reads_of(chapter, step, pass, problem, one.keys) == 0);
       if (one.keys.front().size() < 260) {  // one more would be read
         const Range first = one.keys.front();
         const bool starts_with_none = first.begin == 0;
-        CHECK(reads_of(step, pass, problem,
+        CHECK(reads_of(chapter, step, pass, problem,
                        {{first.begin - (starts_with_none ? 0 : 1),
                          first.end + (starts_with_none ? 1 : 0)}}) > 0);
       }
@@ -383,6 +383,83 @@ TEST_CASE("12_windows: keys that no tile reaches are not read, and may be anythi
     }
   }
   CHECK(checked >= 20);
+}
+
+TEST_CASE("13_packed: keys that no tile reaches are not read, and may be anything") {
+  const Chapter& chapter = chapters::ch13_packed();
+  struct Sparse {
+    std::string_view what;
+    verify::InputSpec spec;
+    std::vector<Range> keys;  // unread
+    Range one_more;           // some of it read
+    bool gap = false;         // between two ranges, which step 1 does not pass over
+  };
+  const auto ranges = [](int per_row, const std::vector<std::int64_t>& row) {
+    verify::InputSpec spec{.shape = make_shape(1, 1, 70, 260, 40),
+                           .features = {Feature::kRanges},
+                           .ranges_per_row = per_row};
+    for (int i = 0; i < 70; ++i) spec.ranges.insert(spec.ranges.end(), row.begin(), row.end());
+    return spec;
+  };
+  const Sparse cases[] = {
+      {"one range", ranges(1, {70, 100}), {{0, 64}, {128, 260}}, {0, 65}},
+      {"two ranges", ranges(2, {3, 9, 170, 180}), {{32, 160}, {192, 260}}, {31, 160}, true},
+      {"the second first", ranges(2, {170, 180, 3, 9}), {{32, 160}, {192, 260}}, {32, 161}, true},
+      {"sequences without queries",
+       {.shape = make_shape(4, 1, 70, 100, 40),
+        .features = {Feature::kPacked},
+        .q_offsets = {0, 0, 70, 70, 73},
+        .k_offsets = {0, 100, 140, 150, 155}},
+       {{0, 100}, {140, 150}},
+       {0, 101}},
+  };
+  int checked = 0;
+  for (const Sparse& one : cases) {
+    for (const Step& step : chapter.steps) {
+      Features missing = one.spec.features;
+      missing.remove(support_of(chapter, step).features);
+      if (!missing.empty()) continue;
+      const Pass pass = step.forward != nullptr ? Pass::kForward : Pass::kBackward;
+      verify::InputSpec spec = one.spec;
+      spec.scale = default_scale(40);
+      spec.seed = kSeed;
+      const Problem problem = verify::make_problem(spec, pass);
+      INFO(step.id << ", " << one.what);
+      const bool passes_over = !one.gap || step.id != "step1_ranges";
+      CHECK((reads_of(chapter, step, pass, problem, one.keys) == 0) == passes_over);
+      CHECK(reads_of(chapter, step, pass, problem, {one.one_more}) > 0);
+      ++checked;
+    }
+  }
+  CHECK(checked == 12);
+}
+
+/// Part of all pairs of tiles (64, 32) whose keys a step loads, in percent.
+double computed(const IoFormula& formula, const io::Segments& segments, bool packed) {
+  const std::int64_t N = segments.offsets.back();
+  Problem problem;
+  problem.shape = make_shape(1, 1, N, N, 64);
+  if (packed) {
+    problem.extras.q_offsets = problem.extras.k_offsets = segments.offsets;
+    problem.shape.B = static_cast<std::int64_t>(segments.offsets.size()) - 1;
+  } else {
+    problem.extras.ranges = io::ranges_of(segments.offsets);
+    problem.extras.ranges_per_row = 1;
+  }
+  const Io lookups = formula(problem);
+  problem.shape.d = 63;  // what depends on d is Q, K and V
+  const std::int64_t rows = lookups.loads - formula(problem).loads;
+  return 100.0 * 64 * static_cast<double>(rows - N) / static_cast<double>(2 * N * N);
+}
+
+TEST_CASE("13_packed: what the order of an image's tokens saves, as the lesson says") {
+  const IoFormula ranges = find_io_formula("13_packed", "step1_ranges", Pass::kForward);
+  const IoFormula packed = find_io_formula("13_packed", "step2_packed", Pass::kForward);
+  const io::Segments large = io::segments_of({64, 64, 8, 0}),
+                     small = io::segments_of({16, 16, 7, 0});
+  CHECK(computed(ranges, large, false) == 1.5625);
+  CHECK(computed(packed, large, true) == 1.5625);
+  CHECK(computed(ranges, small, false) == 50);
 }
 
 }  // namespace

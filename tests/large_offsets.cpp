@@ -85,6 +85,7 @@ bool all_right() {
   };
   check(chapters::ch07_v2_loop_order(), {"step2_skip", "step3_exp2"});
   check(chapters::ch08_register_tiles(), {"step2_fused", "step4_wide_loads", "step5_exp2"});
+  check(chapters::ch12_windows(), {"step2_skip", "step3_lengths", "step4_sinks"});
   return good;
 }
 

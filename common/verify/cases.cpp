@@ -297,8 +297,8 @@ void add_features(Builder& builder, bool thin) {
 }
 
 /// Masks for tiles that end at multiples of T: without a window, and windows of one key, with and
-/// without keys behind the row's own, one key less than a tile and as many, beyond both ends, without
-/// an end, and from the top left.
+/// without keys behind the row's own, a key less than a tile, as many and more, beyond both ends,
+/// without an end, and from the top left.
 std::vector<Mask> masks_around(std::int64_t T, std::int64_t beyond, bool windows) {
   std::vector<Mask> masks{Mask::kFull, Mask::kCausal};
   if (!windows) return masks;
@@ -326,10 +326,11 @@ std::vector<KeyRanges> lengths_around(std::int64_t T, std::int64_t Nk, bool leng
           {.begin = {Nk - 1, T - 1}, .count = {1, 2}}};
 }
 
-/// Masks, valid keys and sink keys, each by itself and every two of their values together, on
-/// several tiles of queries and of keys; in every fifth case with more queries than keys, where the
-/// first tiles of rows are empty. Mostly with NaN and Inf in the keys that no row sees. A thin table
-/// has every third pair.
+/// Masks, valid keys and sink keys, each by itself, for every T, and every two of their values
+/// together, on several tiles of queries and of keys. The own key of a tile's first row begins a
+/// tile, so that windows end at the edges of tiles. In every fifth case there are more queries than
+/// keys, and the first tiles of rows are empty. Mostly with NaN and Inf in the keys that no row
+/// sees. A thin table has one T, and every third pair.
 void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
   const Features& taken = builder.support().features;
   const bool windows = taken.has(Feature::kWindows), lengths = taken.has(Feature::kKeyCounts),
@@ -341,7 +342,7 @@ void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool
   std::size_t turn = 0;
   const auto add = [&](std::size_t w, std::size_t l, std::size_t s) {
     const std::int64_t T = edges[turn % edges.size()];
-    Shape shape = make_shape(1, 1, most + 7, 2 * most + 5, kDims[turn / 2 % std::size(kDims)]);
+    Shape shape = make_shape(1, 1, most + 7, 2 * most + 7, kDims[turn / 2 % std::size(kDims)]);
     if (turn % 5 == 4) std::swap(shape.Nq, shape.Nk);
     const Mask mask = masks_around(T, shape.Nq + shape.Nk, windows)[w];
     KeyRanges keys = lengths_around(T, shape.Nk, lengths)[l];
@@ -354,7 +355,8 @@ void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool
       keys.sink_keys = std::array<std::int64_t, 4>{0, 1, T, T + 3}[s];
       features.add(Feature::kSinkKeys);
     }
-    const InputKind kind = turn % 7 == 0 ? InputKind::kNormal : InputKind::kHiddenPoison;
+    const InputKind kind =
+        turn % 2 == 0 && l == 0 && s == 0 ? InputKind::kNormal : InputKind::kHiddenPoison;
     builder.add(shape, only_mask.value_or(mask), kind, 0, features, keys);
     ++turn;
   };
@@ -367,11 +369,29 @@ void add_key_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool
         const int there = (w > 1 ? 1 : 0) + (l > 0 ? 1 : 0) + (s > 0 ? 1 : 0);
         const bool third_follows = counts[0] > 2 && counts[1] > 1 && counts[2] > 1;
         if (there == 1 && w != 1) {
-          add(w, l, s);
+          for (std::size_t n = 0; n < (thin ? 1 : edges.size()); ++n) add(w, l, s);
         } else if (there > 0 && (!third_follows || (w + l) % counts[2] == s)) {
           if (!thin || pairs++ % 3 == 0) add(w, l, s);
         }
       }
+    }
+  }
+}
+
+/// Windows so wide that there are tiles in which only the last row, or only the first, of a tile of
+/// queries misses a key; and windows that end one key before and behind there. A thin table has
+/// every second one.
+void add_aligned_windows(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  if (!builder.support().features.has(Feature::kWindows)) return;
+  const std::int64_t T = *std::max_element(builder.edges().begin(), builder.edges().end());
+  for (const std::int64_t d : {16, 40}) {  // for which a chapter may take other tiles
+    for (const std::int64_t bound : {2 * T - 2, 2 * T - 1, 2 * T}) {
+      const Shape shape = make_shape(1, 1, 2 * T, 2 * T, d);
+      const auto add = [&](const Mask& mask) {
+        builder.add(shape, only_mask.value_or(mask), InputKind::kNormal, 0);
+      };
+      add({.before = bound, .after = 0});
+      if (!thin) add({.before = 0, .after = bound});
     }
   }
 }
@@ -595,6 +615,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   }
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
   // Last: chapters without them keep their seeds.
+  add_aligned_windows(builder, only_mask, thin);
   add_key_ranges(builder, only_mask, thin);
   add_sequences_and_ranges(builder, only_mask, thin);
   return builder.take();

@@ -165,7 +165,7 @@ std::vector<verify::Case> key_range_cases(const Features& features, verify::Exte
       {.features = features}, std::span(&element, 1), kEdges, Pass::kForward, extent, kSeed);
   std::erase_if(cases, [](const verify::Case& one) {
     const Shape& shape = one.spec.shape;
-    return std::minmax(shape.Nq, shape.Nk) != std::minmax<std::int64_t>(71, 133);
+    return std::minmax(shape.Nq, shape.Nk) != std::minmax<std::int64_t>(71, 135);
   });
   return cases;
 }
