@@ -456,10 +456,54 @@ TEST_CASE("13_packed: what the order of an image's tokens saves, as the lesson s
   const IoFormula ranges = find_io_formula("13_packed", "step1_ranges", Pass::kForward);
   const IoFormula packed = find_io_formula("13_packed", "step2_packed", Pass::kForward);
   const io::Segments large = io::segments_of({64, 64, 8, 0}),
-                     small = io::segments_of({16, 16, 7, 0});
+                     small = io::segments_of({16, 16, 7, 0}),
+                     narrow = io::segments_of({16, 16, 4, 0});
   CHECK(computed(ranges, large, false) == 1.5625);
   CHECK(computed(packed, large, true) == 1.5625);
   CHECK(computed(ranges, small, false) == 50);
+  CHECK(computed(ranges, narrow, false) == 25);
+}
+
+TEST_CASE("13_packed: eight texts of 64 to 512 tokens, as the lesson says") {
+  const auto requested = [](std::string_view chapter, std::string_view step,
+                            const Problem& problem) {
+    const Io io = find_io_formula(chapter, step, Pass::kForward)(problem);
+    return io.loads + io.stores;
+  };
+  Problem problem;
+  problem.shape = make_shape(8, 1, 512, 512, 64);
+  CHECK(requested("12_windows", "step3_lengths", problem) == 4'722'688);
+  Problem packed = problem;
+  packed.extras.q_offsets = {0};
+  for (std::int64_t n = 64; n <= 512; n += 64) {
+    problem.extras.key_count.push_back(n);
+    packed.extras.q_offsets.push_back(packed.extras.q_offsets.back() + n);
+  }
+  packed.extras.k_offsets = packed.extras.q_offsets;
+  CHECK(packed.extras.q_offsets.back() == 2'304);
+  CHECK(requested("12_windows", "step3_lengths", problem) == 2'904'064);
+  CHECK(requested("13_packed", "step2_packed", packed) == 2'043'136);
+}
+
+TEST_CASE("13_packed: what it costs to read what 12 computes, as the lesson says") {
+  const Chapter& chapter = chapters::ch13_packed();
+  const auto window = [&](std::string_view step) {
+    return count(chapter, find_step(chapter, step), Pass::kForward,
+                 {.shape = make_shape(1, 1, 512, 512, 64),
+                  .mask = {.before = 127, .after = 0},
+                  .scale = default_scale(64),
+                  .seed = kSeed},
+                 0);
+  };
+  const simt::Traffic computed = window("step2_packed"), read = window("step3_both");
+  for (const simt::Traffic& traffic : {computed, read}) {
+    const Io io = io_of(traffic);
+    CHECK(io.loads + io.stores == 238'080);
+  }
+  CHECK(computed.barriers == 84);
+  CHECK(read.barriers == 92);
+  CHECK(computed.shared_load_wavefronts == 416'632);
+  CHECK(read.shared_load_wavefronts == 595'968);
 }
 
 }  // namespace
