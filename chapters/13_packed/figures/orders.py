@@ -70,7 +70,7 @@ def main():
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
           f'font-family="sans-serif" role="img">')
     print("<!-- SPDX-License-Identifier: MIT -->")
-    print("<title>Visible pairs and touched tiles of S, tokens in raster and in window order</title>")
+    print("<title>Visible pairs and touched tiles of S, in raster and in window order</title>")
     print("\n".join(out))
     print("</svg>")
 
