@@ -444,6 +444,31 @@ TEST_CASE("named workloads", "[io]") {
     CHECK(static_cast<double>(all.size() * s.Nk) ==
           Approx(static_cast<double>(twin.size() * workload.shape.Nk)).epsilon(0.01));
   }
+  for (const Workload& workload : workloads()) {
+    INFO(workload.name);
+    const Shape& s = workload.shape;
+    if (workload.offsets != nullptr) {
+      const std::vector<std::int64_t> offsets = workload.offsets();
+      CHECK(static_cast<std::int64_t>(offsets.size()) == s.B + 1);
+      std::int64_t longest = 0;
+      for (std::size_t b = 1; b < offsets.size(); ++b) {
+        longest = std::max(longest, offsets[b] - offsets[b - 1]);
+      }
+      CHECK((s.Nq == longest && s.Nk == longest));
+      CHECK((workload.on_cpu.B == s.B && workload.on_cpu.Nq == s.Nq));
+    }
+    if (workload.ranges != nullptr) {
+      const std::vector<std::int64_t> ranges = workload.ranges();
+      CHECK(static_cast<std::int64_t>(ranges.size()) == 2 * s.B * s.Nq);
+      CHECK(*std::max_element(ranges.begin(), ranges.end()) == s.Nk);
+      CHECK((workload.on_cpu.B == s.B && workload.on_cpu.Nq == s.Nq));
+    }
+  }
+  CHECK(find_workload("qwen25vl_window").offsets().back() == 74 * 74);
+  CHECK(find_workload("swin_56").offsets().back() == 56 * 56);
+  const auto [first, last] = std::pair(find_workload("pi0_prefill").ranges()[1],
+                                       find_workload("pi0_prefill").ranges()[2 * 787 + 1]);
+  CHECK((first == 787 && last == 788));
   CHECK(names.size() == workloads().size());
   CHECK(find_workload("vit_b16_224").shape == make_shape(1, 12, 197, 197, 64));
   CHECK(find_workload("mistral_7b_16k").mask == Mask{.before = 4095, .after = 0});
