@@ -14,6 +14,7 @@
 
 #include "chapters/chapters.hpp"
 #include "common/io/image_windows.hpp"
+#include "common/io/workloads.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/watch/counters.hpp"
@@ -504,6 +505,18 @@ TEST_CASE("13_packed: what it costs to read what 12 computes, as the lesson says
   CHECK(read.barriers == 92);
   CHECK(computed.shared_load_wavefronts == 416'632);
   CHECK(read.shared_load_wavefronts == 595'968);
+
+  const auto swin = [&](std::string_view step) {  // one of three heads
+    verify::InputSpec spec{.shape = make_shape(81, 1, 49, 49, 32),
+                           .scale = default_scale(32),
+                           .seed = kSeed,
+                           .features = {Feature::kPacked}};
+    spec.q_offsets = spec.k_offsets = io::find_workload("swin_56").offsets();
+    return count(chapter, find_step(chapter, step), Pass::kForward,
+                 verify::make_problem(spec, Pass::kForward), 0);
+  };
+  CHECK(3 * swin("step2_packed").shared_load_wavefronts == 2'664'057);
+  CHECK(3 * swin("step3_both").shared_load_wavefronts == 5'900'154);
 }
 
 }  // namespace
