@@ -563,7 +563,7 @@ Io windows_backward(const Problem& problem) {
 
 // ---- Packed sequences and ranges from memory (chapter 13) --------------------------------------
 
-/// Each of a block's 128 threads looks for the sequence of its tile: of `own` offsets, one for every
+/// Each of a block's 128 threads looks for the sequence of its tile: of `own` offsets one for every
 /// halving and the two of the sequence, and, unless the tile lies behind it, the two of the other
 /// side. Tiles of T rows have the numbers from own[b] / T + b on. Integers of 64 bits.
 Io lookups(const Problem& problem, const std::vector<std::int64_t>& own, std::int64_t T) {
@@ -690,8 +690,8 @@ Streamed voting_rows(const Sequence& sequence, Tile tile) {
   return result;
 }
 
-/// Chapter 07's deterministic backward pass over all sequences: blocks on either side load the tiles
-/// of the other with a visible pair.
+/// Chapter 07's deterministic backward pass over all sequences: blocks on either side load the
+/// tiles of the other with a visible pair.
 Io packed_backward(const Problem& problem) {
   const Tile tile = v2_backward_tile(problem.shape);
   const auto of_head = [&](const Sequence& sequence, const Shape& shape) {

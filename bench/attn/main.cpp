@@ -11,6 +11,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "bench/attn/commands.hpp"
@@ -88,12 +89,13 @@ int run(int argc, char** argv) {
   add_draw_command(app, chosen);
   add_trace_command(app, chosen);
   add_tune_command(app, chosen);
+  constexpr const char* kLostOutput = "standard output: it could not be written";
   try {
     refuse_empty_arguments(argc, argv);
     app.parse(argc, argv);
     const ExitStatus status = chosen();
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-      return complain("standard output: it could not be written", kFailedVerification);
+      return complain(kLostOutput, kFailedVerification);
     }
     return status;
   } catch (const CLI::ParseError& error) {
@@ -101,6 +103,9 @@ int run(int argc, char** argv) {
     return complain(explain(app, error), kBadUsage);
   } catch (const Error& error) {
     return complain(error.what(), status_of(error.kind()));
+  } catch (const std::system_error&) {
+    if (std::ferror(stdout) == 0) throw;
+    return complain(kLostOutput, kFailedVerification);  // before the end, by fmt::print
   } catch (const std::bad_alloc&) {
     return complain("not enough memory for arrays of these sizes; allowed: smaller ones",
                     kBadUsage);

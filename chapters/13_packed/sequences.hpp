@@ -4,8 +4,8 @@
 //
 // T rows of a sequence are a tile, its last one often shorter. How many tiles stand before sequence
 // b nobody has counted. But offset / T + b of them are always enough: a sequence of n rows gets at
-// least ceil(n / T) numbers, and at most one more than that. So the grid needs no table, and a block
-// finds its sequence by binary search over the offsets.
+// least ceil(n / T) numbers, and at most one more than that. So there is no table: a block finds
+// its sequence by binary search over the offsets.
 #pragma once
 
 #include "common/extras.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 1: chapter 12's kernel for ranges that come from memory. Each row has one or two of them, and
+// Step 1: chapter 12's kernel for ranges that come from memory. Each row has one or two of them and
 // sees the keys of both that the mask allows. They need not grow from row to row, and so a block
 // brings those of its rows into shared memory and asks all of them:
 //   - From the first key that some row sees to the last, every tile is loaded.

@@ -396,6 +396,22 @@ void add_aligned_windows(Builder& builder, const std::optional<Mask>& only_mask,
   }
 }
 
+/// Sink keys that fill a tile, and that end in the second one, each with a tile of hidden keys
+/// behind them before the window begins.
+void add_distant_sinks(Builder& builder, const std::optional<Mask>& only_mask) {
+  const Features& taken = builder.support().features;
+  if (!taken.has(Feature::kSinkKeys) || !taken.has(Feature::kWindows)) return;
+  for (const std::int64_t T : builder.edges()) {
+    for (const std::int64_t d : {16, 40}) {  // for which a chapter may take other tiles
+      for (const std::int64_t sinks : {T, T + 3}) {
+        builder.add(make_shape(1, 1, 7, 4 * T + 5, d),
+                    only_mask.value_or(Mask{.before = 1, .after = 0}), InputKind::kNormal, 0,
+                    {Feature::kSinkKeys}, {.sink_keys = sinks});
+      }
+    }
+  }
+}
+
 /// How many queries and keys each of some packed sequences has.
 struct Lengths {
   std::vector<std::int64_t> queries, keys;
@@ -616,6 +632,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
   // Last: chapters without them keep their seeds.
   add_aligned_windows(builder, only_mask, thin);
+  add_distant_sinks(builder, only_mask);
   add_key_ranges(builder, only_mask, thin);
   add_sequences_and_ranges(builder, only_mask, thin);
   return builder.take();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Checks chapter 13's exercise on images from small to large: first the order and the segments, pair
-// by pair, then O, computed by step 3 in that order and compared with the oracle, which has a mask
-// and the tokens as they lie in the image. The goal: no segment without tokens, for which a launch
+// Checks chapter 13's exercise on images from small to large: first order and segments, pair by
+// pair, then O, computed by step 3 in that order and compared with the oracle, which has a mask and
+// the tokens as they lie in the image. The goal: no segment without tokens, for which a launch
 // would have blocks, too. Exit status: 0 right and goal met, 1 not, 2 what was thrown.
 #include <fmt/format.h>
 
