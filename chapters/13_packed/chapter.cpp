@@ -20,7 +20,7 @@ const Chapter& ch13_packed() {
        .forward_workspace_bytes = no_workspace_bytes,
        .lacks = {Feature::kRanges}},
       {.id = "step3_both",
-       .idea = "either of them; tiles between two ranges are not loaded",
+       .idea = "packed sequences or ranges; tiles between two ranges are not loaded",
        .price = "07's tiles, not 08's",
        .forward = forward_both,
        .forward_workspace_bytes = no_workspace_bytes},
