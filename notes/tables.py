@@ -17,6 +17,7 @@ import tables_claims
 import tables_io
 import tables_limits
 import tables_memory
+import tables_packed
 import tables_precision
 import tables_versions
 from formulas import ROOT
@@ -24,6 +25,7 @@ from formulas import ROOT
 PAGES = {f"notes/{page}.md": module for page, module in (
     ("io_complexity", tables_io), ("claims", tables_claims), ("limits", tables_limits),
     ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
+PAGES["chapters/13_packed/README.md"] = tables_packed
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

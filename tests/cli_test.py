@@ -648,6 +648,12 @@ def bad_arguments(cli):
         if not any(step["backward"] for step in chapter["steps"]):
             arguments = ["check", chapter["id"], "--pass", "backward"]
             cli.test(f"{chapter['id']}: check of a pass it lacks", lambda: refused(3, arguments))
+    cli.test("compare of packed sequences", lambda: refused(
+        3, ["compare", "--workload", "swin_56"],
+        "attn: --workload swin_56: it has packed sequences; allowed: one without"))
+    cli.test("tune of ranges", lambda: refused(
+        3, ["tune", "8", "--workload", "pi0_prefill"],
+        "attn: --workload pi0_prefill: it has ranges of keys; allowed: one without"))
     beyond = ["compare", "--shape", "N=4,d=4096"]
     cli.test("compare beyond every chapter", lambda: refused(3, beyond, "--shape", "d=4096"))
     without = [chapter["id"] for chapter in chapters(cli) if "windows" not in chapter["features"]]
@@ -743,7 +749,8 @@ def commands(cli):
         text = cli.succeed("workloads")
         for name in (
             "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k "
-            "mistral_7b_16k longformer_4k llava_4img_window"
+            "mistral_7b_16k longformer_4k llava_4img_window "
+            "eight_documents qwen25vl_window swin_56 pi0_prefill"
         ).split():
             assert name in text, name
         assert "window 4095,0" in text and "window 255,0" in text

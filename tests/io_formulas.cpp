@@ -2,6 +2,7 @@
 #include "tests/io_formulas.hpp"
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 
 namespace attn::testing {
@@ -409,19 +410,26 @@ Io recompute_backward(const Shape& shape, Mask mask) {
 
 /// One sequence of a batch, and which pairs of it are visible, from the definition: key j, counted
 /// from the first valid one, lies between the mask's bounds, or is one of the sink keys and not
-/// behind the upper bound.
+/// behind the upper bound; and it lies in one of the row's ranges, if there are any.
 class Sequence {
  public:
-  Sequence(const Problem& problem, std::int64_t b) : problem_(problem), keys_(problem.shape.Nk) {
+  Sequence(const Problem& problem, std::int64_t b)
+      : problem_(problem), b_(b), rows_(problem.shape.Nq), keys_(problem.shape.Nk) {
     const auto at = static_cast<std::size_t>(b);
+    const std::vector<std::int64_t>&q = problem.extras.q_offsets, &k = problem.extras.k_offsets;
+    if (!q.empty()) rows_ = q[at + 1] - q[at];
+    if (!k.empty()) keys_ = k[at + 1] - k[at];
     if (!problem.extras.key_begin.empty()) keys_ -= problem.extras.key_begin[at];
     if (!problem.extras.key_count.empty()) keys_ = problem.extras.key_count[at];
   }
 
-  std::int64_t rows() const { return problem_.shape.Nq; }
+  std::int64_t rows() const { return rows_; }
   std::int64_t keys() const { return keys_; }
 
-  bool sees(std::int64_t i, std::int64_t j) const {
+  bool sees(std::int64_t i, std::int64_t j) const { return allows(i, j) && in_a_range(i, j); }
+
+  /// Whether the mask lets row i see key j.
+  bool allows(std::int64_t i, std::int64_t j) const {
     const Mask& mask = problem_.mask;
     const std::int64_t own = mask.top_left ? i : i + keys_ - rows();
     if (mask.after != kUnbounded && j - own > mask.after) return false;
@@ -439,7 +447,17 @@ class Sequence {
   }
 
  private:
+  bool in_a_range(std::int64_t i, std::int64_t j) const {
+    const int per_row = problem_.extras.ranges_per_row;
+    const auto first = static_cast<std::size_t>((b_ * rows_ + i) * 2 * per_row);
+    for (std::size_t at = first; at < first + static_cast<std::size_t>(2 * per_row); at += 2) {
+      if (problem_.extras.ranges[at] <= j && j < problem_.extras.ranges[at + 1]) return true;
+    }
+    return per_row == 0;
+  }
+
   const Problem& problem_;
+  std::int64_t b_, rows_;
   std::int64_t keys_;  // valid ones
 };
 
@@ -543,6 +561,164 @@ Io windows_backward(const Problem& problem) {
          lengths(problem, shape.Nq, tile.Br) + all_batches(problem, of_head);
 }
 
+// ---- Packed sequences and ranges from memory (chapter 13) --------------------------------------
+
+/// Each of a block's 128 threads looks for the sequence of its tile: of `own` offsets one for every
+/// halving and the two of the sequence, and, unless the tile lies behind it, the two of the other
+/// side. Tiles of T rows have the numbers from own[b] / T + b on. Integers of 64 bits.
+Io lookups(const Problem& problem, const std::vector<std::int64_t>& own, std::int64_t T) {
+  if (own.empty() || problem.shape.H == 0) return {};
+  const auto first = [&](std::size_t b) { return own[b] / T + static_cast<std::int64_t>(b); };
+  std::set<std::size_t> of_own, of_other;
+  std::int64_t loads = 0;
+  const std::size_t B = own.size() - 1;
+  for (std::int64_t tile = 0; tile < first(B); ++tile) {
+    std::size_t low = 0, high = B;
+    while (high - low > 1) {
+      const std::size_t middle = (low + high) / 2;
+      of_own.insert(middle);
+      ++loads;
+      (first(middle) <= tile ? low : high) = middle;
+    }
+    of_own.insert({low, low + 1});
+    loads += 2;
+    if ((tile - first(low)) * T >= own[low + 1] - own[low]) continue;
+    of_other.insert({low, low + 1});
+    loads += 2;
+  }
+  return {.loads = 2 * 128 * loads * problem.shape.H,
+          .reads = 2 * static_cast<std::int64_t>(of_own.size() + of_other.size())};
+}
+
+/// The bounds of `loaded` rows of a head, `distinct` of them different; all heads of a batch have
+/// the same. Integers of 64 bits.
+Io bounds(const Problem& problem, std::int64_t loaded, std::int64_t distinct) {
+  const std::int64_t each = 2 * 2 * problem.extras.ranges_per_row;
+  return {.loads = each * loaded * problem.shape.H, .reads = each * distinct};
+}
+
+/// The sum over sequences of what one head of them moves.
+template <class F>
+Io all_sequences(const Problem& problem, F one_head) {
+  Io sum;
+  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
+    const Sequence sequence(problem, b);
+    Shape heads = problem.shape;
+    heads.B = 1;
+    heads.Nq = sequence.rows();
+    heads.Nk = sequence.keys();
+    sum = sum + all_heads(heads, one_head(sequence, heads));
+  }
+  return sum;
+}
+
+Io all_bounds_once(const Problem& problem) {
+  Io sum;
+  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
+    const std::int64_t rows = Sequence(problem, b).rows();
+    sum = sum + bounds(problem, rows, rows);
+  }
+  return sum;
+}
+
+Tile v2_forward_tile(const Shape& shape) {
+  const std::int64_t d = shape.d;
+  return {.Br = d <= 64 ? 64 : 32, .Bc = d <= 32 ? 64 : d <= 64 ? 32 : 16};
+}
+
+/// Blocks own tiles of queries and stream every tile from the first key that one of their rows sees
+/// to the last.
+Streamed streamed_hulls(const Sequence& sequence, Tile tile) {
+  Streamed result;
+  std::set<std::int64_t> loaded;
+  for (std::int64_t i0 = 0; i0 < sequence.rows(); i0 += tile.Br) {
+    std::int64_t first = sequence.keys(), last = -1;
+    for (std::int64_t i = i0; i < std::min(i0 + tile.Br, sequence.rows()); ++i) {
+      for (std::int64_t j = 0; j < sequence.keys(); ++j) {
+        if (!sequence.sees(i, j)) continue;
+        first = std::min(first, j);
+        last = std::max(last, j);
+      }
+    }
+    const std::int64_t end = std::min(sequence.keys(), (last + tile.Bc) / tile.Bc * tile.Bc);
+    for (std::int64_t j = first / tile.Bc * tile.Bc; last >= 0 && j < end; ++j) {
+      ++result.rows;
+      loaded.insert(j);
+    }
+  }
+  result.distinct = static_cast<std::int64_t>(loaded.size());
+  return result;
+}
+
+/// Chapter 07's forward pass over all sequences. kStream: which keys its blocks load.
+template <Streamed (*kStream)(const Sequence&, Tile)>
+Io packed_forward(const Problem& problem) {
+  const Tile tile = v2_forward_tile(problem.shape);
+  const auto of_head = [&](const Sequence& sequence, const Shape& shape) {
+    const std::int64_t q = shape.Nq * shape.d;
+    const Streamed keys = kStream(sequence, tile);
+    return Io{.loads = q + 2 * keys.rows * shape.d,
+              .stores = q + shape.Nq,
+              .reads = q + 2 * keys.distinct * shape.d,
+              .writes = q + shape.Nq};
+  };
+  return lookups(problem, problem.extras.q_offsets, tile.Br) + all_bounds_once(problem) +
+         all_sequences(problem, of_head);
+}
+
+/// Rows whose bounds the blocks that own keys read: for every tile of keys, whole tiles from the
+/// first row to the last that the mask lets see one of them.
+Streamed voting_rows(const Sequence& sequence, Tile tile) {
+  Streamed result;
+  std::set<std::int64_t> asked;
+  for (std::int64_t j0 = 0; j0 < sequence.keys(); j0 += tile.Bc) {
+    std::int64_t first = sequence.rows(), last = -1;
+    for (std::int64_t j = j0; j < std::min(j0 + tile.Bc, sequence.keys()); ++j) {
+      for (std::int64_t i = 0; i < sequence.rows(); ++i) {
+        if (!sequence.allows(i, j)) continue;
+        first = std::min(first, i);
+        last = std::max(last, i);
+      }
+    }
+    const std::int64_t end = std::min(sequence.rows(), (last + tile.Br) / tile.Br * tile.Br);
+    for (std::int64_t i = first / tile.Br * tile.Br; last >= 0 && i < end; ++i) {
+      ++result.rows;
+      asked.insert(i);
+    }
+  }
+  result.distinct = static_cast<std::int64_t>(asked.size());
+  return result;
+}
+
+/// Chapter 07's deterministic backward pass over all sequences: blocks on either side load the
+/// tiles of the other with a visible pair.
+Io packed_backward(const Problem& problem) {
+  const Tile tile = v2_backward_tile(problem.shape);
+  const auto of_head = [&](const Sequence& sequence, const Shape& shape) {
+    const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
+    const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta
+    const Streamed queries = streamed_queries(sequence, tile);
+    const Streamed keys = streamed_keys(sequence, tile);
+    const Io key_kernel{.loads = 2 * keys.distinct * d + queries.rows * row,
+                        .stores = 2 * k,
+                        .reads = 2 * keys.distinct * d + queries.distinct * row,
+                        .writes = 2 * k};
+    const Io query_kernel{.loads = shape.Nq * row + 2 * keys.rows * d,
+                          .stores = q,
+                          .reads = shape.Nq * row + 2 * keys.distinct * d,
+                          .writes = q};
+    return delta_of_rows(shape) + key_kernel + query_kernel;
+  };
+  Io asked;
+  for (std::int64_t b = 0; b < problem.shape.B; ++b) {
+    const Streamed rows = voting_rows(Sequence(problem, b), tile);
+    asked = asked + bounds(problem, rows.rows, rows.distinct);
+  }
+  return lookups(problem, problem.extras.k_offsets, tile.Bc) +
+         lookups(problem, problem.extras.q_offsets, tile.Br) + all_bounds_once(problem) + asked +
+         all_sequences(problem, of_head);
+}
+
 /// A formula that asks for sizes and mask only.
 template <Io (*kFormula)(const Shape&, Mask)>
 Io by_mask(const Problem& problem) {
@@ -586,6 +762,10 @@ constexpr Entry kFormulas[] = {
     {"12_windows", "step3_lengths", Pass::kForward, windows_forward},
     {"12_windows", "step4_sinks", Pass::kForward, windows_forward},
     {"12_windows", "step5_backward", Pass::kBackward, windows_backward},
+    {"13_packed", "step1_ranges", Pass::kForward, packed_forward<streamed_hulls>},
+    {"13_packed", "step2_packed", Pass::kForward, packed_forward<streamed_keys>},
+    {"13_packed", "step3_both", Pass::kForward, packed_forward<streamed_keys>},
+    {"13_packed", "step4_backward", Pass::kBackward, packed_backward},
 };
 
 }  // namespace

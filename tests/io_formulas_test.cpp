@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "chapters/chapters.hpp"
+#include "common/io/image_windows.hpp"
+#include "common/io/workloads.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/watch/counters.hpp"
@@ -44,8 +46,9 @@ simt::Traffic count(const Chapter& chapter, const Step& step, Pass pass, const P
                     int offset) {
   Outputs forward;
   if (pass == Pass::kBackward) {
-    forward.o.resize(static_cast<std::size_t>(problem.shape.q_elements()));
-    forward.lse.resize(static_cast<std::size_t>(problem.shape.rows()));
+    const Sizes sizes = sizes_of(problem.shape, problem.extras.on_host());
+    forward.o.resize(static_cast<std::size_t>(sizes.o));
+    forward.lse.resize(static_cast<std::size_t>(sizes.rows));
   }
   const Run run(chapter, step, pass, problem, forward.o, forward.lse, {.offset = offset});
   const simt::Options before = simt::options();
@@ -300,9 +303,8 @@ struct Unread {
 };
 
 /// How many reads of a step met a key that has no contents, where these keys have none.
-std::size_t reads_of(const Step& step, Pass pass, const Problem& problem,
+std::size_t reads_of(const Chapter& chapter, const Step& step, Pass pass, const Problem& problem,
                      const std::vector<Range>& keys) {
-  const Chapter& chapter = chapters::ch12_windows();
   const verify::Truth truth = verify::truth_of(problem, pass);
   const Run run(chapter, step, pass, problem, truth.o, truth.lse, {});
   Memory& memory = memory_of(chapter, step);
@@ -370,11 +372,11 @@ TEST_CASE("12_windows: keys that no tile reaches are not read, and may be anythi
                                                    pass);
       INFO(step.id << ", " << to_string(one.mask) << ", sink keys " << one.sink_keys
                    << ", valid keys given: " << one.key_count.size());
-      CHECK(reads_of(step, pass, problem, one.keys) == 0);
+      CHECK(reads_of(chapter, step, pass, problem, one.keys) == 0);
       if (one.keys.front().size() < 260) {  // one more would be read
         const Range first = one.keys.front();
         const bool starts_with_none = first.begin == 0;
-        CHECK(reads_of(step, pass, problem,
+        CHECK(reads_of(chapter, step, pass, problem,
                        {{first.begin - (starts_with_none ? 0 : 1),
                          first.end + (starts_with_none ? 1 : 0)}}) > 0);
       }
@@ -382,6 +384,139 @@ TEST_CASE("12_windows: keys that no tile reaches are not read, and may be anythi
     }
   }
   CHECK(checked >= 20);
+}
+
+TEST_CASE("13_packed: keys that no tile reaches are not read, and may be anything") {
+  const Chapter& chapter = chapters::ch13_packed();
+  struct Sparse {
+    std::string_view what;
+    verify::InputSpec spec;
+    std::vector<Range> keys;  // unread
+    Range one_more;           // some of it read
+    bool gap = false;         // between two ranges, which step 1 does not pass over
+  };
+  const auto ranges = [](int per_row, const std::vector<std::int64_t>& row) {
+    verify::InputSpec spec{.shape = make_shape(1, 1, 70, 260, 40),
+                           .features = {Feature::kRanges},
+                           .ranges_per_row = per_row};
+    for (int i = 0; i < 70; ++i) spec.ranges.insert(spec.ranges.end(), row.begin(), row.end());
+    return spec;
+  };
+  const Sparse cases[] = {
+      {"one range", ranges(1, {70, 100}), {{0, 64}, {128, 260}}, {0, 65}},
+      {"two ranges", ranges(2, {3, 9, 170, 180}), {{32, 160}, {192, 260}}, {31, 160}, true},
+      {"the second first", ranges(2, {170, 180, 3, 9}), {{32, 160}, {192, 260}}, {32, 161}, true},
+      {"sequences without queries",
+       {.shape = make_shape(4, 1, 70, 100, 40),
+        .features = {Feature::kPacked},
+        .q_offsets = {0, 0, 70, 70, 73},
+        .k_offsets = {0, 100, 140, 150, 155}},
+       {{0, 100}, {140, 150}},
+       {0, 101}},
+  };
+  int checked = 0;
+  for (const Sparse& one : cases) {
+    for (const Step& step : chapter.steps) {
+      Features missing = one.spec.features;
+      missing.remove(support_of(chapter, step).features);
+      if (!missing.empty()) continue;
+      const Pass pass = step.forward != nullptr ? Pass::kForward : Pass::kBackward;
+      verify::InputSpec spec = one.spec;
+      spec.scale = default_scale(40);
+      spec.seed = kSeed;
+      const Problem problem = verify::make_problem(spec, pass);
+      INFO(step.id << ", " << one.what);
+      const bool passes_over = !one.gap || step.id != "step1_ranges";
+      CHECK((reads_of(chapter, step, pass, problem, one.keys) == 0) == passes_over);
+      CHECK(reads_of(chapter, step, pass, problem, {one.one_more}) > 0);
+      ++checked;
+    }
+  }
+  CHECK(checked == 12);
+}
+
+/// Part of all pairs of tiles (64, 32) whose keys a step loads, in percent.
+double computed(const IoFormula& formula, const io::Segments& segments, bool packed) {
+  const std::int64_t N = segments.offsets.back();
+  Problem problem;
+  problem.shape = make_shape(1, 1, N, N, 64);
+  if (packed) {
+    problem.extras.q_offsets = problem.extras.k_offsets = segments.offsets;
+    problem.shape.B = static_cast<std::int64_t>(segments.offsets.size()) - 1;
+  } else {
+    problem.extras.ranges = io::ranges_of(segments.offsets);
+    problem.extras.ranges_per_row = 1;
+  }
+  const Io lookups = formula(problem);
+  problem.shape.d = 63;  // what depends on d is Q, K and V
+  const std::int64_t rows = lookups.loads - formula(problem).loads;
+  return 100.0 * 64 * static_cast<double>(rows - N) / static_cast<double>(2 * N * N);
+}
+
+TEST_CASE("13_packed: what the order of an image's tokens saves, as the lesson says") {
+  const IoFormula ranges = find_io_formula("13_packed", "step1_ranges", Pass::kForward);
+  const IoFormula packed = find_io_formula("13_packed", "step2_packed", Pass::kForward);
+  const io::Segments large = io::segments_of({64, 64, 8, 0}),
+                     small = io::segments_of({16, 16, 7, 0}),
+                     narrow = io::segments_of({16, 16, 4, 0});
+  CHECK(computed(ranges, large, false) == 1.5625);
+  CHECK(computed(packed, large, true) == 1.5625);
+  CHECK(computed(ranges, small, false) == 50);
+  CHECK(computed(ranges, narrow, false) == 25);
+}
+
+TEST_CASE("13_packed: eight texts of 64 to 512 tokens, as the lesson says") {
+  const auto requested = [](std::string_view chapter, std::string_view step,
+                            const Problem& problem) {
+    const Io io = find_io_formula(chapter, step, Pass::kForward)(problem);
+    return io.loads + io.stores;
+  };
+  Problem problem;
+  problem.shape = make_shape(8, 1, 512, 512, 64);
+  CHECK(requested("12_windows", "step3_lengths", problem) == 4'722'688);
+  Problem packed = problem;
+  packed.extras.q_offsets = {0};
+  for (std::int64_t n = 64; n <= 512; n += 64) {
+    problem.extras.key_count.push_back(n);
+    packed.extras.q_offsets.push_back(packed.extras.q_offsets.back() + n);
+  }
+  packed.extras.k_offsets = packed.extras.q_offsets;
+  CHECK(packed.extras.q_offsets.back() == 2'304);
+  CHECK(requested("12_windows", "step3_lengths", problem) == 2'904'064);
+  CHECK(requested("13_packed", "step2_packed", packed) == 2'043'136);
+}
+
+TEST_CASE("13_packed: what it costs to read what 12 computes, as the lesson says") {
+  const Chapter& chapter = chapters::ch13_packed();
+  const auto window = [&](std::string_view step) {
+    return count(chapter, find_step(chapter, step), Pass::kForward,
+                 {.shape = make_shape(1, 1, 512, 512, 64),
+                  .mask = {.before = 127, .after = 0},
+                  .scale = default_scale(64),
+                  .seed = kSeed},
+                 0);
+  };
+  const simt::Traffic computed = window("step2_packed"), read = window("step3_both");
+  for (const simt::Traffic& traffic : {computed, read}) {
+    const Io io = io_of(traffic);
+    CHECK(io.loads + io.stores == 238'080);
+  }
+  CHECK(computed.barriers == 84);
+  CHECK(read.barriers == 92);
+  CHECK(computed.shared_load_wavefronts == 416'632);
+  CHECK(read.shared_load_wavefronts == 595'968);
+
+  const auto swin = [&](std::string_view step) {  // one of three heads
+    verify::InputSpec spec{.shape = make_shape(81, 1, 49, 49, 32),
+                           .scale = default_scale(32),
+                           .seed = kSeed,
+                           .features = {Feature::kPacked}};
+    spec.q_offsets = spec.k_offsets = io::find_workload("swin_56").offsets();
+    return count(chapter, find_step(chapter, step), Pass::kForward,
+                 verify::make_problem(spec, Pass::kForward), 0);
+  };
+  CHECK(3 * swin("step2_packed").shared_load_wavefronts == 2'664'057);
+  CHECK(3 * swin("step3_both").shared_load_wavefronts == 5'900'154);
 }
 
 }  // namespace

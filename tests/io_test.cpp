@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "common/attention.hpp"
+#include "common/io/image_windows.hpp"
 #include "common/io/npy.hpp"
 #include "common/io/output_file.hpp"
 #include "common/io/suggest.hpp"
@@ -442,12 +444,104 @@ TEST_CASE("named workloads", "[io]") {
     CHECK(static_cast<double>(all.size() * s.Nk) ==
           Approx(static_cast<double>(twin.size() * workload.shape.Nk)).epsilon(0.01));
   }
+  for (const Workload& workload : workloads()) {
+    INFO(workload.name);
+    const Shape& s = workload.shape;
+    if (workload.offsets != nullptr) {
+      const std::vector<std::int64_t> offsets = workload.offsets();
+      CHECK(static_cast<std::int64_t>(offsets.size()) == s.B + 1);
+      std::int64_t longest = 0;
+      for (std::size_t b = 1; b < offsets.size(); ++b) {
+        longest = std::max(longest, offsets[b] - offsets[b - 1]);
+      }
+      CHECK((s.Nq == longest && s.Nk == longest));
+      CHECK((workload.on_cpu.B == s.B && workload.on_cpu.Nq == s.Nq));
+    }
+    if (workload.ranges != nullptr) {
+      const std::vector<std::int64_t> ranges = workload.ranges();
+      CHECK(static_cast<std::int64_t>(ranges.size()) == 2 * s.B * s.Nq);
+      CHECK(*std::max_element(ranges.begin(), ranges.end()) == s.Nk);
+      CHECK((workload.on_cpu.B == s.B && workload.on_cpu.Nq == s.Nq));
+    }
+  }
+  CHECK(find_workload("qwen25vl_window").offsets().back() == 74 * 74);
+  CHECK(find_workload("swin_56").offsets().back() == 56 * 56);
+  const auto [first, last] = std::pair(find_workload("pi0_prefill").ranges()[1],
+                                       find_workload("pi0_prefill").ranges()[2 * 787 + 1]);
+  CHECK((first == 787 && last == 788));
   CHECK(names.size() == workloads().size());
   CHECK(find_workload("vit_b16_224").shape == make_shape(1, 12, 197, 197, 64));
   CHECK(find_workload("mistral_7b_16k").mask == Mask{.before = 4095, .after = 0});
   CHECK(find_workload("gpt2_medium").shape == make_shape(64, 16, 1024, 1024, 64));
   const std::string message = refusal([] { find_workload("nonsense"); });
   CHECK(message.starts_with("--workload nonsense: allowed: vit_b16_224, "));
+}
+
+/// Which segment each token stands in; empty if `order` is no permutation.
+std::vector<std::size_t> segment_of_token(const Segments& segments, std::int64_t tokens) {
+  std::vector<std::size_t> result(static_cast<std::size_t>(tokens), 0);
+  for (std::size_t s = 1; s < segments.offsets.size(); ++s) {
+    for (std::int64_t at = segments.offsets[s - 1]; at < segments.offsets[s]; ++at) {
+      result.at(static_cast<std::size_t>(segments.order.at(static_cast<std::size_t>(at)))) = s;
+    }
+  }
+  const bool all = segments.offsets.back() == tokens &&
+                   std::find(result.begin(), result.end(), 0u) == result.end();
+  return all ? result : std::vector<std::size_t>();
+}
+
+/// The number that Swin gives the place of a token in the rolled image, to compare within a window:
+/// each axis is cut one window, and one shift, before its end.
+std::int64_t region(const ImageWindows& image, std::int64_t row, std::int64_t column) {
+  const auto part = [&](std::int64_t at, std::int64_t size) {
+    return at < size - image.window ? 0 : at < size - image.shift ? 1 : 2;
+  };
+  return 3 * part(row, image.height) + part(column, image.width);
+}
+
+TEST_CASE("windows of an image: tokens share a segment if and only if they see each other",
+          "[io]") {
+  for (const ImageWindows& image :
+       {ImageWindows{4, 4, 2, 0}, ImageWindows{4, 4, 2, 1}, ImageWindows{7, 5, 3, 0},
+        ImageWindows{6, 9, 3, 2}, ImageWindows{7, 7, 7, 3}, ImageWindows{16, 16, 7, 0},
+        ImageWindows{14, 21, 7, 3}, ImageWindows{1, 1, 8, 0}}) {
+    const auto& [height, width, window, shift] = image;
+    INFO(fmt::format("{} x {}, windows {}, shift {}", height, width, window, shift));
+    const Segments segments = segments_of(image);
+    const std::int64_t tokens = height * width;
+    const std::vector<std::size_t> found = segment_of_token(segments, tokens);
+    REQUIRE(found.size() == static_cast<std::size_t>(tokens));
+    bool right = true, empty = false;
+    for (std::size_t s = 1; s < segments.offsets.size(); ++s) {
+      empty = empty || segments.offsets[s] == segments.offsets[s - 1];
+    }
+    for (std::int64_t a = 0; a < tokens; ++a) {
+      for (std::int64_t b = 0; b < tokens; ++b) {
+        const auto rolled = [&](std::int64_t at, std::int64_t size) {
+          return (at + size - shift) % size;
+        };
+        const std::int64_t row_a = rolled(a / width, height), row_b = rolled(b / width, height);
+        const std::int64_t column_a = rolled(a % width, width), column_b = rolled(b % width, width);
+        const bool sees =
+            row_a / window == row_b / window && column_a / window == column_b / window &&
+            (shift == 0 || region(image, row_a, column_a) == region(image, row_b, column_b));
+        right = right &&
+                sees == (found[static_cast<std::size_t>(a)] == found[static_cast<std::size_t>(b)]);
+      }
+    }
+    CHECK(right);
+    CHECK_FALSE(empty);
+  }
+  CHECK(segments_of({4, 4, 2, 1}).offsets ==
+        std::vector<std::int64_t>{0, 4, 6, 8, 10, 12, 13, 14, 15, 16});
+  CHECK(ranges_of({0, 2, 2, 3}) == std::vector<std::int64_t>{0, 2, 0, 2, 2, 3});
+  CHECK(refusal([] { segments_of({0, 4, 2, 0}); }) == "height = 0: allowed: 1 or more");
+  CHECK(refusal([] {
+          segments_of({4, 4, 2, 2});
+        }) == "shift = 2: allowed: from 0 to less than the window, 2");
+  CHECK(refusal([] {
+          segments_of({4, 5, 2, 1});
+        }) == "shift = 1: allowed with it: a window that divides 4 x 5, not 2");
 }
 
 TEST_CASE("numbers with units", "[io]") {

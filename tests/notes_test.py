@@ -211,10 +211,11 @@ class Notes(unittest.TestCase):
         self.assertEqual(checked, 96)
 
     def test_figures_are_current(self):
-        for name in ("memory", "busy"):
-            drawn = subprocess.run([sys.executable, ROOT / f"notes/figures/{name}.py"],
+        for name in ("notes/figures/memory", "notes/figures/busy",
+                     "chapters/13_packed/figures/orders"):
+            drawn = subprocess.run([sys.executable, ROOT / f"{name}.py"],
                                    capture_output=True, text=True, check=True).stdout
-            self.assertEqual(drawn, read(f"notes/figures/{name}.svg"), name)
+            self.assertEqual(drawn, read(f"{name}.svg"), name)
 
     def test_every_answer_has_its_number_from_the_page_it_names(self):
         text = read("notes/interview.md")

@@ -182,6 +182,10 @@ def formats(cli):
         output = cli.succeed("trace", "2", "--workload", "vit_b16_224")
         assert "H=12 Nq=197" in output and "scaled down" not in output
         assert cli.succeed("trace", "--help").count("--lines") == 1
+        # 4 d H times the pairs: of an axis, 7 windows of 7 rows, and one cut into 4 and 3.
+        packed = cli.succeed("trace", "13", "--workload", "swin_56")
+        assert "B=81 H=3 Nq=49" in packed
+        assert f"for {4 * 32 * 3 * (7 * 49 + 16 + 9) ** 2:.3g} FLOPs" in packed, packed
 
     def nothing():
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
@@ -357,6 +361,8 @@ def refusals(cli):
     refuse("bad shape", 2, ["2", "--shape", "N=4"], "d is missing")
     refuse("a workload's window", 3, ["7", "--workload", "mistral_7b_16k"],
            "--workload mistral_7b_16k: this chapter does not take windows")
+    refuse("a workload's sequences", 3, ["7", "--workload", "swin_56"],
+           "--workload swin_56: this chapter does not take packed sequences")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
     refuse("unknown option", 2, ["2", "--bogus"], "--bogus")

@@ -90,6 +90,16 @@ ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Sha
   return {on_gpu ? workload.shape : workload.on_cpu};
 }
 
+void refuse_sequences(const ProblemOptions& options) {
+  if (options.workload.empty()) return;
+  const io::Workload& workload = io::find_workload(options.workload);
+  if (workload.offsets == nullptr && workload.ranges == nullptr) return;
+  throw Error(ErrorKind::kUnsupported,
+              fmt::format("--workload {}: it has {}; allowed: one without, or `attn trace`",
+                          options.workload,
+                          workload.offsets != nullptr ? "packed sequences" : "ranges of keys"));
+}
+
 std::int64_t parse_bound(const std::string& window, std::string_view text) {
   std::int64_t bound = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bound);
@@ -138,6 +148,8 @@ std::vector<Source> sources_of(const ProblemOptions& options) {
   return {{"Hkv", sizes, true},
           {"d = ", sizes, true},
           {"d_v", sizes, true},
+          {"q_offsets", sizes},
+          {"ranges", sizes},
           {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
           {"element", "--dtype " + options.dtype}};
 }

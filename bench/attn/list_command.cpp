@@ -94,6 +94,13 @@ ExitStatus list(const JsonOptions& json) {
   return kSuccess;
 }
 
+std::string mask_text(const io::Workload& workload) {
+  return fmt::format("{}{}", to_string(workload.mask),
+                     workload.offsets != nullptr  ? ", packed"
+                     : workload.ranges != nullptr ? ", ranges"
+                                                  : "");
+}
+
 std::string twin_text(const io::Workload& workload) {
   const bool other_mask = workload.mask_on_cpu != workload.mask;
   return fmt::format("{}{} ({})", to_string(workload.on_cpu),
@@ -104,7 +111,7 @@ ExitStatus list_workloads() {
   io::Table table({{"workload"}, {"what it is"}, {"sizes"}, {"mask"}, {"on the CPU machine"}});
   for (const io::Workload& workload : io::workloads()) {
     table.add_row({std::string(workload.name), std::string(workload.what),
-                   to_string(workload.shape), to_string(workload.mask),
+                   to_string(workload.shape), mask_text(workload),
                    workload.has_twin() ? twin_text(workload) : "the same"});
   }
   fmt::print("{}", table.to_string(::isatty(STDOUT_FILENO) != 0));

@@ -45,11 +45,8 @@ ExitStatus trace(TraceArguments arguments) {
   if (!trace.stopped) {
     naming("--times-heads", [&] {
       const auto launches = simt::times_heads(trace.launches, arguments.times_heads);
-      Shape many = trace.sizes.shape;
-      many.B *= arguments.times_heads;
-      const simt::PassWork work =
-          simt::work_of(many, trace.mask, trace.pass, trace.element, trace.sizes.d_v);
-      trace.bound = bound_of(launches, work, simt::current_device());
+      trace.bound =
+          bound_of(launches, work_of(trace, arguments.times_heads), simt::current_device());
     });
   }
   write_json(arguments.json, to_json(trace, arguments.lines).dump(2));

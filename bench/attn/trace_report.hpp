@@ -31,6 +31,7 @@ struct Trace {
   ProblemSizes sizes;
   Mask mask = Mask::kFull;
   Element element = Element::kFloat32;
+  const io::Workload* workload = nullptr;  // that was asked for
   std::string scaled;  // how the shape falls short of the workload asked for; empty if it does not
   std::vector<simt::LaunchRecord> launches;
   std::vector<Detection> detections;

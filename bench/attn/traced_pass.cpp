@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bench/attn/progress.hpp"
 #include "common/io/workloads.hpp"
 #include "common/run/run.hpp"
@@ -61,15 +63,30 @@ Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) 
   return pass;
 }
 
+/// The packed sequences of a workload, or its ranges.
+void add_sequences(const Trace& trace, verify::InputSpec& spec) {
+  if (trace.workload == nullptr) return;
+  if (trace.workload->offsets != nullptr) {
+    spec.features.add(Feature::kPacked);
+    spec.q_offsets = spec.k_offsets = trace.workload->offsets();
+  }
+  if (trace.workload->ranges != nullptr) {
+    spec.features.add(Feature::kRanges);
+    spec.ranges = trace.workload->ranges();
+    spec.ranges_per_row = 1;
+  }
+}
+
 void run_checked(Trace& trace) {
   const Shape& shape = trace.sizes.shape;
-  const Problem problem = verify::make_problem({.shape = shape,
-                                                .mask = trace.mask,
-                                                .scale = default_scale(shape.d),
-                                                .seed = kSeed,
-                                                .element = trace.element,
-                                                .d_v = trace.sizes.d_v},
-                                               trace.pass);
+  verify::InputSpec spec{.shape = shape,
+                         .mask = trace.mask,
+                         .scale = default_scale(shape.d),
+                         .seed = kSeed,
+                         .element = trace.element,
+                         .d_v = trace.sizes.d_v};
+  add_sequences(trace, spec);
+  const Problem problem = verify::make_problem(spec, trace.pass);
   verify::Truth truth;
   if (trace.pass == Pass::kBackward)
     truth = verify::truth_of(problem, trace.pass);  // for O and LSE
@@ -118,6 +135,7 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   trace.sizes = problem_sizes(problem, false, fallback);
   if (!problem.workload.empty()) {
     const io::Workload& workload = io::find_workload(problem.workload);
+    trace.workload = &workload;
     if (workload.has_twin()) {
       trace.scaled =
           fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
@@ -126,6 +144,38 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   check_memory(trace.sizes);
   check_size(trace.sizes, trace.mask, trace.pass);
   return trace;
+}
+
+simt::PassWork work_of(const Trace& trace, std::int64_t times_heads) {
+  Shape shape = trace.sizes.shape;
+  shape.B *= times_heads;
+  const auto of = [&](const Shape& heads) {
+    return simt::work_of(heads, trace.mask, trace.pass, trace.element, trace.sizes.d_v);
+  };
+  simt::PassWork sum;
+  if (trace.workload != nullptr && trace.workload->offsets != nullptr) {
+    const std::vector<std::int64_t> offsets = trace.workload->offsets();
+    shape.B = times_heads;
+    for (std::size_t b = 1; b < offsets.size(); ++b) {
+      shape.Nq = shape.Nk = offsets[b] - offsets[b - 1];
+      const simt::PassWork one = of(shape);
+      sum.bytes += one.bytes;
+      sum.flops += one.flops;
+    }
+    return sum;
+  }
+  sum = of(shape);
+  if (trace.workload == nullptr || trace.workload->ranges == nullptr) return sum;
+  const std::vector<std::int64_t> ranges = trace.workload->ranges();
+  std::int64_t pairs = 0, allowed = 0;  // visible, and what the mask alone leaves
+  for (std::int64_t row = 0; 2 * row < static_cast<std::int64_t>(ranges.size()); ++row) {
+    const Range keys = keys_of_row(trace.mask, row % shape.Nq, shape.Nq, shape.Nk);
+    const auto at = static_cast<std::size_t>(2 * row);
+    allowed += keys.size();
+    pairs += Range{std::max(keys.begin, ranges[at]), std::min(keys.end, ranges[at + 1])}.size();
+  }
+  if (allowed > 0) sum.flops *= static_cast<double>(pairs) / static_cast<double>(allowed);
+  return sum;
 }
 
 void run_traced(Trace& trace, const ProblemOptions& problem) {

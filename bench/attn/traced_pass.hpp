@@ -24,6 +24,9 @@ const Step& traced_step(const Chapter& chapter, const std::string& step, const s
 Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pass,
                  const ProblemOptions& problem, const Shape& fallback);
 
+/// What the pass has to do, with so many times as many heads.
+simt::PassWork work_of(const Trace& trace, std::int64_t times_heads);
+
 /// Runs it with tracer and detectors on.
 void run_traced(Trace& trace, const ProblemOptions& problem);
 

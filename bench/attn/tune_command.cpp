@@ -76,6 +76,7 @@ std::vector<Round> chosen_rounds(const TuneArguments& arguments, const Chapter& 
     bad(fmt::format("--d {}: allowed in {}: {}", arguments.d, chapter.id, known));
   }
   if (!has_shape) return rounds;
+  refuse_sequences(problem);
   const ProblemSizes sizes = problem_sizes(problem, on_gpu, {});
   const auto wide_enough = [&](const Round& round) { return sizes.shape.d <= round.sizes.shape.d; };
   const auto found = std::find_if(rounds.begin(), rounds.end(), wide_enough);

@@ -5,7 +5,8 @@
 #   [KERNELS <file.cu>...]                  kernels: for the CPU machine by g++, for a GPU by nvcc
 #   [ARCHITECTURES <name>...]               nvcc's, where not all: 90a-real for wgmma and TMA
 #   [TWIN <file>...]                        the same algorithm as plain C++ loops: real CPU times
-#   [EXERCISE <file>]                       exercises/<file>, solved in exercises/solution/<file>
+#   [EXERCISE <file>]                       exercises/<file>, solved in exercises/solution/<file>;
+#                                           checked by the battery, or by <file>_check.cpp
 #   [WRITE <file.cu>])                      the same for a kernel to be written from nothing, its
 #                                           stages in exercises/<file>_check.cpp
 #
@@ -149,8 +150,14 @@ function(attn_add_chapter id)
         if(variant STREQUAL solution)
           set(source exercises/solution/${ARG_EXERCISE})
         endif()
-        attn_add_checker(${target} ${ch}_exercise)
-        target_link_libraries(${target} PRIVATE ${backend})
+        get_filename_component(name ${ARG_EXERCISE} NAME_WE)
+        if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/exercises/${name}_check.cpp)
+          add_executable(${target} EXCLUDE_FROM_ALL exercises/${name}_check.cpp)
+          target_link_libraries(${target} PRIVATE ${ch})
+        else()
+          attn_add_checker(${target} ${ch}_exercise)
+          target_link_libraries(${target} PRIVATE ${backend})
+        endif()
         if(ARG_EXERCISE MATCHES "\\.cu$")
           attn_add_cpu_kernel(${target} ${source})
         else()

@@ -3,10 +3,33 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <string>
+
+#include "common/io/image_windows.hpp"
 
 namespace attn::io {
 namespace {
+
+std::vector<std::int64_t> documents() {
+  std::vector<std::int64_t> offsets{0};
+  for (const std::int64_t length : {512, 305, 230, 180, 140, 100, 64, 30}) {
+    offsets.push_back(offsets.back() + length);
+  }
+  return offsets;
+}
+
+/// Every token sees its own block and those before it.
+std::vector<std::int64_t> block_causal(std::initializer_list<std::int64_t> blocks) {
+  std::vector<std::int64_t> ranges;
+  std::int64_t end = 0;
+  for (const std::int64_t block : blocks) {
+    end += block;
+    for (std::int64_t row = 0; row < block; ++row) ranges.insert(ranges.end(), {0, end});
+  }
+  return ranges;
+}
 
 // A twin keeps d and what is odd about N, and has at most 2^28 products B H Nq Nk d in each of the
 // two matrix products.
@@ -67,6 +90,40 @@ const Workload kWorkloads[] = {
      .scaled = "2 of 32 heads, half the tokens and the window",
      .mask = {.before = 511, .after = 0},
      .mask_on_cpu = {.before = 255, .after = 0}},
+    {.name = "eight_documents",
+     .what = "8 documents of 512 to 30 tokens, packed",
+     .shape = make_shape(8, 12, 512, 512, 64),
+     .on_cpu = make_shape(8, 2, 512, 512, 64),
+     .scaled = "2 of 12 heads",
+     .offsets = documents},
+    {.name = "qwen25vl_window",
+     .what = "Qwen2.5-VL, 1036-pixel image: 74x74 patches in windows of 8x8 (Bai et al. 2025)",
+     .shape = make_shape(100, 16, 64, 64, 80),
+     .on_cpu = make_shape(100, 2, 64, 64, 80),
+     .scaled = "2 of 16 heads",
+     .offsets =
+         [] {
+           return segments_of({74, 74, 8, 0}).offsets;
+         }},
+    {.name = "swin_56",
+     .what = "Swin-T, stage 1: 56x56 tokens in windows of 7x7, shifted by 3 (Liu et al. 2021)",
+     .shape = make_shape(81, 3, 49, 49, 32),
+     .on_cpu = make_shape(81, 3, 49, 49, 32),
+     .scaled = "",
+     .offsets =
+         [] {
+           return segments_of({56, 56, 7, 3}).offsets;
+         }},
+    {.name = "pi0_prefill",
+     .what = "Pi0 (Black et al. 2024), blockwise causal: 787 image and text tokens, 1 state, 50 "
+             "actions; 16 heads of 128 for its 8 of 256",
+     .shape = make_shape(1, 16, 838, 838, 128),
+     .on_cpu = make_shape(1, 2, 838, 838, 128),
+     .scaled = "2 of 16 heads",
+     .ranges =
+         [] {
+           return block_causal({787, 1, 50});
+         }},
 };
 
 }  // namespace

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "common/attention.hpp"
 
@@ -17,6 +19,10 @@ struct Workload {
   std::string_view scaled;  // what the twin leaves out; empty where on_cpu is the shape itself
   Mask mask = Mask::kFull;  // where nothing else is asked for
   Mask mask_on_cpu = Mask::kFull;  // its twin: a window shrinks with the text
+  /// Where packed sequences begin, of queries and of keys alike, and the end: [B + 1]. Null: none.
+  std::vector<std::int64_t> (*offsets)() = nullptr;
+  /// One range of keys for each row: [B, Nq, 2]. Null: none.
+  std::vector<std::int64_t> (*ranges)() = nullptr;
 
   bool has_twin() const { return !scaled.empty(); }
 };

@@ -58,7 +58,11 @@ std::vector<int> edges_or_default(std::span<const int> tile_edges) {
 /// Keys that are visible beside what a mask says, in place of random ones.
 struct KeyRanges {
   std::optional<std::int64_t> sink_keys = {};
-  std::vector<std::int64_t> begin = {}, count = {};  // of each batch
+  std::vector<std::int64_t> begin = {}, count = {};          // of each batch
+  std::vector<std::int64_t> q_offsets = {}, k_offsets = {};  // of packed sequences
+  std::vector<std::int64_t> ranges = {};
+  int ranges_per_row = 0;
+  std::string_view ranges_name = {};
 };
 
 /// Cycles through inputs, scales, offsets and repeats with periods that share no factor.
@@ -119,7 +123,12 @@ class Builder {
                                .features = features,
                                .sink_keys = keys.sink_keys,
                                .key_begin = keys.begin,
-                               .key_count = keys.count},
+                               .key_count = keys.count,
+                               .q_offsets = keys.q_offsets,
+                               .k_offsets = keys.k_offsets,
+                               .ranges = keys.ranges,
+                               .ranges_per_row = keys.ranges_per_row,
+                               .ranges_name = keys.ranges_name},
                       .offset = number % 5 == 4 ? offset() : 0,
                       .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                       .repeat = number % 8 == 3,
@@ -403,6 +412,151 @@ void add_distant_sinks(Builder& builder, const std::optional<Mask>& only_mask) {
   }
 }
 
+/// How many queries and keys each of some packed sequences has.
+struct Lengths {
+  std::vector<std::int64_t> queries, keys;
+};
+
+/// None, one, a tile, one more, in every order; nothing first and last; only queries, only keys;
+/// nothing at all. Where there are no queries, a neighbour's keys may be NaN.
+std::vector<Lengths> sequences_around(std::int64_t T) {
+  const std::vector<std::int64_t> all{1, 0, T + 1, 0, T, 3};
+  return {{all, all},
+          {{5, 0, T + 1, 0}, {T - 1, 7, T + 1, 9}},
+          {{0, 3, T, 0}, {0, T + 1, 2 * T, 0}},
+          {{T - 1, 2 * T + 1, 1}, {2 * T + 1, T, 1}},
+          {{2, T + 2}, {0, 0}},
+          {{0, 2}, {T + 1, 0}},
+          {{0, 0, 0}, {0, 0, 0}},
+          {{T + 1}, {2 * T + 1}}};
+}
+
+std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::int64_t> offsets{0};
+  for (const std::int64_t length : lengths) offsets.push_back(offsets.back() + length);
+  return offsets;
+}
+
+/// One range or two for each of Nq rows, of Nk keys.
+struct RangePattern {
+  std::string_view name;
+  int per_row;
+  std::array<Range, 2> (*row)(std::int64_t i, std::int64_t Nk, std::int64_t T);
+};
+
+/// What people put into one row of tokens, and what a kernel may not take for granted: that ranges
+/// grow from row to row, that the second lies behind the first, that there are any.
+constexpr RangePattern kRangePatterns[] = {
+    {"documents", 1,
+     [](std::int64_t i, std::int64_t Nk, std::int64_t T) {  // two, and the rest
+       const std::int64_t first = std::min(T - 1, Nk), second = std::min(T + 4, Nk);
+       return std::array{i < 3   ? Range{0, first}
+                         : i < T ? Range{first, second}
+                                 : Range{second, Nk},
+                         Range{}};
+     }},
+    {"prefixes", 1,  // of blocks of five rows
+     [](std::int64_t i, std::int64_t Nk, std::int64_t) {
+       return std::array{Range{0, std::min(i / 5 * 9 + 2, Nk)}, Range{}};
+     }},
+    {"single keys", 1,  // on either side of an edge, the later one first; and none
+     [](std::int64_t i, std::int64_t Nk, std::int64_t T) {
+       const std::int64_t key = std::min(i % 3 == 0 ? T : T - 1, Nk - 1);
+       return std::array{i % 3 == 2 ? Range{key, key} : Range{key, key + 1}, Range{}};
+     }},
+    {"none", 1,
+     [](std::int64_t, std::int64_t Nk, std::int64_t) {
+       return std::array{Range{Nk, Nk}, Range{}};
+     }},
+    {"falling", 1,  // the first rows see the last keys
+     [](std::int64_t i, std::int64_t Nk, std::int64_t) {
+       const std::int64_t begin = std::max<std::int64_t>(Nk - 2 * i - 9, 0);
+       return std::array{Range{begin, std::min(begin + 7, Nk)}, Range{}};
+     }},
+    {"two ends", 2,
+     [](std::int64_t i, std::int64_t Nk, std::int64_t) {
+       return std::array{Range{0, 3}, Range{Nk - 5 + i % 3, Nk}};
+     }},
+    {"second first", 2,
+     [](std::int64_t, std::int64_t Nk, std::int64_t T) {
+       return std::array{Range{std::min(T + 1, Nk), Nk}, Range{2, 4}};
+     }},
+    {"overlapping", 2,  // equal, one in the other, partly, side by side
+     [](std::int64_t i, std::int64_t Nk, std::int64_t T) {
+       const std::int64_t most = std::min(T + 9, Nk);
+       const Range second[] = {{1, most}, {3, 5}, {most - 2, Nk}, {most, Nk}};
+       return std::array{Range{1, most}, second[i % 4]};
+     }},
+    {"one of two", 2,  // the other empty, in turn; a tile in the middle that no row sees
+     [](std::int64_t i, std::int64_t Nk, std::int64_t) {
+       const Range range = i % 2 == 0 ? Range{0, 2} : Range{Nk - 2, Nk};
+       return i % 3 == 0 ? std::array{range, Range{}} : std::array{Range{Nk, Nk}, range};
+     }},
+};
+
+std::vector<std::int64_t> rows_of(const RangePattern& pattern, const Shape& shape, std::int64_t T) {
+  std::vector<std::int64_t> bounds;
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    for (std::int64_t i = 0; i < shape.Nq; ++i) {
+      const std::array<Range, 2> row = pattern.row(i + 2 * b, shape.Nk, T);
+      for (int n = 0; n < pattern.per_row; ++n) {
+        bounds.insert(bounds.end(), {row[n].begin, row[n].end});
+      }
+    }
+  }
+  return bounds;
+}
+
+/// Packed sequences, and ranges of keys, each by itself and with every mask; mostly with NaN and
+/// Inf in the keys that no row sees. A thin table has every third mask.
+void add_sequences_and_ranges(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  const Features& taken = builder.support().features;
+  const std::vector<int>& edges = builder.edges();
+  const std::int64_t most = *std::max_element(edges.begin(), edges.end());
+  constexpr std::int64_t kDims[] = {16, 40, 8};  // for other d a chapter may take other tiles
+  std::size_t turn = 0;
+  const auto add = [&](Shape shape, Feature feature, const Mask& mask, const KeyRanges& keys) {
+    shape.d = kDims[turn / 2 % std::size(kDims)];
+    const InputKind kind = turn % 5 == 0 ? InputKind::kNormal : InputKind::kHiddenPoison;
+    builder.add(shape, mask, kind, 0, {feature}, keys);
+  };
+  const auto with_masks = [&](auto make, bool given) {
+    if (!given) return;
+    const std::size_t masks = masks_around(1, 1, taken.has(Feature::kWindows)).size();
+    for (std::size_t m = 0; m < masks; ++m, ++turn) {
+      if (thin && m > 1 && turn % 3 != 0) continue;
+      const std::int64_t T = edges[turn / 3 % edges.size()];
+      const Mask mask = masks_around(T, 6 * most, taken.has(Feature::kWindows))[m];
+      make(T, only_mask.value_or(mask));
+    }
+    ++turn;  // so that a pattern does not always meet the same mask
+  };
+  for (std::size_t n = 0; n < sequences_around(1).size(); ++n) {
+    const auto packed = [&](std::int64_t T, const Mask& mask) {
+      const Lengths lengths = sequences_around(T)[n];
+      const auto longest = [](const std::vector<std::int64_t>& of) {
+        return *std::max_element(of.begin(), of.end());
+      };
+      add(make_shape(static_cast<std::int64_t>(lengths.keys.size()), 2, longest(lengths.queries),
+                     longest(lengths.keys), 0),
+          Feature::kPacked, mask,
+          {.q_offsets = offsets_of(lengths.queries), .k_offsets = offsets_of(lengths.keys)});
+    };
+    with_masks(packed, taken.has(Feature::kPacked));
+  }
+  for (const RangePattern& pattern : kRangePatterns) {
+    const auto ranges = [&](std::int64_t T, const Mask& mask) {
+      Shape shape = make_shape(turn % 4 == 3 ? 2 : 1, 1, most + 7, 2 * most + 5, 0);
+      if (turn % 5 == 4) std::swap(shape.Nq, shape.Nk);
+      add(shape, Feature::kRanges, mask,
+          {.ranges = rows_of(pattern, shape, T),
+           .ranges_per_row = pattern.per_row,
+           .ranges_name = pattern.name});
+    };
+    with_masks(ranges, taken.has(Feature::kRanges));
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(Builder& builder, bool thin) {
@@ -439,7 +593,12 @@ std::string to_string(const Case& one) {
   };
   of_each_batch("key_begin", spec.key_begin);
   of_each_batch("key_count", spec.key_count);
+  of_each_batch("q_offsets", spec.q_offsets);
+  of_each_batch("k_offsets", spec.k_offsets);
   if (spec.sink_keys) text += fmt::format(", sink_keys={}", *spec.sink_keys);
+  if (spec.ranges_per_row > 0) {
+    text += fmt::format(", {} per row: {}", spec.ranges_per_row, spec.ranges_name);
+  }
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
     if (feature == Feature::kValueWidth) continue;  // dv, in the shape
@@ -471,9 +630,11 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
     add_long_rows(builder);
   }
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
+  // Last: chapters without them keep their seeds.
   add_aligned_windows(builder, only_mask, thin);
   add_distant_sinks(builder, only_mask);
-  add_key_ranges(builder, only_mask, thin);  // last: chapters without them keep their seeds
+  add_key_ranges(builder, only_mask, thin);
+  add_sequences_and_ranges(builder, only_mask, thin);
   return builder.take();
 }
 

@@ -47,7 +47,8 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// for every edge T, and awkward pairs; d from {1, 8, 16, 32, 40, 64, 80, 128}; B, H from {1, 3};
 /// every mask; default, zero and negative scale; every input distribution. Where the chapter takes
 /// windows, sink keys or key counts: values of them that end at the tiles' edges, each by itself
-/// and every two of them together.
+/// and every two of them together. Where it takes packed sequences or ranges: lengths and patterns
+/// around the edges, each with every mask.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
 /// that mask, which the chapter must take.

@@ -62,6 +62,7 @@ Result run(const Chapter& chapter, const Step& step, Pass pass, const reference:
   problem.k = reference::narrow(inputs.k);
   problem.v = reference::narrow(inputs.v);
   problem.grad_o = reference::narrow(inputs.grad_o);
+  problem.extras = inputs.extras.as<float>();
   const Values o = reference::narrow(expected.o);
   const Values lse = reference::narrow(expected.lse);
   const Run prepared(chapter, step, pass, problem, o, lse, {});
@@ -82,14 +83,52 @@ Result run_backward(const Chapter& chapter, const Step& step, const reference::I
   return run(chapter, step, Pass::kBackward, inputs, expected);
 }
 
+// ---- what is shown ------------------------------------------------------------------------------
+
+/// A mask, or packed sequences.
+struct Look {
+  Mask mask = Mask::kFull;
+  std::vector<std::int64_t> offsets = {};  // [B + 1]
+
+  std::string name() const {
+    if (offsets.empty()) return to_string(mask);
+    std::string text = "sequences of";
+    for (std::size_t b = 1; b < offsets.size(); ++b) {
+      text += fmt::format("{}{}", b == 1 ? " " : ", ", offsets[b] - offsets[b - 1]);
+    }
+    return text;
+  }
+  /// Of a problem with as many rows in one sequence.
+  void set(reference::Inputs& inputs) const {
+    inputs.mask = mask;
+    inputs.extras.q_offsets = inputs.extras.k_offsets = offsets;
+    if (offsets.empty()) return;
+    Shape& shape = inputs.shape;
+    shape.B = static_cast<std::int64_t>(offsets.size()) - 1;
+    shape.Nq = 0;
+    for (std::size_t b = 1; b < offsets.size(); ++b) {
+      shape.Nq = std::max(shape.Nq, offsets[b] - offsets[b - 1]);
+    }
+    shape.Nk = shape.Nq;
+  }
+};
+
+/// No mask, a causal one, and this window, and these sequences, where the chapter takes such.
+std::vector<Look> looks_of(const Chapter& chapter, const Mask& window,
+                           const std::vector<std::int64_t>& offsets) {
+  std::vector<Look> looks{{Mask::kFull}, {Mask::kCausal}};
+  if (chapter.support.features.has(Feature::kWindows)) looks.push_back({window});
+  if (chapter.support.features.has(Feature::kPacked)) looks.push_back({Mask::kFull, offsets});
+  return looks;
+}
+
 // ---- a tiny problem, shown in full --------------------------------------------------------------
 
 constexpr int kTiny = 4;  // N and d
 
 /// Keys that a person can follow: a query that fits a key scores 2 with it, and 0 with the others.
-reference::Inputs tiny_problem(Mask mask) {
+reference::Inputs tiny_problem() {
   return {.shape = make_shape(1, 1, kTiny, kTiny, kTiny),
-          .mask = mask,
           .scale = 0.5,
           .q = {2, 0, 0, 0,  //
                 0, 0, 0, 2,  //
@@ -109,15 +148,21 @@ reference::Inputs tiny_problem(Mask mask) {
 /// P from what the chapter returned: exp(S - LSE) for the keys a row sees, NaN for the others.
 std::vector<double> weights(const reference::Inputs& inputs, const Values& lse) {
   std::vector<double> p(kTiny * kTiny, std::numeric_limits<double>::quiet_NaN());
-  for (std::size_t i = 0; i < kTiny; ++i) {
-    const Range keys = keys_of_row(inputs.mask, static_cast<std::int64_t>(i), kTiny, kTiny);
-    for (auto j = static_cast<std::size_t>(keys.begin); std::cmp_less(j, keys.end); ++j) {
-      double dot = 0;
-      for (std::size_t c = 0; c < kTiny; ++c)
-        dot += inputs.q[i * kTiny + c] * inputs.k[j * kTiny + c];
-      p[i * kTiny + j] = std::exp(inputs.scale * dot - double{lse[i]});
+  const reference::Visibility visibility(inputs.mask, inputs.extras);
+  std::vector<std::int64_t> keys;
+  reference::for_each_head(inputs.shape, inputs.extras, [&](const reference::HeadRows& at) {
+    for (std::int64_t row = 0; row < at.Nq; ++row) {
+      visibility.keys_of(at, row, keys);
+      const auto i = static_cast<std::size_t>(at.q_row + row);
+      for (const std::int64_t key : keys) {
+        const auto j = static_cast<std::size_t>(at.k_row + key);
+        double dot = 0;
+        for (std::size_t c = 0; c < kTiny; ++c)
+          dot += inputs.q[i * kTiny + c] * inputs.k[j * kTiny + c];
+        p[i * kTiny + j] = std::exp(inputs.scale * dot - double{lse[i]});
+      }
     }
-  }
+  });
   return p;
 }
 
@@ -145,23 +190,18 @@ void print(const std::array<Matrix, 3>& matrices) {
   fmt::print("\n");
 }
 
-/// What is shown: no mask, a causal one, and this window where the chapter takes windows.
-std::vector<Mask> masks_of(const Chapter& chapter, const Mask& window) {
-  std::vector<Mask> masks{Mask::kFull, Mask::kCausal};
-  if (chapter.support.features.has(Feature::kWindows)) masks.push_back(window);
-  return masks;
-}
-
 void show_tiny_problem(const Chapter& chapter, const Step& step) {
   fmt::print(
       "A tiny problem: N = 4, d = 4, scale = 1/sqrt(4) = 0.5. Query 0 fits key 0, query 1 key 3,\n"
       "query 2 keys 0 and 1, query 3 key 2, twice as well. P is exp(S - LSE).\n\n");
-  const reference::Inputs inputs = tiny_problem(Mask::kFull);
+  const reference::Inputs inputs = tiny_problem();
   print({{{"Q", inputs.q, 0}, {"K", inputs.k, 0}, {"V", inputs.v, 0}}});
-  for (const Mask& mask : masks_of(chapter, {.before = 1, .after = 0})) {
-    const reference::Inputs masked = tiny_problem(mask);
+  for (const Look& look : looks_of(chapter, {.before = 1, .after = 0}, {0, 1, kTiny})) {
+    reference::Inputs masked = inputs;
+    look.set(masked);
     const Result result = run_forward(chapter, step, masked);
-    const std::string with = mask == Mask::kFull ? "" : ", " + to_string(mask);
+    const bool plain = look.mask == Mask::kFull && look.offsets.empty();
+    const std::string with = plain ? "" : ", " + look.name();
     print({{{"P" + with, weights(masked, result.lse), 3},
             {"O" + with, reference::widen(result.o), 3},
             {"the oracle's O, in float64", reference::forward(masked).o, 3}}});
@@ -217,6 +257,7 @@ bool show_real_problem(const Chapter& chapter) {
                    {"workspace", io::Table::Align::kRight},
                    {is_timed(chapter) ? "time" : "", io::Table::Align::kRight}});
   bool right = true;
+  std::string shown;
   const auto add_row = [&](Pass pass, const Result& result, std::span<const Comparison> arrays) {
     std::string errors;
     for (const auto& [name, got, expected] : arrays) {
@@ -224,12 +265,13 @@ bool show_real_problem(const Chapter& chapter) {
       right = right && error <= kAllowed;  // false for NaN
       errors += fmt::format("{:<4}{:<10.1e}", name, error);
     }
-    table.add_row({std::string(to_string(pass)), std::string(to_string(inputs.mask)), errors,
+    table.add_row({std::string(to_string(pass)), shown, errors,
                    io::human_bytes(result.workspace_bytes),
                    is_timed(chapter) ? io::human_seconds(result.seconds) : ""});
   };
-  for (const Mask& mask : masks_of(chapter, {.before = 127, .after = 0})) {
-    inputs.mask = mask;
+  for (const Look& look : looks_of(chapter, {.before = 127, .after = 0}, {0, 300, 512})) {
+    look.set(inputs);
+    shown = look.name();
     const reference::Forward expected = reference::forward(inputs);
     if (forward != nullptr) {
       const Result result = run_forward(chapter, *forward, inputs);

@@ -186,8 +186,9 @@ void add_sizes(const InputSpec& spec, Random& random, Problem& problem) {
   problem.extras.d_v = spec.d_v;
   problem.rows_first = spec.features.has(Feature::kStrides);
   if (!spec.features.has(Feature::kPacked)) return;
-  problem.extras.q_offsets = some_offsets(shape.B, shape.Nq, random);
-  problem.extras.k_offsets = some_offsets(shape.B, shape.Nk, random);
+  const bool given = !spec.q_offsets.empty();
+  problem.extras.q_offsets = given ? spec.q_offsets : some_offsets(shape.B, shape.Nq, random);
+  problem.extras.k_offsets = given ? spec.k_offsets : some_offsets(shape.B, shape.Nk, random);
 }
 
 void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
@@ -207,7 +208,10 @@ void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
       extras.key_count.push_back(b % 4 == 3 ? 0 : random.integer(most / 2, most));
     }
   }
-  if (spec.features.has(Feature::kRanges)) {
+  if (spec.ranges_per_row > 0) {
+    extras.ranges_per_row = spec.ranges_per_row;
+    extras.ranges = spec.ranges;
+  } else if (spec.features.has(Feature::kRanges)) {
     extras.ranges_per_row = spec.seed % 2 == 0 ? 1 : 2;
     const std::int64_t ranges = shape.B * shape.Nq * extras.ranges_per_row;
     for (std::int64_t n = 0; n < ranges; ++n) {

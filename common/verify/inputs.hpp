@@ -75,6 +75,11 @@ struct InputSpec {
   // the two arrays only, the other one is not there.
   std::optional<std::int64_t> sink_keys = {};
   std::vector<std::int64_t> key_begin = {}, key_count = {};  // [B]
+  // Likewise for kPacked, and for kRanges.
+  std::vector<std::int64_t> q_offsets = {}, k_offsets = {};  // [B + 1]
+  std::vector<std::int64_t> ranges = {};                     // [B, Nq, 2 ranges_per_row]
+  int ranges_per_row = 0;
+  std::string_view ranges_name = {};  // in a word
 };
 
 /// Makes the inputs, rounded to the element; grad_o (standard normal) for a backward pass only.

@@ -5,9 +5,11 @@
 #include "tests/probe/probe.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -246,6 +248,48 @@ TEST_CASE("a thin case table has every window, key count and number of sink keys
   for (const verify::Case& one : key_range_cases({Feature::kWindows}, verify::Extent::kCovering)) {
     CHECK(key_ranges_of(one)[1] + key_ranges_of(one)[2] == "");
   }
+}
+
+/// By its name each pattern of ranges, by their number each set of sequences, and the masks it has.
+std::map<std::string, std::set<std::string>> masks_of_sequences(verify::Extent extent,
+                                                                const Features& features) {
+  const Element element = Element::kFloat32;
+  constexpr int kEdges[] = {32};
+  std::map<std::string, std::set<std::string>> masks;
+  for (const verify::Case& one : verify::case_table({.features = features}, std::span(&element, 1),
+                                                    kEdges, Pass::kForward, extent, kSeed)) {
+    const verify::InputSpec& spec = one.spec;
+    std::string name(spec.ranges_name);
+    if (!spec.q_offsets.empty()) {
+      name = fmt::format("{};{}", fmt::join(spec.q_offsets, ","), fmt::join(spec.k_offsets, ","));
+    }
+    if (!name.empty()) masks[name].insert(to_string(spec.mask));
+  }
+  return masks;
+}
+
+TEST_CASE("the case table has packed sequences and ranges, each with every mask") {
+  const Features all{Feature::kWindows, Feature::kPacked, Feature::kRanges};
+  const auto whole = masks_of_sequences(verify::Extent::kCovering, all);
+  CHECK(whole.size() == 8 + 9);
+  CHECK(whole.contains("0,1,1,34,34,66,69;0,1,1,34,34,66,69"));  // 1, 0, T + 1, 0, T, 3
+  CHECK(whole.contains("0,0,3,35,35;0,0,33,97,97"));             // nothing first and last
+  CHECK(whole.contains("0,0,0,0;0,0,0,0"));
+  CHECK(whole.contains("two ends"));
+  for (const auto& [name, masks] : whole) {
+    INFO(name);
+    CHECK(masks.size() == 11);
+  }
+  for (const auto& [name, masks] : masks_of_sequences(verify::Extent::kThin, all)) {
+    INFO(name);
+    CHECK((masks.contains("full") && masks.contains("causal") && masks.size() > 4));
+  }
+  const Features without{Feature::kPacked};
+  for (const auto& [name, masks] : masks_of_sequences(verify::Extent::kCovering, without)) {
+    INFO(name);
+    CHECK(masks == std::set<std::string>{"full", "causal"});
+  }
+  CHECK(masks_of_sequences(verify::Extent::kCovering, {Feature::kWindows}).empty());
 }
 
 /// Three arrays [B, H, N, d] as one, [B, N, 3, H, d].
