@@ -38,6 +38,7 @@ void print(const verify::CheckReport& report) {
 
 void require_right(const Chapter& chapter, const Step& step, Pass pass) {
   verify::CheckOptions options = verify::options_from_environment();
+  options.extent = verify::extent_of_step(chapter, step, pass, options.extent);
   // Its grid is like that of the chapter's other steps.
   options.crowded = &step == default_step(chapter, pass) || &step == chapter.twin;
   const verify::CheckReport report = verify::check(chapter, step, pass, options);

@@ -3,7 +3,8 @@
 #
 # Sets up this machine, builds everything and runs the tests.
 #   tests/run.sh           every chapter and program, on a quarter of the case table; some mutants
-#   tests/run.sh --full    the whole case table for every chapter, all mutants, every kernel by nvcc
+#   tests/run.sh --full    the whole case table for every chapter's default step and twin, a quarter
+#                          for steps on the way there; all mutants; every kernel by nvcc
 #                          for both architectures (where there is nvcc), then the tests again under
 #                          AddressSanitizer and UndefinedBehaviorSanitizer
 # The summary at the end says what was left out. Exit status 0 only if everything passed.

@@ -255,6 +255,11 @@ CheckOptions options_from_environment() {
   return options;
 }
 
+Extent extent_of_step(const Chapter& chapter, const Step& step, Pass pass, Extent asked) {
+  const bool leading = &step == default_step(chapter, pass) || &step == chapter.twin;
+  return leading || asked == Extent::kFull ? asked : Extent::kThin;
+}
+
 std::string describe(const CheckReport& report) {
   std::string text;
   for (const std::string& warning : report.warnings) text += fmt::format("\n{}\n", warning);

@@ -45,6 +45,11 @@ struct CheckOptions {
 /// ATTN_SCATTERED=1 sets scattered and ends with the first failure, which refuses a mutant sooner.
 CheckOptions options_from_environment();
 
+/// How much of the case table to run on one of several steps: `asked` for the default step and the
+/// twin; on the others, whose sizes and masks are the same, a thin table does, unless all
+/// combinations are asked for. `attn check` runs the same on every step.
+Extent extent_of_step(const Chapter& chapter, const Step& step, Pass pass, Extent asked);
+
 /// One failing case: which, and why, ready to print (several lines: seed, case, first ten wrong
 /// elements with indices, expected, got, tolerance; or the detections).
 struct Failure {
