@@ -27,7 +27,8 @@ constexpr int kRows = tiles_for(kD).Br / kWarps;
 /// The tiles, and behind them what the rows see.
 template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
-                                     tiles_for(kD).Br*(sizeof(RowKeys) + sizeof(TileRanges));
+                                     tiles_for(kD).Br * sizeof(RowKeys) +
+                                     tiles_for(kD).Br * sizeof(TileRanges);
 
 /// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
 /// (Br, Bc + 1). All their pairs, also those that the mask hides.
