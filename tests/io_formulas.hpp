@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // How much global memory each step of each chapter moves, worked out by hand from the algorithm for
-// any shape, mask and ranges of keys. Independent of the kernels and of what the lessons say; io_formulas_test.cpp
-// holds the tracer's count against it.
+// any shape, mask and ranges of keys. Independent of the kernels and of what the lessons say;
+// io_formulas_test.cpp holds the tracer's count against it.
 #pragma once
 
 #include <cstdint>

@@ -67,8 +67,8 @@ std::optional<std::pair<int, std::string>> output_of(const std::filesystem::path
   return std::pair(WIFEXITED(status) ? WEXITSTATUS(status) : 2, text);
 }
 
-/// The text from `from` to `to`, behind the last `from` before the first `to`, without the spaces at
-/// its end; "" where there is none.
+/// The text between `from` and `to`, behind the last `from` before the first `to`, without the
+/// spaces at its end; "" where there is none.
 std::string between(std::string_view text, std::string_view from, std::string_view to) {
   const std::size_t end = text.find(to, std::min(text.find(from), text.size()));
   if (end == std::string_view::npos) return "";
