@@ -34,6 +34,14 @@ if(ATTN_CUDA)
   endif()
 endif()
 
+# Files that nvcc must accept and nobody links here: one architecture is enough.
+function(attn_for_one_architecture target)
+  if(CMAKE_CUDA_ARCHITECTURES)
+    list(GET CMAKE_CUDA_ARCHITECTURES 0 one)
+    set_target_properties(${target} PROPERTIES CUDA_ARCHITECTURES "${one}")
+  endif()
+endfunction()
+
 # A target for a GPU that "all" may leave out.
 function(attn_maybe_in_all target)
   if(NOT ATTN_CUDA_IN_ALL)
