@@ -7,7 +7,7 @@ ROWS, KEYS = 64, 32  # of chapter 07's tiles at d = 64
 
 # height, width, window, shift
 IMAGES = ((16, 16, 8, 0), (16, 16, 7, 0), (16, 16, 4, 0), (56, 56, 7, 0), (56, 56, 7, 3),
-          (64, 64, 8, 0), (64, 64, 8, 4))
+          (64, 64, 4, 0), (64, 64, 8, 0), (64, 64, 8, 4))
 
 
 def segments(height, width, window, shift):

@@ -11,7 +11,7 @@ namespace attn::packed {
 /// Token y * width + x of an image stands in row y, column x. The image is rolled by `shift`: token
 /// (y, x) comes to row y - shift, column x - shift, and what leaves at one edge comes in at the
 /// opposite one. Then it is cut into windows. Two tokens see each other if they are in the same
-/// window and have not come to it across different edges.
+/// window and were rolled across the same edges on the way there, or both across none.
 io::Segments shifted_windows(const io::ImageWindows& image) {
   // Yours. So far a shift is ignored.
   io::Segments segments{.order = {}, .offsets = {0}};

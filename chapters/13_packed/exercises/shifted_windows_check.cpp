@@ -51,7 +51,7 @@ std::string apart(const io::ImageWindows& image, const Token& a, const Token& b)
   if (!rows || !columns) return "they are in different windows";
   const bool edges =
       (a.y < image.shift) != (b.y < image.shift) || (a.x < image.shift) != (b.x < image.shift);
-  return edges ? "they share a window, and only one has come across an edge" : "";
+  return edges ? "they share a window, but were not rolled across the same edges" : "";
 }
 
 /// What is wrong with the segments; empty if nothing.
