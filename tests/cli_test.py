@@ -789,6 +789,13 @@ def commands(cli):
         for shape in ("B=0,N=4,d=4", "Nq=0,Nk=3,d=4", "Nq=3,Nk=0,d=4"):
             cli.succeed("compare", "--shape", shape)
 
+    def comparison_of_masks():
+        """Without a mask a chapter about masks has its default step alone; with one it has all."""
+        for options, shown in ((["--window", "3,0"], True), ([], False)):
+            text = cli.succeed("compare", "--shape", "Nq=9,Nk=11,d=4", *options)
+            assert ("step1_range" in text) == shown and "step4_sinks" in text, text
+            assert ("Chapters about masks: the default step" in text) == (not shown), text
+
     def check_one():
         text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive")
         assert "right" in text and "WRONG" not in text and "01_naive_cpu" in text, text
@@ -843,6 +850,8 @@ def commands(cli):
     cli.test("compare, forward", lambda: comparison("forward"))
     cli.test("compare, backward", lambda: comparison("backward"))
     cli.test("compare with empty shapes", empty_comparison)
+    if any(chapter["id"].startswith("12") for chapter in chapters(cli)):
+        cli.test("compare of chapters about masks", comparison_of_masks)
     cli.test("check", check_one)
     if any(chapter["id"].startswith("02") for chapter in chapters(cli)):
         cli.test("progress of check and of run on a terminal", progress)

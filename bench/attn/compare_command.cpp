@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -204,10 +205,19 @@ Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Prog
   return subjects;
 }
 
-void print(const Subjects& subjects, Pass pass, const std::vector<Row>& rows) {
+/// Without a mask the steps of a chapter about masks do the same: its default step stands for them.
+bool stands_for_others(const Row& row, Pass pass, const Mask& mask) {
+  return mask != Mask::kFull || row.chapter->support.features.empty() || !row.right ||
+         row.step == row.chapter->twin || row.step == default_step(*row.chapter, pass);
+}
+
+void print(const Subjects& subjects, Pass pass, const std::vector<Row>& all) {
   const Subject& kernels = subjects.kernels;
   const Subject& plain = subjects.plain ? *subjects.plain : kernels;
   const bool styled = ::isatty(STDOUT_FILENO) != 0;
+  std::vector<Row> rows;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(rows),
+               [&](const Row& row) { return stands_for_others(row, pass, kernels.problem.mask); });
   const auto title = [&](const char* what, const Subject& subject) {
     fmt::print("\n{}{}{}, {} pass, mask {}\n\n", what, subjects.name,
                to_string(subject.shape, subject.problem.extras.d_v), to_string(pass),
@@ -220,6 +230,9 @@ void print(const Subjects& subjects, Pass pass, const std::vector<Row>& rows) {
         "Run and counted: one of the {} heads. They share no byte, so counts are {} times "
         "its own.\n",
         kernels.shape.heads(), kernels.shape.heads());
+  }
+  if (rows.size() < all.size()) {
+    fmt::print("Chapters about masks: the default step; without a mask the others do the same.\n");
   }
   title("Plain C++ on this computer. ", plain);
   print_table(rows, true, styled);

@@ -179,8 +179,13 @@ def price_text(step, language):
 
 
 def kernels(data, name):
-    """The counted steps that have this pass, in the order of the ladder."""
-    return [step for step in data["trace"]["steps"] if step["pass"] == name and "total" in step]
+    """The counted steps that have this pass, in the order of the ladder. Chapters 12 to 16 are
+    about masks, and without one, as all is counted here, a chapter's steps do the same: the last
+    one stands for them."""
+    steps = [step for step in data["trace"]["steps"] if step["pass"] == name and "total" in step]
+    last = {step["chapter"]: step["step"] for step in steps}
+    return [step for step in steps
+            if not "12" <= step["chapter"][:2] <= "16" or step["step"] == last[step["chapter"]]]
 
 
 # What a table puts side by side, of one step, and how much more than another's is more.
