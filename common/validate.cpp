@@ -446,9 +446,10 @@ void validate(Element element, const ForwardArgsOf<void>& args, const Support& s
   list.add_queries("q", args.q, /*written=*/false, /*of_values=*/false);
   list.add_keys("k", args.k, false, false);
   list.add_keys("v", args.v, false, true);
+  // Before the outputs: where it reaches into several arrays, it is the one to be named.
+  list.add("workspace", args.workspace, args.workspace_bytes, true);
   list.add_queries("o", args.o, true, true);
   list.add_lse("lse", args.lse, true);
-  list.add("workspace", args.workspace, args.workspace_bytes, true);
   checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});  // and what is broadcast to it
   list.add_extras(/*backward=*/false);
   check_extent(s, support);
@@ -465,10 +466,10 @@ void validate(Element element, const BackwardArgsOf<void>& args, const Support& 
   list.add_queries("o", args.o, false, true);
   list.add_lse("lse", args.lse, false);
   list.add_queries("grad_o", args.grad_o, false, true);
+  list.add("workspace", args.workspace, args.workspace_bytes, true);
   list.add_queries("grad_q", args.grad_q, true, false);
   list.add_keys("grad_k", args.grad_k, true, false);
   list.add_keys("grad_v", args.grad_v, true, true);
-  list.add("workspace", args.workspace, args.workspace_bytes, true);
   checked_bytes("the score matrix", {s.B, s.H, s.Nq, s.Nk});  // and what is broadcast to it
   list.add_extras(/*backward=*/true);
   check_extent(s, support);

@@ -66,7 +66,7 @@ void add_to_queries(const BackwardHead& h, std::int64_t i0, std::int64_t i1) {
         if (keys.empty()) continue;
         cpu::exponentials(ds + keys.begin, keys.end - keys.begin, h.lse[i]);
         for (int j = keys.begin; j < keys.end; ++j) {
-          ds[j] *= h.args.scale * (grad_p[j] - h.delta[i]);
+          ds[j] = h.args.scale * (ds[j] * (grad_p[j] - h.delta[i]));
         }
         tile.first.add_weighted(ds, keys.begin, keys.end, 1.0f, h.args.grad_q + (h.q_row + i) * h.d,
                                 h.d);
@@ -108,7 +108,7 @@ void add_to_keys(const BackwardHead& h, std::int64_t j0, std::int64_t j1) {
         for (int r = begin; r < end; ++r) p[r] -= h.lse[i0 + r];
         cpu::exponentials(p + begin, end - begin, 0.0f);
         for (int r = begin; r < end; ++r) {
-          ds[r] = h.args.scale * p[r] * (ds[r] - h.delta[i0 + r]);
+          ds[r] = h.args.scale * (p[r] * (ds[r] - h.delta[i0 + r]));
         }
         const std::int64_t at = (h.k_row + j) * h.d;
         tile.first.add_weighted(ds, begin, end, 1.0f, h.args.grad_k + at, h.d);

@@ -81,6 +81,10 @@ class Checker {
     const std::vector<Property> properties = all_properties();
     total_ = static_cast<int>(cases.size() + properties.size());
     std::vector<std::size_t> order = visiting_order(cases.size(), options_.scattered);
+    if (options_.scattered) {  // what takes a minute comes last: few bugs need it to be seen
+      std::stable_partition(order.begin(), order.end(),
+                            [&](std::size_t k) { return !is_crowded(cases[k]); });
+    }
     std::vector<Case> failing, passing;
     const auto run_all = [&](std::span<const std::size_t> some) {
       for (const std::size_t k : some) {

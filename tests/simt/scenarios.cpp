@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <map>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -101,15 +103,29 @@ void add_test_kernels(Runner& runner) {
 }
 
 void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pass,
-              const Shape& shape, Mask mask, int offset) {
-  const Problem problem = verify::make_problem(
-      {.shape = shape, .mask = mask, .scale = default_scale(shape.d), .seed = 20260101}, pass);
+              const Shape& shape, Mask mask, int offset, const Features& features = {}) {
+  const Problem problem = verify::make_problem({.shape = shape,
+                                                .mask = mask,
+                                                .scale = default_scale(shape.d),
+                                                .seed = 20260101,
+                                                .features = features},
+                                               pass);
   const std::vector<float> o(static_cast<std::size_t>(shape.q_elements()), 1.0f);
   const std::vector<float> lse(static_cast<std::size_t>(shape.rows()), 1.0f);
   const Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
   runner.add(fmt::format("{} {} {}, {}, {}, offset {}", chapter.id, step.id, to_string(pass),
                          to_string(shape), to_string(mask), offset),
              std::string(chapter.id), [&] { run.call(); });
+}
+
+/// A step's passes with lengths of the sequences, which kernels read.
+void add_lengths(Runner& runner, const Chapter& chapter, const Step& step) {
+  if (!support_of(chapter, step).features.has(Feature::kKeyCounts)) return;
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+    if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
+    add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0,
+             {Feature::kKeyCounts});
+  }
 }
 
 /// A step's passes on one shape, with every mask, aligned to 256 bytes and to 4.
@@ -123,12 +139,17 @@ void add_shape(Runner& runner, const Chapter& chapter, const Step& step, const S
 }
 
 void add_chapters(Runner& runner) {
-  const Shape shapes[] = {make_shape(1, 1, 32, 32, 64), make_shape(2, 3, 33, 47, 40),
-                          make_shape(1, 1, 17, 5, 8), make_shape(1, 2, 65, 129, 16)};
+  const Shape plain[] = {make_shape(1, 1, 32, 32, 64), make_shape(2, 3, 33, 47, 40),
+                         make_shape(1, 1, 17, 5, 8), make_shape(1, 2, 65, 129, 16)};
   for (const Chapter* chapter : chapters::all()) {
     if (chapter->memory != device_memory) continue;
     for (const Step& step : chapter->steps) {
-      for (const Shape& shape : shapes) add_shape(runner, *chapter, step, shape);
+      // Where masks are the subject, two shapes show what is 07's.
+      const bool about_masks = chapter->support.features.has(Feature::kWindows);
+      for (const Shape& shape : std::span(plain).first(about_masks ? 2 : std::size(plain))) {
+        add_shape(runner, *chapter, step, shape);
+      }
+      add_lengths(runner, *chapter, step);
     }
   }
 }
