@@ -76,7 +76,6 @@ std::vector<Round> chosen_rounds(const TuneArguments& arguments, const Chapter& 
     bad(fmt::format("--d {}: allowed in {}: {}", arguments.d, chapter.id, known));
   }
   if (!has_shape) return rounds;
-  refuse_sequences(problem);
   const ProblemSizes sizes = problem_sizes(problem, on_gpu, {});
   const auto wide_enough = [&](const Round& round) { return sizes.shape.d <= round.sizes.shape.d; };
   const auto found = std::find_if(rounds.begin(), rounds.end(), wide_enough);
@@ -421,6 +420,7 @@ ExitStatus tune(TuneArguments arguments) {
   if (arguments.chapter.empty()) arguments.chapter.swap(arguments.json.path);
   const Chapter& chapter = chapters::find(arguments.chapter);
   check_json(arguments.json);
+  refuse_sequences(arguments.problem);
   if (chapter.candidates == nullptr) {
     const std::string others = having_candidates();
     throw Error(
