@@ -144,9 +144,11 @@ void add_chapters(Runner& runner) {
   for (const Chapter* chapter : chapters::all()) {
     if (chapter->memory != device_memory) continue;
     for (const Step& step : chapter->steps) {
-      // Where masks are the subject, two shapes show what is 07's.
-      const bool about_masks = chapter->support.features.has(Feature::kWindows);
-      for (const Shape& shape : std::span(plain).first(about_masks ? 2 : std::size(plain))) {
+      // Two shapes show the steps on the way, and what is 07's where masks are the subject.
+      const bool leads = &step == default_step(*chapter, Pass::kForward) ||
+                         &step == default_step(*chapter, Pass::kBackward);
+      const bool all = leads && !chapter->support.features.has(Feature::kWindows);
+      for (const Shape& shape : std::span(plain).first(all ? std::size(plain) : 2)) {
         add_shape(runner, *chapter, step, shape);
       }
       add_lengths(runner, *chapter, step);
