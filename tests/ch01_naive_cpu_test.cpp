@@ -5,11 +5,11 @@
 
 using attn::Pass;
 
-TEST_CASE("01_naive_cpu: forward is right on the whole case table") {
+TEST_CASE("01_naive_cpu: forward is right on the case table") {
   attn::testing::require_right(attn::chapters::ch01_naive_cpu(), Pass::kForward);
 }
 
-TEST_CASE("01_naive_cpu: backward is right on the whole case table") {
+TEST_CASE("01_naive_cpu: backward is right on the case table") {
   attn::testing::require_right(attn::chapters::ch01_naive_cpu(), Pass::kBackward);
 }
 

@@ -5,7 +5,7 @@
 
 using attn::Pass;
 
-TEST_CASE("02_naive_gpu: forward is right on the whole case table") {
+TEST_CASE("02_naive_gpu: forward is right on the case table") {
   attn::testing::require_right(attn::chapters::ch02_naive_gpu(), Pass::kForward);
 }
 

@@ -14,7 +14,7 @@
 
 using attn::Pass;
 
-TEST_CASE("03_tiled: forward is right on the whole case table") {
+TEST_CASE("03_tiled: forward is right on the case table") {
   attn::testing::require_right(attn::chapters::ch03_tiled(), Pass::kForward);
 }
 

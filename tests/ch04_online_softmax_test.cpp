@@ -80,7 +80,7 @@ bool near(RunningSoftmax got, double row_max, double row_sum, double relative) {
   return got.row_max == row_max && std::abs(got.row_sum - row_sum) <= relative * row_sum;
 }
 
-TEST_CASE("04_online_softmax: forward is right on the whole case table") {
+TEST_CASE("04_online_softmax: forward is right on the case table") {
   testing::require_right(chapters::ch04_online_softmax(), Pass::kForward);
 }
 

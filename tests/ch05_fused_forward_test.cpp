@@ -6,7 +6,7 @@
 
 using attn::Pass;
 
-TEST_CASE("05_fused_forward: forward is right on the whole case table") {
+TEST_CASE("05_fused_forward: forward is right on the case table") {
   attn::testing::require_right(attn::chapters::ch05_fused_forward(), Pass::kForward);
 }
 

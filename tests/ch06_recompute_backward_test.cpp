@@ -22,7 +22,7 @@ namespace {
 constexpr Mask kMasks[] = {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft};
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-TEST_CASE("06_recompute_backward: backward is right on the whole case table") {
+TEST_CASE("06_recompute_backward: backward is right on the case table") {
   require_right(chapters::ch06_recompute_backward(), Pass::kBackward);
 }
 

@@ -15,11 +15,11 @@
 namespace attn::testing {
 namespace {
 
-TEST_CASE("07_v2_loop_order: forward is right on the whole case table") {
+TEST_CASE("07_v2_loop_order: forward is right on the case table") {
   require_right(chapters::ch07_v2_loop_order(), Pass::kForward);
 }
 
-TEST_CASE("07_v2_loop_order: backward is right on the whole case table") {
+TEST_CASE("07_v2_loop_order: backward is right on the case table") {
   require_right(chapters::ch07_v2_loop_order(), Pass::kBackward);
 }
 

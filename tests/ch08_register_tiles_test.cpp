@@ -12,11 +12,11 @@
 namespace attn::testing {
 namespace {
 
-TEST_CASE("08_register_tiles: forward is right on the whole case table") {
+TEST_CASE("08_register_tiles: forward is right on the case table") {
   require_right(chapters::ch08_register_tiles(), Pass::kForward);
 }
 
-TEST_CASE("08_register_tiles: backward is right on the whole case table") {
+TEST_CASE("08_register_tiles: backward is right on the case table") {
   require_right(chapters::ch08_register_tiles(), Pass::kBackward);
 }
 

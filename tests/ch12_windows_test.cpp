@@ -13,11 +13,11 @@
 namespace attn::testing {
 namespace {
 
-TEST_CASE("12_windows: forward is right on the whole case table") {
+TEST_CASE("12_windows: forward is right on the case table") {
   require_right(chapters::ch12_windows(), Pass::kForward);
 }
 
-TEST_CASE("12_windows: backward is right on the whole case table") {
+TEST_CASE("12_windows: backward is right on the case table") {
   require_right(chapters::ch12_windows(), Pass::kBackward);
 }
 

@@ -15,11 +15,11 @@
 namespace attn::testing {
 namespace {
 
-TEST_CASE("13_packed: forward is right on the whole case table") {
+TEST_CASE("13_packed: forward is right on the case table") {
   require_right(chapters::ch13_packed(), Pass::kForward);
 }
 
-TEST_CASE("13_packed: backward is right on the whole case table") {
+TEST_CASE("13_packed: backward is right on the case table") {
   require_right(chapters::ch13_packed(), Pass::kBackward);
 }
 
