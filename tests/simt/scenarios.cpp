@@ -128,14 +128,14 @@ void add_lengths(Runner& runner, const Chapter& chapter, const Step& step) {
   }
 }
 
-/// A step's passes on one shape, with every mask, aligned to 256 bytes and to 4.
+/// A step's passes on one shape, with every mask aligned to 256 bytes, with the first to 4, too.
 void add_shape(Runner& runner, const Chapter& chapter, const Step& step, const Shape& shape) {
-  for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) {
-    for (const int offset : {0, 1}) {
-      if (step.forward) add_step(runner, chapter, step, Pass::kForward, shape, mask, offset);
-      if (step.backward) add_step(runner, chapter, step, Pass::kBackward, shape, mask, offset);
-    }
-  }
+  const auto add = [&](Mask mask, int offset) {
+    if (step.forward) add_step(runner, chapter, step, Pass::kForward, shape, mask, offset);
+    if (step.backward) add_step(runner, chapter, step, Pass::kBackward, shape, mask, offset);
+  };
+  add(Mask::kFull, 1);
+  for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) add(mask, 0);
 }
 
 void add_chapters(Runner& runner) {
