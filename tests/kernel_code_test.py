@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the lessons of 06 to 08 say of their kernels' machine code, asked of
+"""What the lessons of 06 to 08 and 12 say of their kernels' machine code, asked of
 bench/results/sass.json (which report_test.py compares with the disassembly, where there is one)."""
 import json
 import re
@@ -89,6 +89,23 @@ class KernelCode(unittest.TestCase):
                     self.assertEqual(loop['shared_load'], loop['shared_load_16_bytes'],
                                      name(kernel))
         self.assertGreater(seen, 100)
+
+    def test_a_mask_that_hides_nothing_costs_no_instructions(self):
+        """12's forward and backward beside 07's: those that come with one FFMA, on average."""
+        data = json.loads((ROOT / 'bench/results/sass.json').read_text())
+
+        def cost(chapter, step, its_pass, columns, architecture):
+            costs = issue.instructions_per_ffma(data, chapter, step, its_pass, columns,
+                                                architecture)
+            self.assertTrue(costs, f'{chapter} {step} {architecture}: not in sass.json')
+            return sum(costs) / len(costs)
+
+        for its_pass, before, step in (('forward', 'step3_exp2', 'step4_sinks'),
+                                       ('backward', 'step5_deterministic', 'step5_backward')):
+            for where in [(d, sm) for d in (32, 64, 128) for sm in ('sm_80', 'sm_90a')]:
+                self.assertLessEqual(
+                    cost('12_windows', step, its_pass, *where),
+                    1.05 * cost('07_v2_loop_order', before, its_pass, *where), (its_pass, where))
 
 
 if __name__ == '__main__':
