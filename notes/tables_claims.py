@@ -210,6 +210,65 @@ def skip_table():
                   "tiles of 128 × 64 skipped:"], rows)
 
 
+GRID, WINDOW = 16, 7  # tokens of an image in a row; of a window in a row and in a column
+
+
+def window_lengths(padded):
+    """Tokens of each window of an image, the grid cut or padded to whole windows."""
+    along = [WINDOW if padded else min(WINDOW, GRID - first) for first in range(0, GRID, WINDOW)]
+    return [height * width for height in along for width in along]
+
+
+def windows_table():
+    """What the two proposals for the 1,536 tokens compute, in pairs, cut and padded."""
+    crosses = {"windows in every image; text and images as before": 2,
+               "layers: the same, and images see text, but text no image": 1}
+    rows = []
+    for what, cross in crosses.items():
+        row = [what]
+        for padded in (False, True):
+            pairs = (IMAGES * sum(n * n for n in window_lengths(padded)) + TEXT ** 2
+                     + cross * IMAGES * IMAGE * TEXT)
+            row += [f"{pairs:,}", three(TOKENS ** 2 / pairs)]
+        rows.append(row)
+    return table(["what is computed", "pairs, windows cut:", "gain:", "padded to 21 × 21:", "gain:"],
+                 rows)
+
+
+def window_order_table():
+    """Tiles of S with a visible pair for the first proposal, an image's tokens row by row or
+    window by window."""
+    def window_of(token):
+        return token // GRID // WINDOW, token % GRID // WINDOW
+    raster = [window_of(token) for token in range(IMAGE)]
+    rows = []
+    for what, order in (("row by row", raster), ("window by window", sorted(raster))):
+        groups = [(image, *window) for image in range(IMAGES) for window in order]
+        groups += ["text"] * TEXT
+        row = [what]
+        for Br, Bc in ((32, 16), (128, 64)):
+            parts = {size: [set(groups[first:first + size]) for first in range(0, TOKENS, size)]
+                     for size in (Br, Bc)}
+            tiles = sum("text" in of_rows | of_keys or not of_rows.isdisjoint(of_keys)
+                        for of_rows in parts[Br] for of_keys in parts[Bc])
+            row += [percent(tiles * Br * Bc / TOKENS ** 2), three(TOKENS ** 2 / (tiles * Br * Bc))]
+        rows.append(row)
+    return table(["tokens of an image", "tiles of 32 × 16 computed:", "gain:",
+                  "tiles of 128 × 64 computed:", "gain:"], rows)
+
+
+def block_table():
+    """What attention can gain in a block of width 4,096 as language models have it."""
+    width = 4096
+    rows = []
+    for N in (TOKENS, 8192 + TEXT):
+        share = N / (N + 6 * width)
+        rows.append([f"{N:,}", percent(share), three(1 / (1 - share))]
+                    + [three(1 / (1 - share + share / gain)) for gain in (1.74, 2.12)])
+    return table(["tokens:", "attention's share of the block's FLOPs:", "at most:",
+                  "with attention 1.74 times as fast:", "2.12 times:"], rows)
+
+
 def windowed_rows(rows, keys, values, windows):
     """[(relative error, weight outside)] of windowed attention, for each (width, first keys)."""
     d = len(keys[0])
