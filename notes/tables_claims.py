@@ -231,7 +231,8 @@ def windows_table():
                      + cross * IMAGES * IMAGE * TEXT)
             row += [f"{pairs:,}", three(TOKENS ** 2 / pairs)]
         rows.append(row)
-    return table(["what is computed", "pairs, windows cut:", "gain:", "padded to 21 × 21:", "gain:"],
+    return table(["what is computed", "pairs, windows cut:", "gain:", "padded to 21 × 21:",
+                  "gain:"],
                  rows)
 
 
