@@ -21,8 +21,8 @@ std::vector<Scenario> run_in_order(Order order, std::uint64_t seed) {
 
 TEST_CASE("counters do not depend on the order of threads, warps and blocks", "[simt][tracer]") {
   const std::vector<Scenario> forward = run_in_order(Order::kForward, 1);
-  const std::pair<Order, std::uint64_t> others[] = {
-      {Order::kReversed, 1}, {Order::kShuffled, 1}, {Order::kShuffled, 20260101}};
+  const std::pair<Order, std::uint64_t> others[] = {{Order::kReversed, 1},
+                                                    {Order::kShuffled, 20260101}};
   for (const auto& [order, seed] : others) {
     CAPTURE(order == Order::kReversed, seed);
     const std::vector<Scenario> other = run_in_order(order, seed);
