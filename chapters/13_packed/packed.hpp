@@ -20,7 +20,7 @@ struct Tiles {
 
 /// The tiles used for this d.
 ATTN_HOST_DEVICE constexpr Tiles tiles_for(std::int64_t d) {
-  return d <= 32   ? Tiles{.D = 32, .Br = 64, .Bc = 64}
+  return d <= 32   ? Tiles{.D = 32, .Br = 64, .Bc = 32}
          : d <= 64 ? Tiles{.D = 64, .Br = 64, .Bc = 32}
                    : Tiles{.D = 128, .Br = 32, .Bc = 16};
 }

@@ -62,6 +62,14 @@ struct RowKeys {
   ATTN_HOST_DEVICE constexpr Range hull() const {
     return {first.begin, second.empty() ? first.end : second.end};
   }
+  /// Of the tile of up to 32 keys from j0 on: bit j is set if the row sees key j0 + j.
+  ATTN_HOST_DEVICE constexpr unsigned word(std::int64_t j0, int Bc) const {
+    const auto bits = [](const TileKeys& keys) {
+      if (keys.empty()) return 0u;
+      return (keys.end < 32 ? 1u << keys.end : 0u) - (1u << keys.begin);
+    };
+    return bits(in_tile(first, j0, Bc)) | bits(in_tile(second, j0, Bc));
+  }
   ATTN_HOST_DEVICE constexpr TileRanges tile(std::int64_t j0, int Bc) const {
     return {in_tile(first, j0, Bc), in_tile(second, j0, Bc)};
   }
