@@ -23,8 +23,9 @@ constexpr int kRows = tiles_for(kD).Br / kWarps;
 
 /// The tiles, and behind them what the rows see.
 template <int kD>
-constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
-                                     tiles_for(kD).Br*(sizeof(RowKeys) + sizeof(unsigned));
+constexpr std::size_t kSharedBytes =
+    tiles_for(kD).floats() * sizeof(float) + SharedKeys<tiles_for(kD).Br>::kBytes +
+    tiles_for(kD).Br * sizeof(unsigned);
 
 /// Grid: H times queries.tiles(Br); block: kThreads; dynamic shared memory: kSharedBytes<kD>.
 template <int kD>
@@ -32,12 +33,12 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
                                float* gLSE, Sequences queries, Sequences keys, std::int64_t d,
                                RangeArray ranges, Mask mask, float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  float* sQ = dynamic_shared<float>();                                    // (Br, D + 1)
-  float* sK = sQ + kT.Br * (kD + 1);                                      // (Bc, D + 1)
-  float* sV = sK + kT.Bc * (kD + 1);                                      // (Bc, D)
-  float* sS = sV + kT.Bc * kD;                                            // (Br, Bc + 1)
-  RowKeys* sKeys = reinterpret_cast<RowKeys*>(sS + kT.Br * (kT.Bc + 1));  // (Br) what each row sees
-  unsigned* sSeen = reinterpret_cast<unsigned*>(sKeys + kT.Br);           // (Br) and of a tile
+  float* sQ = dynamic_shared<float>();  // (Br, D + 1)
+  float* sK = sQ + kT.Br * (kD + 1);    // (Bc, D + 1)
+  float* sV = sK + kT.Bc * (kD + 1);    // (Bc, D)
+  float* sS = sV + kT.Bc * kD;          // (Br, Bc + 1)
+  const SharedKeys<kT.Br> sKeys{reinterpret_cast<std::int64_t*>(sS + kT.Br * (kT.Bc + 1))};
+  unsigned* sSeen = reinterpret_cast<unsigned*>(sKeys.sBounds + 4 * kT.Br);  // (Br) words of a tile
   const BlockTile at = queries.tile_of_block(blockIdx.x, kT.Br);
   const std::int64_t i0 = at.first_row, Nq = at.rows.size();
   if (i0 >= Nq) return;  // the whole block
@@ -62,17 +63,18 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const int row = threadIdx.x;  // the row that this thread asks for
   const int rows = Nq - i0 < kT.Br ? static_cast<int>(Nq - i0) : kT.Br;
   const Band band = band_of(mask, Nq, Nk);
-  if (row < kT.Br) sKeys[row] = row < rows ? ranges.row(at.b, i0 + row, band) : RowKeys{};
+  if (row < kT.Br) sKeys.put(row, row < rows ? ranges.row(at.b, i0 + row, band) : RowKeys{});
   __syncthreads();  // wait until all rows have their ranges
-  const Range some = hull<kT.Br>(sKeys);
+  const Range some = sKeys.hull();
   for (std::int64_t j0 = some.begin / kT.Bc * kT.Bc; j0 < some.end; j0 += kT.Bc) {
+    const RowKeys own = row < kT.Br ? sKeys.row(row) : RowKeys{};
     // wait until everyone is done with the tiles before, and hear whether some row needs this one
-    if (!__syncthreads_or(row < rows && sKeys[row].meets({j0, j0 + kT.Bc}))) continue;
+    if (!__syncthreads_or(own.meets({j0, j0 + kT.Bc}))) continue;
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
-    if (row < kT.Br) sSeen[row] = sKeys[row].word(j0, kT.Bc);
+    if (row < kT.Br) sSeen[row] = own.word(j0, kT.Bc);
     // wait until the tiles are complete, and hear whether every row sees all of them
-    const bool whole = __syncthreads_and(row >= rows || sKeys[row].covers({j0, j0 + kT.Bc}));
+    const bool whole = __syncthreads_and(row >= rows || own.covers({j0, j0 + kT.Bc}));
     device::scores<kWarps, kT.Br, kT.Bc, kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
     if (whole) {
@@ -88,7 +90,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   for (int n = 0; n < kRows<kD>; ++n) {
     const int r = n * kWarps + warp;
     if (r >= rows) continue;
-    const bool empty = sKeys[r].empty();
+    const bool empty = sKeys.is_empty(r);
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[(i0 + r) * d + c] = empty ? 0.0f : acc_o[n][m] / row_sum[n];
