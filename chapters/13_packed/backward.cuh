@@ -27,13 +27,20 @@ struct WordPlace {
   __device__ __forceinline__ bool sees(int r, int key, int /*Bc*/) const {
     return seen.row(r).sees(key);
   }
-  /// The rows' words, read across: bit r says whether row r sees this key.
-  __device__ __forceinline__ unsigned rows_of(int key, int Br) const {
-    unsigned bits = 0;
-    for (int r = 0; r < Br; ++r) bits |= (seen.row(r).sees(key) ? 1u : 0u) << r;
-    return bits;
-  }
 };
+
+/// The words of up to 32 rows, read across by votes: lane r brings row r's, and takes that of key r,
+/// whose bits are rows. All 32 lanes of a warp must call it.
+template <int kKeys>
+__device__ __forceinline__ unsigned rows_of_key(unsigned keys_of_row) {
+  const int lane = threadIdx.x % 32;
+  unsigned rows = 0;
+  for (int key = 0; key < kKeys; ++key) {
+    const unsigned voters = __ballot_sync(device::kAllLanes, (keys_of_row >> key & 1u) != 0);
+    if (lane == key) rows = voters;
+  }
+  return rows;
+}
 
 /// The block's shared memory, cut into tiles.
 template <int kD>
@@ -52,7 +59,7 @@ struct SharedTiles {
   float* sDelta = sLSE + kT.Br;             // (Br)
   SharedKeys<kT.Br> sKeys{reinterpret_cast<std::int64_t*>(sDelta + kT.Br)};
   unsigned* sSeen = reinterpret_cast<unsigned*>(sKeys.sBounds + 4 * kT.Br);  // (Br) words of a tile
-  unsigned* sSeenBy = sSeen + kT.Br;                                         // (Bc) its rows_of()
+  unsigned* sSeenBy = sSeen + kT.Br;  // (Bc) the same by keys
 
   /// K_j and V_j, from the sequence's first key on, of which there are Nk.
   __device__ __forceinline__ void load_keys(const float* gK, const float* gV, std::int64_t j0,

@@ -9,12 +9,11 @@
 
 namespace attn::packed {
 
-/// The keys that each of kRows rows of a tile sees, in shared memory. A number of 64 bits each:
-/// neighbouring lanes ask for neighbouring rows.
+/// The keys that each row of a tile sees, of kRows at most, in shared memory.
 template <int kRows>
 struct SharedKeys {
   static constexpr int kBytes = 4 * kRows * sizeof(std::int64_t);
-  std::int64_t* sBounds;  // (4, kRows): begin and end of the first range, of the second
+  std::int64_t* sBounds;  // (4, kRows): begin and end of the first range, then of the second
 
   __device__ __forceinline__ void put(int r, const RowKeys& keys) const {
     sBounds[r] = keys.first.begin;
@@ -29,16 +28,16 @@ struct SharedKeys {
   __device__ __forceinline__ RowKeys row(int r) const { return {first(r), second(r)}; }
   __device__ __forceinline__ bool is_empty(int r) const { return first(r).empty(); }
 
-  /// From the first key that one of the rows sees to the last, the same in every lane. All 32 lanes
-  /// of a warp must call it.
-  __device__ __forceinline__ Range hull() const {
+  /// From the first key that one of the first `rows` rows sees to the last, the same in every lane.
+  /// All 32 lanes of a warp must call it.
+  __device__ __forceinline__ Range hull(int rows) const {
     Range all{kUnbounded, 0};
     const auto widen = [&all](std::int64_t begin, std::int64_t end) {
       if (begin >= end) return;
       if (begin < all.begin) all.begin = begin;
       if (end > all.end) all.end = end;
     };
-    for (int r = threadIdx.x % 32; r < kRows; r += 32) {
+    for (int r = threadIdx.x % 32; r < rows; r += 32) {
       const Range keys = row(r).hull();
       widen(keys.begin, keys.end);
     }

@@ -61,11 +61,11 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const int row = threadIdx.x;  // the row that this thread asks for
   const int rows = Nq - i0 < kT.Br ? static_cast<int>(Nq - i0) : kT.Br;
   const Band band = band_of(mask, Nq, Nk);
-  if (row < kT.Br) sKeys.put(row, row < rows ? ranges.row(head / H, i0 + row, band) : RowKeys{});
+  if (row < rows) sKeys.put(row, ranges.row(head / H, i0 + row, band));
   __syncthreads();  // wait until all rows have their ranges
-  const Range some = sKeys.hull();
+  const Range some = sKeys.hull(rows);
   for (std::int64_t j0 = some.begin / kT.Bc * kT.Bc; j0 < some.end; j0 += kT.Bc) {
-    const RowKeys own = row < kT.Br ? sKeys.row(row) : RowKeys{};
+    const RowKeys own = row < rows ? sKeys.row(row) : RowKeys{};
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
     if (row < kT.Br) sSeen[row] = own.word(j0, kT.Bc);

@@ -51,13 +51,17 @@ __global__ void key_kernel(const float* gQ, const float* gK, const float* gV, co
     if (!has_keys) tiles.load_keys(gK + k_row * d, gV + k_row * d, j0, Nk, d);
     has_keys = true;
     tiles.load_queries(gQ + q_row * d, gDO + q_row * d, gLSE + q_row, gDelta + q_row, i0, Nq, d);
-    if (threadIdx.x < kT.Br) tiles.sSeen[threadIdx.x] = own.word(j0, kT.Bc);
+    if (threadIdx.x < 32) {  // the warp that has the rows
+      const unsigned word = own.word(j0, kT.Bc);
+      const unsigned seen_by = rows_of_key<kT.Bc>(word);
+      if (threadIdx.x < kT.Br) tiles.sSeen[threadIdx.x] = word;
+      if (threadIdx.x < kT.Bc) tiles.sSeenBy[threadIdx.x] = seen_by;
+    }
     __syncthreads();  // wait until the tiles are complete
     const WordPlace at = {Nq - i0, d, {tiles.sSeen}};
     device::recompute_tile<kBackwardThreads, kT.Br, kT.Bc, kD>(tiles.sQ, tiles.sDO, tiles.sK,
                                                                tiles.sV, tiles.sLSE, tiles.sDelta,
                                                                tiles.sP, tiles.sDS, at, scale);
-    if (threadIdx.x < kT.Bc) tiles.sSeenBy[threadIdx.x] = at.rows_of(threadIdx.x, kT.Br);
     __syncthreads();  // wait until P and dS are there
 #pragma unroll
     for (int m = 0; m < kOwned; ++m) {
@@ -101,10 +105,12 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
 
   const RowKeys own = own_keys<kT.Br>(ranges, block.b, i0, Nq, band_of(mask, Nq, Nk));
   tiles.load_queries(gQ + q_row * d, gDO + q_row * d, gLSE + q_row, gDelta + q_row, i0, Nq, d);
-  if (threadIdx.x < kT.Br) tiles.sKeys.put(threadIdx.x, own);
+  const int row = threadIdx.x;
+  const int rows = Nq - i0 < kT.Br ? static_cast<int>(Nq - i0) : kT.Br;
+  if (row < rows) tiles.sKeys.put(row, own);
   __syncthreads();  // wait until all rows have their ranges
   float grad_q[kOwned] = {};
-  const Range some = tiles.sKeys.hull();
+  const Range some = tiles.sKeys.hull(rows);
   for (std::int64_t j0 = some.begin / kT.Bc * kT.Bc; j0 < some.end; j0 += kT.Bc) {
     // wait until everyone is done with the tiles before, and hear whether some row needs this one
     if (__syncthreads_or(own.meets({j0, j0 + kT.Bc})) == 0) continue;
