@@ -36,16 +36,16 @@ TEST_CASE("13_packed: forward needs no workspace, backward one number per row") 
   check(*chapter.twin);
 }
 
-TEST_CASE("13_packed: the tiles are chapter 07's") {
+TEST_CASE("13_packed: the tiles are chapter 07's, of 32 keys at most") {
   for (int d = 1; d <= 128; ++d) {
     INFO("d=" << d);
     const packed::Tiles tiles = packed::tiles_for(d);
     const v2_loop_order::Tiles before = v2_loop_order::tiles_for(d);
     CHECK(tiles.D == before.D);
     CHECK(tiles.Br == before.Br);
-    CHECK(tiles.Bc == before.Bc);
+    CHECK(tiles.Bc == std::min(before.Bc, 32));
     CHECK(packed::backward_tiles_for(d).Br == (d <= 64 ? 32 : 16));
-    CHECK(packed::backward_tiles_for(d).Bc == (d <= 32 ? 64 : d <= 64 ? 32 : 16));
+    CHECK(packed::backward_tiles_for(d).Bc == (d <= 64 ? 32 : 16));
   }
 }
 
@@ -109,16 +109,14 @@ TEST_CASE("13_packed: two ranges are what either of them has, in tiles, too") {
     right = right && row.empty() == (std::count(seen.begin(), seen.end(), true) == 0);
     right = right && (row.second.empty() || row.first.end < row.second.begin);
     for (int j0 = 0; j0 < kKeys; j0 += kTile) {
-      const packed::TileRanges tile = row.tile(j0, kTile);
+      const unsigned word = row.word(j0, kTile);
       int count = 0;
       for (int j = 0; j < kTile; ++j) {
         const bool sees = seen[static_cast<std::size_t>(j0 + j)];
-        right = right && tile.has(j) == sees;
-        right = right && sees == (tile.first.has(j) || tile.second.has(j));
-        right = right && !(tile.first.has(j) && tile.second.has(j));
+        right = right && (word >> j & 1u) == (sees ? 1u : 0u);
         count += sees ? 1 : 0;
       }
-      right = right && tile.empty() == (count == 0);
+      right = right && word >> kTile == 0;
       right = right && row.meets({j0, j0 + kTile}) == (count > 0);
       right = right && row.covers({j0, j0 + kTile}) == (count == kTile);
     }
@@ -131,6 +129,20 @@ TEST_CASE("13_packed: two ranges are what either of them has, in tiles, too") {
     }
   }
   CHECK(right);
+}
+
+TEST_CASE("13_packed: a word has all 32 bits") {
+  const auto word = [](std::int64_t begin, std::int64_t end) {
+    return packed::word_of({begin, end}, 64, 32);
+  };
+  CHECK(word(0, 64) == 0);
+  CHECK(word(0, 65) == 1);
+  CHECK(word(0, 95) == 0x7FFFFFFF);
+  CHECK(word(0, 96) == 0xFFFFFFFF);
+  CHECK(word(95, 1000) == 0x80000000);
+  CHECK(word(96, 1000) == 0);
+  CHECK(word(70, 70) == 0);
+  CHECK(word(90, 70) == 0);
 }
 
 TEST_CASE("13_packed: a step refuses by name what only other steps take") {

@@ -9,10 +9,8 @@ function(attn_add_dump_counters level)
   add_executable(${target} $<TARGET_OBJECTS:dump_counters_main> $<TARGET_OBJECTS:scenarios>)
   attn_add_cpu_kernel(${target} simt/tracer_kernels.cpp)
   set(others ${ATTN_CHAPTERS})
-  # The reader's, whose mine.cu has a main() of its own. And 13's, as yet: its structs in shared
-  # memory are read and written whole or by fields as g++ likes, so that -O0 and -O1 differ by up to
-  # 5 % in the bytes stored there and 1 % in those loaded.
-  list(REMOVE_ITEM others 00_playground 13_packed)
+  # The reader's, whose mine.cu has a main() of its own.
+  list(REMOVE_ITEM others 00_playground)
   if(level STREQUAL "O1")
     set(others "")
   endif()

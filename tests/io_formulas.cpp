@@ -621,9 +621,12 @@ Io all_bounds_once(const Problem& problem) {
   return sum;
 }
 
-Tile v2_forward_tile(const Shape& shape) {
-  const std::int64_t d = shape.d;
-  return {.Br = d <= 64 ? 64 : 32, .Bc = d <= 32 ? 64 : d <= 64 ? 32 : 16};
+/// What a row sees of a tile is a word: of at most 32 keys.
+Tile packed_forward_tile(const Shape& shape) {
+  return {.Br = shape.d <= 64 ? 64 : 32, .Bc = shape.d <= 64 ? 32 : 16};
+}
+Tile packed_backward_tile(const Shape& shape) {
+  return {.Br = shape.d <= 64 ? 32 : 16, .Bc = shape.d <= 64 ? 32 : 16};
 }
 
 /// Blocks own tiles of queries and stream every tile from the first key that one of their rows sees
@@ -653,7 +656,7 @@ Streamed streamed_hulls(const Sequence& sequence, Tile tile) {
 /// Chapter 07's forward pass over all sequences. kStream: which keys its blocks load.
 template <Streamed (*kStream)(const Sequence&, Tile)>
 Io packed_forward(const Problem& problem) {
-  const Tile tile = v2_forward_tile(problem.shape);
+  const Tile tile = packed_forward_tile(problem.shape);
   const auto of_head = [&](const Sequence& sequence, const Shape& shape) {
     const std::int64_t q = shape.Nq * shape.d;
     const Streamed keys = kStream(sequence, tile);
@@ -693,7 +696,7 @@ Streamed voting_rows(const Sequence& sequence, Tile tile) {
 /// Chapter 07's deterministic backward pass over all sequences: blocks on either side load the
 /// tiles of the other with a visible pair.
 Io packed_backward(const Problem& problem) {
-  const Tile tile = v2_backward_tile(problem.shape);
+  const Tile tile = packed_backward_tile(problem.shape);
   const auto of_head = [&](const Sequence& sequence, const Shape& shape) {
     const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
     const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta

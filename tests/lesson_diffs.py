@@ -71,7 +71,7 @@ def fold(summary, language, lines):
 
 
 def name_of(path):
-    return f"<code>{path.removeprefix('../')}</code>"
+    return f"<code>{path.replace('../', '')}</code>"
 
 
 def diff_block(folder, old, new):

@@ -52,9 +52,10 @@ void rows(const ForwardArgs& args, const Head& h, std::int64_t i0, std::int64_t 
         update_row(i, std::integral_constant<int, 0>(), std::integral_constant<int, cpu::kKeys>());
         continue;
       }
-      const TileRanges of = row.tile(j0, cpu::kKeys);
-      if (!of.first.empty()) update_row(i, of.first.begin, of.first.end);
-      if (!of.second.empty()) update_row(i, of.second.begin, of.second.end);
+      for (const Range& range : {row.first, row.second}) {
+        const TileKeys of = in_tile(range, j0, cpu::kKeys);
+        if (!of.empty()) update_row(i, of.begin, of.end);
+      }
     }
   }
   for (std::int64_t i = i0; i < i1; ++i) {

@@ -57,12 +57,13 @@ void add_to_queries(const BackwardHead& h, std::int64_t i0, std::int64_t i1) {
     if (!some_meets(seen, {j0, j0 + kTile})) continue;
     tile.load(h.k + j0 * h.d, h.v + j0 * h.d, h.Nk - j0, h.d);
     for (std::int64_t i = i0; i < i1; ++i) {
-      const TileRanges of = seen[static_cast<std::size_t>(i - i0)].tile(j0, kTile);
-      if (of.empty()) continue;
+      const RowKeys& row = seen[static_cast<std::size_t>(i - i0)];
+      if (!row.meets({j0, j0 + kTile})) continue;
       float ds[kTile], grad_p[kTile];
       tile.first.scores(h.q + i * h.d, h.d, h.args.scale, ds);
       tile.second.scores(h.grad_o + i * h.d, h.d, 1.0f, grad_p);
-      for (const TileKeys& keys : {of.first, of.second}) {
+      for (const Range& range : {row.first, row.second}) {
+        const TileKeys keys = in_tile(range, j0, kTile);
         if (keys.empty()) continue;
         cpu::exponentials(ds + keys.begin, keys.end - keys.begin, h.lse[i]);
         for (int j = keys.begin; j < keys.end; ++j) {

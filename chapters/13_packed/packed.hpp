@@ -7,8 +7,9 @@ namespace attn::packed {
 
 // ---- Forward -----------------------------------------------------------------------------------
 
-/// Chapter 07's tile sizes, for one bucket of d. The tiles Q (Br, D + 1), K (Bc, D + 1), V (Bc, D)
-/// and the scores S (Br, Bc + 1) share 48 KiB, with room for the ranges of the rows.
+/// Chapter 07's tile sizes, for one bucket of d, but never more than 32 keys: what a row sees of
+/// them is a word. The tiles Q (Br, D + 1), K (Bc, D + 1), V (Bc, D) and the scores S (Br, Bc + 1)
+/// share 48 KiB, with room for what the rows see.
 struct Tiles {
   int D;   // columns: d rounded up to 32, 64 or 128
   int Br;  // queries
@@ -20,7 +21,7 @@ struct Tiles {
 
 /// The tiles used for this d.
 ATTN_HOST_DEVICE constexpr Tiles tiles_for(std::int64_t d) {
-  return d <= 32   ? Tiles{.D = 32, .Br = 64, .Bc = 64}
+  return d <= 32   ? Tiles{.D = 32, .Br = 64, .Bc = 32}
          : d <= 64 ? Tiles{.D = 64, .Br = 64, .Bc = 32}
                    : Tiles{.D = 128, .Br = 32, .Bc = 16};
 }
@@ -39,8 +40,8 @@ std::size_t no_workspace_bytes(const Shape& shape);
 
 // ---- Backward ----------------------------------------------------------------------------------
 
-/// Chapter 07's tile sizes: Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1) and LSE, delta
-/// (Br) share 48 KiB, with room for the ranges of the rows.
+/// Likewise, and at most 32 rows: Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1) and LSE,
+/// delta (Br) share 48 KiB, with room for what the rows see.
 struct BackwardTiles {
   int D, Br, Bc;
   ATTN_HOST_DEVICE constexpr int floats() const {
@@ -49,7 +50,7 @@ struct BackwardTiles {
 };
 
 ATTN_HOST_DEVICE constexpr BackwardTiles backward_tiles_for(std::int64_t d) {
-  return d <= 32   ? BackwardTiles{.D = 32, .Br = 32, .Bc = 64}
+  return d <= 32   ? BackwardTiles{.D = 32, .Br = 32, .Bc = 32}
          : d <= 64 ? BackwardTiles{.D = 64, .Br = 32, .Bc = 32}
                    : BackwardTiles{.D = 128, .Br = 16, .Bc = 16};
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What the rows of a tile see together.
+// What the rows of a tile see, each and together.
 #pragma once
 
 #include "chapters/13_packed/ranges.hpp"
@@ -9,38 +9,45 @@
 
 namespace attn::packed {
 
-/// A tile of kKeys keys, and those of them that its rows see, in shared memory. The questions are
-/// those that chapter 12's tiles answer.
-template <int kKeys>
-struct RangeTile {
-  const TileRanges* sSeen;  // (Br)
-
-  __device__ __forceinline__ bool sees(int r, int j) const { return sSeen[r].has(j); }
-  __device__ __forceinline__ bool sees_none(int r) const { return sSeen[r].empty(); }
-  __device__ __forceinline__ int begin() const { return 0; }
-  __device__ __forceinline__ int end(int) const { return kKeys; }
-};
-
-/// From the first key that one of kRows rows sees to the last, the same in every lane. All 32 lanes
-/// of a warp must call it.
+/// The keys that each row of a tile sees, of kRows at most, in shared memory.
 template <int kRows>
-__device__ __forceinline__ Range hull(const RowKeys* sKeys) {
-  Range all{kUnbounded, 0};
-  const auto widen = [&all](std::int64_t begin, std::int64_t end) {
-    if (begin >= end) return;
-    if (begin < all.begin) all.begin = begin;
-    if (end > all.end) all.end = end;
-  };
-  for (int r = threadIdx.x % 32; r < kRows; r += 32) {
-    const Range keys = sKeys[r].hull();
-    widen(keys.begin, keys.end);
+struct SharedKeys {
+  static constexpr int kBytes = 4 * kRows * sizeof(std::int64_t);
+  std::int64_t* sBounds;  // (4, kRows): begin and end of the first range, then of the second
+
+  __device__ __forceinline__ void put(int r, const RowKeys& keys) const {
+    sBounds[r] = keys.first.begin;
+    sBounds[kRows + r] = keys.first.end;
+    sBounds[2 * kRows + r] = keys.second.begin;
+    sBounds[3 * kRows + r] = keys.second.end;
   }
-  for (int distance = 16; distance > 0; distance /= 2) {
-    const std::int64_t begin = __shfl_xor_sync(device::kAllLanes, all.begin, distance);
-    const std::int64_t end = __shfl_xor_sync(device::kAllLanes, all.end, distance);
-    widen(begin, end);
+  __device__ __forceinline__ Range first(int r) const { return {sBounds[r], sBounds[kRows + r]}; }
+  __device__ __forceinline__ Range second(int r) const {
+    return {sBounds[2 * kRows + r], sBounds[3 * kRows + r]};
   }
-  return all.empty() ? Range{} : all;
-}
+  __device__ __forceinline__ RowKeys row(int r) const { return {first(r), second(r)}; }
+  __device__ __forceinline__ bool is_empty(int r) const { return first(r).empty(); }
+
+  /// From the first key that one of the first `rows` rows sees to the last, the same in every lane.
+  /// All 32 lanes of a warp must call it.
+  __device__ __forceinline__ Range hull(int rows) const {
+    Range all{kUnbounded, 0};
+    const auto widen = [&all](std::int64_t begin, std::int64_t end) {
+      if (begin >= end) return;
+      if (begin < all.begin) all.begin = begin;
+      if (end > all.end) all.end = end;
+    };
+    for (int r = threadIdx.x % 32; r < rows; r += 32) {
+      const Range keys = row(r).hull();
+      widen(keys.begin, keys.end);
+    }
+    for (int distance = 16; distance > 0; distance /= 2) {
+      const std::int64_t begin = __shfl_xor_sync(device::kAllLanes, all.begin, distance);
+      const std::int64_t end = __shfl_xor_sync(device::kAllLanes, all.end, distance);
+      widen(begin, end);
+    }
+    return all.empty() ? Range{} : all;
+  }
+};
 
 }  // namespace attn::packed

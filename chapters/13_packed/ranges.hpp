@@ -2,7 +2,7 @@
 //
 // Which keys a row sees, from memory: one range or two, and of these keys the ones that the mask
 // allows. Chapter 12's ranges grew from row to row; these may be anything, and so a tile asks all
-// of its rows.
+// of its rows. What a row sees of a tile is then a word, whatever it is made of.
 #pragma once
 
 #include "common/device/band.hpp"
@@ -18,7 +18,6 @@ struct TileKeys {
   int begin, end;
 
   ATTN_HOST_DEVICE constexpr bool empty() const { return begin >= end; }
-  ATTN_HOST_DEVICE constexpr bool has(int j) const { return begin <= j && j < end; }
 };
 
 /// What of `keys` lies in the tile of Bc keys from j0 on.
@@ -33,13 +32,13 @@ ATTN_HOST_DEVICE constexpr TileKeys in_tile(const Range& keys, std::int64_t j0, 
                      : Bc};
 }
 
-/// The keys of a tile that a row sees; those of `first` lie before those of `second`.
-struct TileRanges {
-  TileKeys first, second;
-
-  ATTN_HOST_DEVICE constexpr bool has(int j) const { return first.has(j) || second.has(j); }
-  ATTN_HOST_DEVICE constexpr bool empty() const { return first.empty() && second.empty(); }
-};
+/// Of a tile of Bc keys from j0 on, 32 at most: bit j says whether key j0 + j is one of `keys`.
+/// Those before `end` without those before `begin`: 2^end - 2^begin, where 2^32 is 0.
+ATTN_HOST_DEVICE constexpr unsigned word_of(const Range& keys, std::int64_t j0, int Bc) {
+  const TileKeys in = in_tile(keys, j0, Bc);
+  if (in.empty()) return 0;
+  return (in.end < 32 ? 1u << in.end : 0u) - (1u << in.begin);
+}
 
 /// The keys that a row sees: those of `first`, and behind a gap those of `second`. With only one
 /// range, `second` is empty.
@@ -62,8 +61,9 @@ struct RowKeys {
   ATTN_HOST_DEVICE constexpr Range hull() const {
     return {first.begin, second.empty() ? first.end : second.end};
   }
-  ATTN_HOST_DEVICE constexpr TileRanges tile(std::int64_t j0, int Bc) const {
-    return {in_tile(first, j0, Bc), in_tile(second, j0, Bc)};
+  /// What it sees of the tile of Bc keys from j0 on.
+  ATTN_HOST_DEVICE constexpr unsigned word(std::int64_t j0, int Bc) const {
+    return word_of(first, j0, Bc) | word_of(second, j0, Bc);
   }
 
  private:

@@ -7,9 +7,8 @@
 #include "chapters/13_packed/ranges.cuh"
 #include "chapters/13_packed/sequences.hpp"
 #include "common/columns.hpp"
-#include "common/device/online_softmax.cuh"
+#include "common/device/masked_rows.cuh"
 #include "common/device/tiles.cuh"
-#include "common/device/warp_reduce.cuh"
 
 namespace attn::packed {
 namespace {
@@ -17,7 +16,6 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
-constexpr float kLog2E = 1.44269504f;
 
 /// Rows of the tile that one warp owns: w, w + kWarps, w + 2 kWarps, ...
 template <int kD>
@@ -25,84 +23,9 @@ constexpr int kRows = tiles_for(kD).Br / kWarps;
 
 /// The tiles, and behind them what the rows see.
 template <int kD>
-constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
-                                     tiles_for(kD).Br * sizeof(RowKeys) +
-                                     tiles_for(kD).Br * sizeof(TileRanges);
-
-/// S = scale * sQ sK^T for the rows of this warp, which are the only ones it will read: sS
-/// (Br, Bc + 1). All their pairs, also those that the mask hides.
-template <int kD>
-__device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, std::int64_t d,
-                                       float scale) {
-  constexpr Tiles kT = tiles_for(kD);
-  const int columns = static_cast<int>(d);
-  const int warp = threadIdx.x / kWarp;
-  for (int n = threadIdx.x % kWarp; n < kRows<kD> * kT.Bc; n += kWarp) {
-    const int i = n / kT.Bc * kWarps + warp;  // neighbouring lanes take neighbouring keys
-    const int j = n % kT.Bc;
-    float dot = 0.0f;
-#pragma unroll 8
-    for (int c = 0; c < columns; ++c) dot += sQ[i * (kD + 1) + c] * sK[j * (kD + 1) + c];
-    sS[i * (kT.Bc + 1) + j] = scale * dot;
-  }
-}
-
-/// One warp turns the scores s of row r, those of the keys that it sees, into P, and brings
-/// row_max, row_sum and acc_o up to the new maximum. row_max and row_sum are the same in all lanes;
-/// lane l has columns l, l + 32, ... of O in acc_o.
-template <int kD, class Tile>
-__device__ __forceinline__ void softmax_row(float* s, const Tile& tile, int r, float& row_max,
-                                            float& row_sum, float (&acc_o)[kD / kWarp]) {
-  constexpr Tiles kT = tiles_for(kD);
-  const int lane = threadIdx.x % kWarp;
-  float tile_max = -INFINITY;
-  for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (tile.sees(r, j)) tile_max = fmaxf(tile_max, s[j]);
-  }
-  const float new_max = fmaxf(row_max, device::warp_max(tile_max));
-  const float reference = device::reference_point(new_max);
-  float tile_sum = 0.0f;
-  for (int j = lane; j < kT.Bc; j += kWarp) {
-    if (!tile.sees(r, j)) continue;
-    const float p = exp2f(kLog2E * (s[j] - reference));
-    s[j] = p;
-    tile_sum += p;
-  }
-  const float rescale = exp2f(kLog2E * (row_max - reference));
-  row_max = new_max;
-  row_sum = row_sum * rescale + device::warp_sum(tile_sum);
-  for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
-}
-
-/// One warp brings its rows up to date with a tile of scores and of V. tile: which of its keys they
-/// see; where those are all, no code asks for it.
-template <int kD, class Tile>
-__device__ __forceinline__ void update_rows(float* sS, const float* sV, const Tile& tile,
-                                            float (&row_max)[kRows<kD>],
-                                            float (&row_sum)[kRows<kD>],
-                                            float (&acc_o)[kRows<kD>][kD / kWarp]) {
-  constexpr Tiles kT = tiles_for(kD);
-  const int warp = threadIdx.x / kWarp;
-  const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (int n = 0; n < kRows<kD>; ++n) {
-    const int r = n * kWarps + warp;
-    if (tile.sees_none(r)) continue;
-    softmax_row<kD>(sS + r * (kT.Bc + 1), tile, r, row_max[n], row_sum[n], acc_o[n]);
-  }
-  __syncwarp();  // wait until every lane has written its P
-  for (int j = tile.begin(); j < tile.end(kT.Br); ++j) {
-    float v[kD / kWarp];  // fetched once for all rows of the warp
-    for (int m = 0; m < kD / kWarp; ++m) v[m] = sV[j * kD + lane + m * kWarp];
-#pragma unroll
-    for (int n = 0; n < kRows<kD>; ++n) {
-      const int r = n * kWarps + warp;
-      if (!tile.sees(r, j)) continue;
-      const float p = sS[r * (kT.Bc + 1) + j];
-      for (int m = 0; m < kD / kWarp; ++m) acc_o[n][m] += p * v[m];
-    }
-  }
-}
+constexpr std::size_t kSharedBytes =
+    tiles_for(kD).floats() * sizeof(float) + SharedKeys<tiles_for(kD).Br>::kBytes +
+    tiles_for(kD).Br * sizeof(unsigned);
 
 /// Grid: H times queries.tiles(Br); block: kThreads; dynamic shared memory: kSharedBytes<kD>.
 template <int kD>
@@ -110,12 +33,12 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
                                float* gLSE, Sequences queries, Sequences keys, std::int64_t d,
                                RangeArray ranges, Mask mask, float scale) {
   constexpr Tiles kT = tiles_for(kD);
-  float* sQ = dynamic_shared<float>();                                    // (Br, D + 1)
-  float* sK = sQ + kT.Br * (kD + 1);                                      // (Bc, D + 1)
-  float* sV = sK + kT.Bc * (kD + 1);                                      // (Bc, D)
-  float* sS = sV + kT.Bc * kD;                                            // (Br, Bc + 1)
-  RowKeys* sKeys = reinterpret_cast<RowKeys*>(sS + kT.Br * (kT.Bc + 1));  // (Br) what each row sees
-  TileRanges* sSeen = reinterpret_cast<TileRanges*>(sKeys + kT.Br);       // (Br) and of a tile
+  float* sQ = dynamic_shared<float>();  // (Br, D + 1)
+  float* sK = sQ + kT.Br * (kD + 1);    // (Bc, D + 1)
+  float* sV = sK + kT.Bc * (kD + 1);    // (Bc, D)
+  float* sS = sV + kT.Bc * kD;          // (Br, Bc + 1)
+  const SharedKeys<kT.Br> sKeys{reinterpret_cast<std::int64_t*>(sS + kT.Br * (kT.Bc + 1))};
+  unsigned* sSeen = reinterpret_cast<unsigned*>(sKeys.sBounds + 4 * kT.Br);  // (Br) words of a tile
   const BlockTile at = queries.tile_of_block(blockIdx.x, kT.Br);
   const std::int64_t i0 = at.first_row, Nq = at.rows.size();
   if (i0 >= Nq) return;  // the whole block
@@ -140,23 +63,26 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const int row = threadIdx.x;  // the row that this thread asks for
   const int rows = Nq - i0 < kT.Br ? static_cast<int>(Nq - i0) : kT.Br;
   const Band band = band_of(mask, Nq, Nk);
-  if (row < kT.Br) sKeys[row] = row < rows ? ranges.row(at.b, i0 + row, band) : RowKeys{};
+  if (row < rows) sKeys.put(row, ranges.row(at.b, i0 + row, band));
   __syncthreads();  // wait until all rows have their ranges
-  const Range some = hull<kT.Br>(sKeys);
+  const Range some = sKeys.hull(rows);
   for (std::int64_t j0 = some.begin / kT.Bc * kT.Bc; j0 < some.end; j0 += kT.Bc) {
+    const RowKeys own = row < rows ? sKeys.row(row) : RowKeys{};
     // wait until everyone is done with the tiles before, and hear whether some row needs this one
-    if (!__syncthreads_or(row < rows && sKeys[row].meets({j0, j0 + kT.Bc}))) continue;
+    if (!__syncthreads_or(own.meets({j0, j0 + kT.Bc}))) continue;
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
-    if (row < kT.Br) sSeen[row] = sKeys[row].tile(j0, kT.Bc);
+    if (row < kT.Br) sSeen[row] = own.word(j0, kT.Bc);
     // wait until the tiles are complete, and hear whether every row sees all of them
-    const bool whole = __syncthreads_and(row >= rows || sKeys[row].covers({j0, j0 + kT.Bc}));
-    scores<kD>(sQ, sK, sS, d, scale);
+    const bool whole = __syncthreads_and(row >= rows || own.covers({j0, j0 + kT.Bc}));
+    device::scores<kWarps, kT.Br, kT.Bc, kD>(sQ, sK, sS, d, scale);
     __syncwarp();  // wait until the warp's own scores are there
     if (whole) {
-      update_rows<kD>(sS, sV, device::WholeTile<kT.Bc>(), row_max, row_sum, acc_o);
+      device::update_rows<kWarps, kT.Br, kT.Bc, kD>(sS, sV, device::UnmaskedTile<kT.Bc>(), row_max,
+                                                    row_sum, acc_o);
     } else {
-      update_rows<kD>(sS, sV, RangeTile<kT.Bc>{sSeen}, row_max, row_sum, acc_o);
+      device::update_rows<kWarps, kT.Br, kT.Bc, kD>(sS, sV, device::WordTile{sSeen}, row_max,
+                                                    row_sum, acc_o);
     }
   }
 
@@ -164,7 +90,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   for (int n = 0; n < kRows<kD>; ++n) {
     const int r = n * kWarps + warp;
     if (r >= rows) continue;
-    const bool empty = sKeys[r].empty();
+    const bool empty = sKeys.is_empty(r);
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[(i0 + r) * d + c] = empty ? 0.0f : acc_o[n][m] / row_sum[n];

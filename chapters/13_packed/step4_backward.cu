@@ -4,7 +4,7 @@
 // every sum has one owner; each finds its sequence on its own side of S.
 //   key_kernel,   one block per K/V tile:  the rows vote, tile by tile, on whether one sees it
 //   query_kernel, one block per Q tile:    its rows vote, as in step 3, on whether they need a tile
-// The rows that see a key are no range any more: they are bits of a word.
+// The rows that see a key are no range any more: they are bits of a word, as a row's keys are.
 #include "chapters/13_packed/backward.cuh"
 #include "common/columns.hpp"
 
@@ -50,14 +50,18 @@ __global__ void key_kernel(const float* gQ, const float* gK, const float* gV, co
     if (__syncthreads_or(own.meets({j0, j0 + kT.Bc})) == 0) continue;
     if (!has_keys) tiles.load_keys(gK + k_row * d, gV + k_row * d, j0, Nk, d);
     has_keys = true;
-    tiles.load_queries(gQ + q_row * d, gDO + q_row * d, gLSE + q_row, gDelta + q_row, own, i0, Nq,
-                       d);
+    tiles.load_queries(gQ + q_row * d, gDO + q_row * d, gLSE + q_row, gDelta + q_row, i0, Nq, d);
+    if (threadIdx.x < 32) {  // the warp that has the rows
+      const unsigned word = own.word(j0, kT.Bc);
+      const unsigned seen_by = rows_of_key<kT.Bc>(word);
+      if (threadIdx.x < kT.Br) tiles.sSeen[threadIdx.x] = word;
+      if (threadIdx.x < kT.Bc) tiles.sSeenBy[threadIdx.x] = seen_by;
+    }
     __syncthreads();  // wait until the tiles are complete
-    const RangePlace at = {j0, Nq - i0, d, tiles.sKeys};
+    const WordPlace at = {Nq - i0, d, {tiles.sSeen}};
     device::recompute_tile<kBackwardThreads, kT.Br, kT.Bc, kD>(tiles.sQ, tiles.sDO, tiles.sK,
                                                                tiles.sV, tiles.sLSE, tiles.sDelta,
                                                                tiles.sP, tiles.sDS, at, scale);
-    if (threadIdx.x < kT.Bc) tiles.sSeenBy[threadIdx.x] = at.rows_of(threadIdx.x, kT.Br);
     __syncthreads();  // wait until P and dS are there
 #pragma unroll
     for (int m = 0; m < kOwned; ++m) {
@@ -100,16 +104,20 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
   const std::int64_t k_row = keys.place(key_rows, block.h);       // of K, V
 
   const RowKeys own = own_keys<kT.Br>(ranges, block.b, i0, Nq, band_of(mask, Nq, Nk));
-  tiles.load_queries(gQ + q_row * d, gDO + q_row * d, gLSE + q_row, gDelta + q_row, own, i0, Nq, d);
+  tiles.load_queries(gQ + q_row * d, gDO + q_row * d, gLSE + q_row, gDelta + q_row, i0, Nq, d);
+  const int row = threadIdx.x;
+  const int rows = Nq - i0 < kT.Br ? static_cast<int>(Nq - i0) : kT.Br;
+  if (row < rows) tiles.sKeys.put(row, own);
   __syncthreads();  // wait until all rows have their ranges
   float grad_q[kOwned] = {};
-  const Range some = hull<kT.Br>(tiles.sKeys);
+  const Range some = tiles.sKeys.hull(rows);
   for (std::int64_t j0 = some.begin / kT.Bc * kT.Bc; j0 < some.end; j0 += kT.Bc) {
     // wait until everyone is done with the tiles before, and hear whether some row needs this one
     if (__syncthreads_or(own.meets({j0, j0 + kT.Bc})) == 0) continue;
     tiles.load_keys(gK + k_row * d, gV + k_row * d, j0, Nk, d);
+    if (threadIdx.x < kT.Br) tiles.sSeen[threadIdx.x] = own.word(j0, kT.Bc);
     __syncthreads();  // wait until the tiles are complete
-    const RangePlace at = {j0, Nq - i0, d, tiles.sKeys};
+    const WordPlace at = {Nq - i0, d, {tiles.sSeen}};
     device::recompute_tile<kBackwardThreads, kT.Br, kT.Bc, kD>(tiles.sQ, tiles.sDO, tiles.sK,
                                                                tiles.sV, tiles.sLSE, tiles.sDelta,
                                                                nullptr, tiles.sDS, at, scale);
@@ -118,15 +126,11 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
     for (int m = 0; m < kOwned; ++m) {
       const int r = (threadIdx.x + m * kBackwardThreads) / kD;
       const int c = (threadIdx.x + m * kBackwardThreads) % kD;
-      const auto add = [&](const TileKeys& of) {
-#pragma unroll 8
-        for (int j = of.begin; j < of.end; ++j) {
-          grad_q[m] += tiles.sDS[r * (kT.Bc + 1) + j] * tiles.sK[j * (kD + 1) + c];
-        }
-      };
-      const TileRanges seen = tiles.sKeys[r].tile(j0, kT.Bc);
-      add(seen.first);
-      add(seen.second);
+      const device::RowWord seen = at.seen.row(r);
+      for (int j = 0; j < kT.Bc; ++j) {
+        if (!seen.sees(j)) continue;
+        grad_q[m] += tiles.sDS[r * (kT.Bc + 1) + j] * tiles.sK[j * (kD + 1) + c];
+      }
     }
   }
 #pragma unroll

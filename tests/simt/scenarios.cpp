@@ -110,21 +110,24 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
                                                 .seed = 20260101,
                                                 .features = features},
                                                pass);
-  const std::vector<float> o(static_cast<std::size_t>(shape.q_elements()), 1.0f);
-  const std::vector<float> lse(static_cast<std::size_t>(shape.rows()), 1.0f);
+  const Sizes sizes = sizes_of(shape, problem.extras.on_host());
+  const std::vector<float> o(static_cast<std::size_t>(sizes.q), 1.0f);
+  const std::vector<float> lse(static_cast<std::size_t>(sizes.rows), 1.0f);
   const Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
   runner.add(fmt::format("{} {} {}, {}, {}, offset {}", chapter.id, step.id, to_string(pass),
                          to_string(shape), to_string(mask), offset),
              std::string(chapter.id), [&] { run.call(); });
 }
 
-/// A step's passes with lengths of the sequences, which kernels read.
-void add_lengths(Runner& runner, const Chapter& chapter, const Step& step) {
-  if (!support_of(chapter, step).features.has(Feature::kKeyCounts)) return;
-  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-    if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
-    add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0,
-             {Feature::kKeyCounts});
+/// A step's passes with each array of integers that kernels read: lengths, offsets, ranges.
+void add_integers(Runner& runner, const Chapter& chapter, const Step& step) {
+  for (const Feature feature : {Feature::kKeyCounts, Feature::kPacked, Feature::kRanges}) {
+    if (!support_of(chapter, step).features.has(feature)) continue;
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
+      add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0,
+               {feature});
+    }
   }
 }
 
@@ -151,7 +154,7 @@ void add_chapters(Runner& runner) {
       for (const Shape& shape : std::span(plain).first(all ? std::size(plain) : 2)) {
         add_shape(runner, *chapter, step, shape);
       }
-      add_lengths(runner, *chapter, step);
+      add_integers(runner, *chapter, step);
     }
   }
 }
