@@ -63,19 +63,26 @@ struct SharedTiles {
     }
   }
   /// The words of the rows from i0 on, which are not read if all are `whole`. gWords: of all Nq
-  /// rows, for this tile of keys.
-  __device__ __forceinline__ void load_words(const Word<kT.Bc>* gWords, bool whole, std::int64_t i0,
-                                             std::int64_t Nq) const {
-    if (threadIdx.x >= kT.Br) return;
+  /// rows, for this tile of keys. Returns that of row threadIdx.x, 0 if there is none.
+  __device__ __forceinline__ unsigned load_words(const Word<kT.Bc>* gWords, bool whole,
+                                                 std::int64_t i0, std::int64_t Nq) const {
     unsigned word = 0;
-    if (i0 + threadIdx.x < Nq) word = whole ? kAllKeys<kT.Bc> : gWords[i0 + threadIdx.x];
-    sWords[threadIdx.x] = word;
+    if (threadIdx.x < kT.Br && i0 + threadIdx.x < Nq) {
+      word = whole ? kAllKeys<kT.Bc> : gWords[i0 + threadIdx.x];
+    }
+    if (threadIdx.x < kT.Br) sWords[threadIdx.x] = word;
+    return word;
   }
-  /// Bit r: whether row r sees the key.
-  __device__ __forceinline__ device::RowWord rows_of(int key) const {
-    device::RowWord rows;
-    for (int r = 0; r < kT.Br; ++r) rows.bits |= (sWords[r] >> key & 1u) << r;
-    return rows;
+  /// Makes sSeenBy, bit r of which says whether row r sees the key. word: as returned above; the
+  /// first warp has all of them, and one vote per key turns them round.
+  __device__ __forceinline__ void turn_words(unsigned word) const {
+    if (threadIdx.x >= 32) return;  // a whole warp
+    unsigned seen_by = 0;
+    for (int key = 0; key < kT.Bc; ++key) {
+      const unsigned rows = __ballot_sync(device::kAllLanes, static_cast<int>(word >> key & 1u));
+      if (static_cast<int>(threadIdx.x) == key) seen_by = rows;
+    }
+    if (threadIdx.x < kT.Bc) sSeenBy[threadIdx.x] = seen_by;
   }
 
   /// dK and dV of a key in column c, from the rows that see it.

@@ -31,9 +31,9 @@ struct TilePairs {
   }
 };
 
-/// The array, which knows of batches and heads only what it has of them: B * H `heads` of its own.
+/// The array, which may have fewer batches and heads than the problem: B * H `heads` of its own.
 struct MaskArray {
-  const std::uint8_t* bytes;  // null: there is none, and one head of it
+  const std::uint8_t* bytes;  // null: there is none, and all sizes of `shape` are 1
   PairShape shape;
 
   ATTN_HOST_DEVICE constexpr std::int64_t heads() const { return shape.B * shape.H; }
@@ -44,7 +44,6 @@ struct MaskArray {
   /// Its bytes from row i0 and key j0 on.
   ATTN_HOST_DEVICE constexpr TileBytes in_tile(std::int64_t head, std::int64_t i0,
                                                std::int64_t j0) const {
-    if (bytes == nullptr) return {nullptr, 0, 0};
     const std::int64_t row = head * shape.Nq + (shape.Nq == 1 ? 0 : i0);
     return {bytes + row * shape.Nk + (shape.Nk == 1 ? 0 : j0), shape.Nq == 1 ? 0 : shape.Nk,
             shape.Nk == 1 ? 0 : 1};

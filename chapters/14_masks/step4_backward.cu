@@ -47,12 +47,12 @@ __global__ void key_kernel(const float* gQ, const float* gK, const float* gV, co
     const ListedTile listed{gList[n]};
     const std::int64_t i0 = listed.number() * kT.Br;
     tiles.load_queries(gQ, gDO, gLSE, gDelta, i0, Nq, d);
-    tiles.load_words(packed.words.of_keys(mask_head, key_tile), listed.whole(), i0, Nq);
+    const auto* gWords = packed.words.of_keys(mask_head, key_tile);
+    tiles.turn_words(tiles.load_words(gWords, listed.whole(), i0, Nq));
     __syncthreads();  // wait until the tiles are complete
     device::recompute_tile<kBackwardThreads, kT.Br, kT.Bc, kD>(
         tiles.sQ, tiles.sDO, tiles.sK, tiles.sV, tiles.sLSE, tiles.sDelta, tiles.sP, tiles.sDS,
         WordPlace{Nq - i0, d, tiles.sWords}, scale);
-    if (threadIdx.x < kT.Bc) tiles.sSeenBy[threadIdx.x] = tiles.rows_of(threadIdx.x).bits;
     __syncthreads();  // wait until P and dS are there
 #pragma unroll
     for (int m = 0; m < kOwned; ++m) {
