@@ -57,7 +57,7 @@ std::span<const Mask> CaseBuilder::masks(std::size_t turn, bool thin) const {
 }
 
 void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
-                      const Features& features, const KeyRanges& keys) {
+                      const Features& features, const VisibleKeys& keys) {
   shape.d = supported_d(support_, elements_.front(), shape.d);
   const std::uint64_t number = cases_.size();
   const float standard = default_scale(shape.d);
@@ -79,7 +79,10 @@ void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t
                              .k_offsets = keys.k_offsets,
                              .ranges = keys.ranges,
                              .ranges_per_row = keys.ranges_per_row,
-                             .ranges_name = keys.ranges_name},
+                             .ranges_name = keys.ranges_name,
+                             .mask_array = keys.mask,
+                             .mask_shape = keys.mask_shape,
+                             .mask_name = keys.mask_name},
                     .offset = number % 5 == 4 ? offset() : 0,
                     .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                     .repeat = number % 8 == 3,

@@ -20,13 +20,16 @@ std::int64_t work(const Shape& shape);
 inline constexpr std::int64_t kManyHeads = 70'000;
 
 /// Keys that are visible beside what a mask says, in place of random ones.
-struct KeyRanges {
+struct VisibleKeys {
   std::optional<std::int64_t> sink_keys = {};
   std::vector<std::int64_t> begin = {}, count = {};          // of each batch
   std::vector<std::int64_t> q_offsets = {}, k_offsets = {};  // of packed sequences
   std::vector<std::int64_t> ranges = {};
   int ranges_per_row = 0;
   std::string_view ranges_name = {};
+  std::vector<std::uint8_t> mask = {};
+  PairShape mask_shape = {};
+  std::string_view mask_name = {};
 };
 
 /// Cycles through inputs, scales, offsets and repeats with periods that share no factor.
@@ -47,7 +50,7 @@ class CaseBuilder {
 
   /// `scale_turn`: 0 default, 1 negative, 2 zero; ignored where the inputs prescribe their scale.
   void add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
-           const Features& features = {}, const KeyRanges& keys = {});
+           const Features& features = {}, const VisibleKeys& keys = {});
   /// Default scale mostly, negative often, zero now and then.
   void add(const Shape& shape, const Mask& mask, InputKind kind);
 

@@ -204,8 +204,13 @@ std::string to_string(const Case& one) {
   if (spec.ranges_per_row > 0) {
     text += fmt::format(", {} per row: {}", spec.ranges_per_row, spec.ranges_name);
   }
+  if (!spec.mask_name.empty()) {
+    const auto& [B, H, Nq, Nk] = spec.mask_shape;
+    text += fmt::format(", mask [{},{},{},{}]: {}", B, H, Nq, Nk, spec.mask_name);
+  }
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
+    if (feature == Feature::kMaskArray && !spec.mask_name.empty()) continue;
     if (feature == Feature::kValueWidth) continue;  // dv, in the shape
     if (feature == Feature::kSinkKeys && spec.sink_keys) continue;
     if (feature == Feature::kKeyCounts && !(spec.key_begin.empty() && spec.key_count.empty())) {

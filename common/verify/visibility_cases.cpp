@@ -27,7 +27,7 @@ std::vector<Mask> masks_around(std::int64_t T, std::int64_t beyond, bool windows
 
 /// Valid keys of two sequences, the first time those of no array: none, one, a tile, one more, all;
 /// from the first key on or not; and with only one of the two arrays.
-std::vector<KeyRanges> lengths_around(std::int64_t T, std::int64_t Nk, bool lengths) {
+std::vector<VisibleKeys> lengths_around(std::int64_t T, std::int64_t Nk, bool lengths) {
   if (!lengths) return {{}};
   return {{},
           {.count = {0, Nk}},
@@ -56,7 +56,7 @@ void add_key_ranges(CaseBuilder& builder, const std::optional<Mask>& only_mask, 
     Shape shape = make_shape(1, 1, most + 7, 2 * most + 7, kDims[turn / 2 % std::size(kDims)]);
     if (turn % 5 == 4) std::swap(shape.Nq, shape.Nk);
     const Mask mask = masks_around(T, shape.Nq + shape.Nk, windows)[w];
-    KeyRanges keys = lengths_around(T, shape.Nk, lengths)[l];
+    VisibleKeys keys = lengths_around(T, shape.Nk, lengths)[l];
     Features features;
     if (l > 0) {
       shape.B = 2;
@@ -227,7 +227,7 @@ void add_sequences_and_ranges(CaseBuilder& builder, const std::optional<Mask>& o
   const std::int64_t most = *std::max_element(edges.begin(), edges.end());
   constexpr std::int64_t kDims[] = {16, 40, 8};  // for other d a chapter may take other tiles
   std::size_t turn = 0;
-  const auto add = [&](Shape shape, Feature feature, const Mask& mask, const KeyRanges& keys) {
+  const auto add = [&](Shape shape, Feature feature, const Mask& mask, const VisibleKeys& keys) {
     shape.d = kDims[turn / 2 % std::size(kDims)];
     const InputKind kind = turn % 5 == 0 ? InputKind::kNormal : InputKind::kHiddenPoison;
     builder.add(shape, mask, kind, 0, {feature}, keys);
@@ -269,6 +269,123 @@ void add_sequences_and_ranges(CaseBuilder& builder, const std::optional<Mask>& o
   }
 }
 
+/// Which pairs a mask array shows, of Nk keys.
+struct PairPattern {
+  std::string_view name;
+  bool (*sees)(std::int64_t i, std::int64_t j, std::int64_t Nk, std::int64_t T);
+};
+
+/// No order at all, the same with every standard library: `of_16` of 16 pairs are visible.
+bool by_chance(std::int64_t i, std::int64_t j, unsigned of_16) {
+  const auto pair = static_cast<std::uint64_t>(i) << 32 | static_cast<std::uint64_t>(j);
+  const std::uint64_t mixed = (pair ^ pair >> 29) * 0xBF58476D1CE4E5B9u;
+  return (mixed ^ mixed >> 32) * 0x94D049BB133111EBu >> 60 < of_16;
+}
+
+/// Where words and lists of tiles go wrong: rows, keys and tiles that are empty, full, or neither
+/// but for one pair in a corner.
+constexpr PairPattern kPairPatterns[] = {
+    {"random",
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t) { return by_chance(i, j, 8); }},
+    {"few",
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t) { return by_chance(i, j, 1); }},
+    {"checkerboard",
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t) { return (i + j) % 2 == 0; }},
+    {"tiles in turn",  // empty and full ones, and what is left at the edges
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t T) {
+       return (i / T + j / T) % 2 == 1;
+     }},
+    {"empty rows",  // among them a tile's first and last, and all of a tile
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t T) {
+       return i % T % 7 != 0 && i % T != T - 1 && i / T != 1 && (i + j) % 5 != 0;
+     }},
+    {"last corners",  // one pair of a tile
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t T) {
+       return i % T == T - 1 && j % T == T - 1;
+     }},
+    {"first corners",  // of every second tile, the others empty
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t T) {
+       return i % T == 0 && j % T == 0 && (i / T + j / T) % 2 == 0;
+     }},
+    {"all but corners",  // all but the first pair of a tile, or the last, or none
+     [](std::int64_t i, std::int64_t j, std::int64_t, std::int64_t T) {
+       const std::int64_t tile = (i / T + j / T) % 3, corner = tile == 0 ? 0 : T - 1;
+       return tile == 2 || i % T != corner || j % T != corner;
+     }},
+    {"last keys",
+     [](std::int64_t, std::int64_t j, std::int64_t Nk, std::int64_t) { return j >= Nk - 2; }},
+    {"all", [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) { return true; }},
+    {"none", [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) { return false; }},
+};
+
+/// The array, another one in each batch and head. What is not 0 sees.
+std::vector<std::uint8_t> mask_of(const PairPattern& pattern, const PairShape& size,
+                                  std::int64_t Nk, std::int64_t T) {
+  constexpr std::uint8_t kSees[] = {1, 2, 0x80, 0xFF};
+  std::vector<std::uint8_t> mask(static_cast<std::size_t>(size.elements()), 0);
+  for (std::int64_t b = 0; b < size.B; ++b) {
+    for (std::int64_t h = 0; h < size.H; ++h) {
+      for (std::int64_t i = 0; i < size.Nq; ++i) {
+        for (std::int64_t j = 0; j < size.Nk; ++j) {
+          if (!pattern.sees(i + 3 * b, j + 5 * h, Nk, T)) continue;
+          mask[static_cast<std::size_t>(size.index(b, h, i, j))] = kSees[(i + j) % 4];
+        }
+      }
+    }
+  }
+  return mask;
+}
+
+/// Mask arrays of every pattern, each by itself, with causal, and with a window; and of every size
+/// that is broadcast. Mostly with NaN and Inf in the keys that no row sees, or NaN in one that some
+/// rows see. A thin table has every pattern with one mask, and every second size.
+void add_mask_arrays(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  const Features& taken = builder.support().features;
+  if (!taken.has(Feature::kMaskArray)) return;
+  const std::vector<int>& edges = builder.edges();
+  const std::int64_t most = *std::max_element(edges.begin(), edges.end());
+  std::size_t turn = 0;
+  const auto add = [&](const Shape& shape, const PairShape& size, const PairPattern& pattern,
+                       std::int64_t T, const Mask& mask) {
+    constexpr InputKind kKinds[] = {InputKind::kHiddenPoison, InputKind::kNormal,
+                                    InputKind::kNanInSharedK, InputKind::kHiddenPoison,
+                                    InputKind::kNanInSharedV};
+    builder.add(shape, only_mask.value_or(mask), kKinds[turn % std::size(kKinds)], 0,
+                {Feature::kMaskArray},
+                {.mask = mask_of(pattern, size, shape.Nk, T),
+                 .mask_shape = size,
+                 .mask_name = pattern.name});
+    ++turn;
+  };
+  for (std::size_t p = 0; p < std::size(kPairPatterns); ++p) {
+    for (std::size_t m = 0; m < 3; ++m) {
+      if (thin && m != p % 3) continue;
+      constexpr std::int64_t kDims[] = {16, 72, 40};  // for other d a chapter may take other tiles
+      const std::int64_t d = std::min(kDims[turn / 2 % 3], builder.support().max_d);
+      const std::int64_t T = edges[d > 64 ? edges.size() / 2 : p % edges.size()];
+      const std::int64_t rows = d > 64 ? most / 2 : most;  // smaller tiles, and products cost more
+      Shape shape = make_shape(1, 1, rows + 7, 2 * rows + 5, d);
+      if (turn % 5 == 4) std::swap(shape.Nq, shape.Nk);
+      const std::vector<Mask> masks = masks_around(T, 6 * most, taken.has(Feature::kWindows));
+      add(shape, {1, 1, shape.Nq, shape.Nk}, kPairPatterns[p], T,
+          masks[m < 2 || masks.size() == 2 ? m % 2 : 2 + p % (masks.size() - 2)]);
+    }
+  }
+  const auto find = [](std::string_view name) {
+    return *std::find_if(std::begin(kPairPatterns), std::end(kPairPatterns),
+                         [&](const PairPattern& its) { return its.name == name; });
+  };
+  for (std::size_t n = 0; n < 16; ++n) {  // a bit for each size that is the problem's
+    if (thin && (n + n / 4) % 2 == 0) continue;
+    const std::int64_t T = edges.front();
+    const Shape shape = make_shape(3, 2, T + 3, 2 * T + 5, turn % 2 == 0 ? 16 : 40);
+    const PairShape size{n & 1 ? shape.B : 1, n & 2 ? shape.H : 1, n & 4 ? shape.Nq : 1,
+                         n & 8 ? shape.Nk : 1};
+    add(shape, size, find(n < 4 ? "checkerboard" : "random"), T,
+        n % 3 == 2 ? Mask(Mask::kCausal) : Mask(Mask::kFull));
+  }
+}
+
 }  // namespace
 
 void add_visibility(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool thin) {
@@ -276,6 +393,7 @@ void add_visibility(CaseBuilder& builder, const std::optional<Mask>& only_mask, 
   add_distant_sinks(builder, only_mask);
   add_key_ranges(builder, only_mask, thin);
   add_sequences_and_ranges(builder, only_mask, thin);
+  add_mask_arrays(builder, only_mask, thin);
 }
 
 }  // namespace attn::verify

@@ -9,8 +9,8 @@
 
 namespace attn::verify {
 
-/// Windows, sink keys, key counts, packed sequences, ranges: those that the chapter takes, around
-/// the edges of its tiles. With `only_mask` every case has that mask.
+/// Windows, sink keys, key counts, packed sequences, ranges, mask arrays: those that the chapter
+/// takes, around the edges of its tiles. With `only_mask` every case has that mask.
 void add_visibility(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool thin);
 
 }  // namespace attn::verify
