@@ -149,6 +149,7 @@ std::vector<Source> sources_of(const ProblemOptions& options) {
           {"d_v", sizes, true},
           {"q_offsets", sizes},
           {"ranges", sizes},
+          {"mask: an array", sizes},
           {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
           {"element", "--dtype " + options.dtype}};
 }

@@ -19,10 +19,10 @@ struct Neighbourhood {
 /// inside, so that every token sees as many. Throws Error(kBadArgument).
 std::vector<std::uint8_t> neighbourhood_mask(const Neighbourhood& image);
 
-/// Blocks of 64 tokens as BigBird's base model has them (Zaheer et al. 2020, arXiv:2007.14062;
-/// the first and the last block are the global ones, as in the released code): each
-/// sees itself and the blocks on either side, the first and the last, and three at random; the
-/// first and the last see all. Throws Error(kBadArgument).
+/// Blocks of 64 tokens as BigBird's base model has them (Zaheer et al. 2020, arXiv:2007.14062; the
+/// first and the last block are the global ones, as in the released code). Each block sees itself
+/// and those on either side, the first and the last, and three more at random; the first and the
+/// last see all. Throws Error(kBadArgument).
 std::vector<std::uint8_t> big_bird_mask(std::int64_t tokens);
 
 }  // namespace attn::io
