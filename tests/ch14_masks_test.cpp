@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+#include "chapters/14_masks/masks.hpp"
+#include "chapters/chapters.hpp"
+#include "tests/battery.hpp"
+#include "tests/catch.hpp"
+
+namespace attn::testing {
+namespace {
+
+TEST_CASE("14_masks: forward is right on the case table") {
+  require_right(chapters::ch14_masks(), Pass::kForward);
+}
+
+}  // namespace
+}  // namespace attn::testing
