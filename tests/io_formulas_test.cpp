@@ -25,13 +25,32 @@
 
 namespace attn::testing {
 
-std::ostream& operator<<(std::ostream& out, const Io& io) {
+namespace {
+
+/// What is counted, in bytes.
+struct Moved {
+  std::int64_t loads, stores, reads, writes, atomics;
+  bool operator==(const Moved&) const = default;
+};
+
+std::ostream& operator<<(std::ostream& out, const Moved& moved) {
   return out << fmt::format(
-             "{} loads, {} stores, {} distinct reads, {} distinct writes, {} atomics", io.loads,
-             io.stores, io.reads, io.writes, io.atomics);
+             "bytes: {} loaded, {} stored, {} distinct read, {} distinct written, {} by atomics",
+             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics);
 }
 
-namespace {
+Moved moved_by(const Io& io) {
+  constexpr std::int64_t kEach = sizeof(float);
+  return {kEach * io.loads + io.load_bytes, kEach * io.stores + io.store_bytes,
+          kEach * io.reads + io.read_bytes, kEach * io.writes + io.write_bytes, kEach * io.atomics};
+}
+
+Moved moved_by(const simt::Traffic& traffic) {
+  const auto bytes = [](std::uint64_t count) { return static_cast<std::int64_t>(count); };
+  return {bytes(traffic.global_load_bytes), bytes(traffic.global_store_bytes),
+          bytes(traffic.global_read_bytes_compulsory), bytes(traffic.global_write_bytes_compulsory),
+          bytes(traffic.global_atomic_bytes)};
+}
 
 constexpr std::uint64_t kSeed = 20260101;
 constexpr Element kFloat32[] = {Element::kFloat32};
@@ -89,8 +108,8 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
     INFO(verify::to_string(one));
     const bool launches = one.spec.shape.rows() > 0;  // without rows a call is a no-op
     const Problem problem = verify::make_problem(one.spec, pass);
-    CHECK(io_of(count(chapter, step, pass, problem, one.offset)) ==
-          (launches ? formula(problem) : Io{}));
+    CHECK(moved_by(count(chapter, step, pass, problem, one.offset)) ==
+          moved_by(launches ? formula(problem) : Io{}));
   }
 }
 
@@ -115,7 +134,7 @@ TEST_CASE("02_naive_gpu: N = 512, d = 64, one head") {
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
   const IoFormula formula = find_io_formula("02_naive_gpu", "naive", Pass::kForward);
-  CHECK(io == formula(verify::make_problem(spec, Pass::kForward)));
+  CHECK(moved_by(io) == moved_by(formula(verify::make_problem(spec, Pass::kForward))));
   CHECK(io.loads + io.stores == 4 * N * N * d + 5 * N * N + N * d + N);
   // 4608.0 KiB for Q, K, V, O and four passes over S or P, and 2.0 for LSE.
   CHECK((io.reads + io.writes) * 4 == 4610 * 1024);
@@ -150,7 +169,7 @@ TEST_CASE("05_fused_forward: N = 512, d = 64, one head") {
   const simt::Traffic traffic = count(chapter, find_step(chapter, ""), Pass::kForward, spec, 0);
   const Io io = io_of(traffic);
   const IoFormula formula = find_io_formula("05_fused_forward", "forward", Pass::kForward);
-  CHECK(io == formula(verify::make_problem(spec, Pass::kForward)));
+  CHECK(moved_by(io) == moved_by(formula(verify::make_problem(spec, Pass::kForward))));
   CHECK(io.loads + io.stores == Tc * (3 * N * d + 4 * N) + N * d + N);
   CHECK(io.reads + io.writes == 5 * N * d + 5 * N);
   CHECK(traffic.shared_load_wavefronts == traffic.shared_load_wavefronts_ideal);
