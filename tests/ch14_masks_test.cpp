@@ -11,5 +11,9 @@ TEST_CASE("14_masks: forward is right on the case table") {
   require_right(chapters::ch14_masks(), Pass::kForward);
 }
 
+TEST_CASE("14_masks: backward is right on the case table") {
+  require_right(chapters::ch14_masks(), Pass::kBackward);
+}
+
 }  // namespace
 }  // namespace attn::testing

@@ -12,6 +12,21 @@ const Chapter& ch14_masks() {
        .price = "07's tiles, not 08's",
        .forward = forward_bytes,
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step2_bits",
+       .idea = "a bit for each pair, packed once for all heads that share a mask",
+       .price = "07's tiles, not 08's",
+       .forward = forward_bits,
+       .forward_workspace_bytes = bits_workspace_bytes},
+      {.id = "step3_tiles",
+       .idea = "lists of tiles: those without a pair are not loaded",
+       .price = "07's tiles, not 08's",
+       .forward = forward_tiles,
+       .forward_workspace_bytes = tiles_workspace_bytes},
+      {.id = "step4_backward",
+       .idea = "backward: the same words, and lists for either side",
+       .price = "S and dP computed twice, in 07's tiles",
+       .backward = masks::backward,
+       .backward_workspace_bytes = backward_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{

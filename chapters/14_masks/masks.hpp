@@ -7,7 +7,7 @@ namespace attn::masks {
 
 // ---- Forward -----------------------------------------------------------------------------------
 
-/// Tile sizes for one bucket of d: chapter 07's, but never more keys than a word has bits. The tiles
+/// Chapter 07's tile sizes, for one bucket of d, but no more keys than a word has bits. The tiles
 /// Q (Br, D + 1), K (Bc, D + 1), V (Bc, D), the scores S (Br, Bc + 1) and a word per row share
 /// 48 KiB.
 struct Tiles {
@@ -41,5 +41,32 @@ std::size_t no_workspace_bytes(const Shape& shape);
 std::size_t bits_workspace_bytes(const Shape& shape);
 /// The same for forward_tiles: words, lists and what they are made from.
 std::size_t tiles_workspace_bytes(const Shape& shape);
+
+// ---- Backward ----------------------------------------------------------------------------------
+
+/// The words are those of the forward pass. Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1),
+/// LSE, delta (Br) and a word per row and per key share 48 KiB.
+struct BackwardTiles {
+  int D, Br, Bc;
+  ATTN_HOST_DEVICE constexpr int floats() const {
+    return 2 * (Br + Bc) * (D + 1) + 2 * Br * (Bc + 1) + 2 * Br;
+  }
+};
+
+ATTN_HOST_DEVICE constexpr BackwardTiles backward_tiles_for(std::int64_t d) {
+  return d <= 32   ? BackwardTiles{.D = 32, .Br = 32, .Bc = 32}
+         : d <= 64 ? BackwardTiles{.D = 64, .Br = 32, .Bc = 32}
+                   : BackwardTiles{.D = 128, .Br = 16, .Bc = 16};
+}
+
+/// dQ, dK, dV of the contract, bit by bit the same from run to run: one kernel owns dK and dV, a
+/// K/V tile per block, another owns dQ, a Q tile per block. Device pointers.
+void backward(const BackwardArgs& args);
+/// The same as plain C++ loops, on host pointers.
+void backward_cpu(const BackwardArgs& args);
+/// Bytes for delta (B * H * Nq floats), words and lists, if every head has a mask of its own.
+std::size_t backward_workspace_bytes(const Shape& shape);
+/// Of backward_cpu: delta.
+std::size_t backward_cpu_workspace_bytes(const Shape& shape);
 
 }  // namespace attn::masks

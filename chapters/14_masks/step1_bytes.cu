@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Step 1: chapter 12's kernel for any set of pairs. An array has a byte for each of them, and the
-// block reads those of a tile beside the tile's keys; a vote of the warp makes one word of 32. Every
+// block reads those of a tile along with its keys; a vote of the warp makes a word of 32. Every
 // head reads them again: S comes back, at a quarter of its size.
 #include "chapters/14_masks/mask_array.hpp"
 #include "chapters/14_masks/masks.hpp"
