@@ -362,7 +362,7 @@ void add_mask_arrays(CaseBuilder& builder, const std::optional<Mask>& only_mask,
       if (thin && m != p % 3) continue;
       constexpr std::int64_t kDims[] = {16, 72, 40};  // for other d a chapter may take other tiles
       const std::int64_t d = std::min(kDims[turn / 2 % 3], builder.support().max_d);
-      const std::int64_t T = edges[d > 64 ? edges.size() / 2 : p % edges.size()];
+      const std::int64_t T = edges[d > 64 ? 0 : p % edges.size()];
       const std::int64_t rows = d > 64 ? most / 2 : most;  // smaller tiles, and products cost more
       Shape shape = make_shape(1, 1, rows + 7, 2 * rows + 5, d);
       if (turn % 5 == 4) std::swap(shape.Nq, shape.Nk);
