@@ -77,6 +77,27 @@ struct SharedTiles {
     for (int r = 0; r < kT.Br; ++r) rows.bits |= (sWords[r] >> key & 1u) << r;
     return rows;
   }
+
+  /// dK and dV of a key in column c, from the rows that see it.
+  template <class Rows>
+  __device__ __forceinline__ void add_to_key(const Rows& seen_by, int key, int c, float& grad_k,
+                                             float& grad_v) const {
+#pragma unroll 4
+    for (int r = 0; r < kT.Br; ++r) {
+      if (!seen_by.sees(r)) continue;
+      grad_v += sP[r * (kT.Bc + 1) + key] * sDO[r * (kD + 1) + c];
+      grad_k += sDS[r * (kT.Bc + 1) + key] * sQ[r * (kD + 1) + c];
+    }
+  }
+  /// dQ of row r in column c, from the keys that it sees.
+  template <class Keys>
+  __device__ __forceinline__ void add_to_query(const Keys& seen, int r, int c,
+                                               float& grad_q) const {
+#pragma unroll 8
+    for (int j = 0; j < kT.Bc; ++j) {
+      if (seen.sees(j)) grad_q += sDS[r * (kT.Bc + 1) + j] * sK[j * (kD + 1) + c];
+    }
+  }
 };
 
 }  // namespace attn::masks

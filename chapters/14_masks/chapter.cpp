@@ -28,6 +28,12 @@ const Chapter& ch14_masks() {
        .backward = masks::backward,
        .backward_workspace_bytes = backward_workspace_bytes},
   };
+  static constexpr Step kTwin{.id = "cpu",
+                              .idea = "the same bits as plain C++ loops",
+                              .forward = forward_cpu,
+                              .forward_workspace_bytes = no_workspace_bytes,
+                              .backward = backward_cpu,
+                              .backward_workspace_bytes = backward_cpu_workspace_bytes};
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
       .id = "14_masks",
@@ -35,6 +41,7 @@ const Chapter& ch14_masks() {
       .idea = "any set of pairs: bytes, bits, and lists of the tiles that hold some",
       .memory = device_memory,
       .steps = kSteps,
+      .twin = &kTwin,
       .tile_edges = kTileEdges,
       .support = {.features = {Feature::kWindows, Feature::kMaskArray}},
   };

@@ -44,8 +44,8 @@ std::size_t tiles_workspace_bytes(const Shape& shape);
 
 // ---- Backward ----------------------------------------------------------------------------------
 
-/// The words are those of the forward pass. Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS (Br, Bc + 1),
-/// LSE, delta (Br) and a word per row and per key share 48 KiB.
+/// As many keys as forward, and so the same words. Q, dO (Br, D + 1), K, V (Bc, D + 1), P, dS
+/// (Br, Bc + 1), LSE, delta (Br) and a word per row and per key share 48 KiB.
 struct BackwardTiles {
   int D, Br, Bc;
   ATTN_HOST_DEVICE constexpr int floats() const {

@@ -58,11 +58,10 @@ __global__ void key_kernel(const float* gQ, const float* gK, const float* gV, co
     for (int m = 0; m < kOwned; ++m) {
       const int key = (threadIdx.x + m * kBackwardThreads) / kD;
       const int c = (threadIdx.x + m * kBackwardThreads) % kD;
-      const device::RowWord seen_by{tiles.sSeenBy[key]};
-      for (int r = 0; r < kT.Br; ++r) {
-        if (!seen_by.sees(r)) continue;
-        grad_v[m] += tiles.sP[r * (kT.Bc + 1) + key] * tiles.sDO[r * (kD + 1) + c];
-        grad_k[m] += tiles.sDS[r * (kT.Bc + 1) + key] * tiles.sQ[r * (kD + 1) + c];
+      if (listed.whole() && i0 + kT.Br <= Nq) {
+        tiles.add_to_key(device::WholeRow<kT.Br>(), key, c, grad_k[m], grad_v[m]);
+      } else {
+        tiles.add_to_key(device::RowWord{tiles.sSeenBy[key]}, key, c, grad_k[m], grad_v[m]);
       }
     }
     __syncthreads();  // wait until everyone is done with the tiles
@@ -114,10 +113,10 @@ __global__ void query_kernel(const float* gQ, const float* gK, const float* gV, 
     for (int m = 0; m < kOwned; ++m) {
       const int r = (threadIdx.x + m * kBackwardThreads) / kD;
       const int c = (threadIdx.x + m * kBackwardThreads) % kD;
-      const device::RowWord seen{tiles.sWords[r]};
-      for (int j = 0; j < kT.Bc; ++j) {
-        if (!seen.sees(j)) continue;
-        grad_q[m] += tiles.sDS[r * (kT.Bc + 1) + j] * tiles.sK[j * (kD + 1) + c];
+      if (listed.whole() && i0 + kT.Br <= Nq) {
+        tiles.add_to_query(device::WholeRow<kT.Bc>(), r, c, grad_q[m]);
+      } else {
+        tiles.add_to_query(device::RowWord{tiles.sWords[r]}, r, c, grad_q[m]);
       }
     }
     __syncthreads();  // wait until everyone is done with the tiles

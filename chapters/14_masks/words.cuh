@@ -20,6 +20,7 @@ __device__ __forceinline__ unsigned words_of_rows(Sees sees) {
   static_assert(kRows <= 32 && kRows % kAtOnce == 0);
   const int lane = threadIdx.x % 32;
   unsigned own = 0;
+#pragma unroll 4  // as many reads of a thread are under way at a time
   for (int n = 0; n < kRows; n += kAtOnce) {
     const unsigned bits = __ballot_sync(device::kAllLanes, sees(n + lane / kKeys, lane % kKeys));
     if (lane / kAtOnce == n / kAtOnce) own = bits >> (lane % kAtOnce * kKeys) & kAllKeys<kKeys>;
