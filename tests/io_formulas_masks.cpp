@@ -61,7 +61,7 @@ MaskHead mask_head(const Problem& problem, std::int64_t b, std::int64_t h, TileS
   MaskHead head;
   head.query_tiles = (shape.Nq + tile.Br - 1) / tile.Br;
   head.key_tiles = (shape.Nk + tile.Bc - 1) / tile.Bc;
-  std::set<std::int64_t> elements;
+  std::vector<bool> was_read(array.size(), false);
   for (std::int64_t I = 0; I < head.query_tiles; ++I) {
     for (std::int64_t J = 0; J < head.key_tiles; ++J) {
       TileOfPairs one{.query_tile = I, .key_tile = J, .Bc = tile.Bc};
@@ -71,16 +71,20 @@ MaskHead mask_head(const Problem& problem, std::int64_t b, std::int64_t h, TileS
         for (std::int64_t j = J * tile.Bc; j < J * tile.Bc + one.keys; ++j) {
           if (!in_band(problem, i, j)) continue;
           ++one.allowed;
-          const std::int64_t at = array.empty() ? 0 : size.index(b, h, i, j);
-          one.visible += array.empty() || array[static_cast<std::size_t>(at)] != 0 ? 1 : 0;
-          elements.insert(at);
+          if (array.empty()) {
+            ++one.visible;
+            continue;
+          }
+          const auto at = static_cast<std::size_t>(size.index(b, h, i, j));
+          one.visible += array[at] != 0 ? 1 : 0;
+          was_read[at] = true;
         }
       }
       head.bytes += array.empty() ? 0 : one.allowed;
       head.tiles.push_back(one);
     }
   }
-  head.distinct_bytes = array.empty() ? 0 : static_cast<std::int64_t>(elements.size());
+  head.distinct_bytes = std::count(was_read.begin(), was_read.end(), true);
   return head;
 }
 
