@@ -541,6 +541,63 @@ TEST_CASE("13_packed: what it costs to read what 12 computes, as the lesson says
   CHECK(3 * swin("step3_both").shared_load_wavefronts == 5'900'154);
 }
 
+TEST_CASE("14_masks: keys of tiles that are on no list are not read, and may be anything") {
+  struct Sparse {
+    std::string_view what;
+    bool (*sees)(std::int64_t i, std::int64_t j);
+    std::vector<Range> keys;  // unread
+    Range one_more;           // some of it read
+    Mask mask = Mask::kFull;
+    PairShape size = {1, 1, 70, 260};
+    bool by_band = false;  // the mask alone hides these keys
+  };
+  const auto some = [](std::int64_t, std::int64_t j) { return 70 <= j && j < 100; };
+  const Sparse cases[] = {
+      {"keys side by side", some, {{0, 64}, {128, 260}}, {0, 65}},
+      {"the same for all rows", some, {{0, 64}, {128, 260}}, {0, 65}, Mask::kFull, {1, 1, 1, 260}},
+      {"keys far apart",
+       [](std::int64_t i, std::int64_t j) { return i == 69 ? j == 170 : j == i % 32; },
+       {{32, 160}, {192, 260}},
+       {160, 171}},
+      {"a window, and an array that shows all",
+       [](std::int64_t, std::int64_t) { return true; },
+       {{96, 260}},
+       {95, 260},
+       {.before = 3, .after = 5, .top_left = true},
+       {1, 1, 70, 260},
+       true},
+      {"no key", [](std::int64_t, std::int64_t) { return false; }, {{0, 260}}, {}},
+  };
+  const Chapter& chapter = chapters::ch14_masks();
+  int checked = 0;
+  for (const Sparse& one : cases) {
+    std::vector<std::uint8_t> array;
+    for (std::int64_t i = 0; i < one.size.Nq; ++i) {
+      for (std::int64_t j = 0; j < one.size.Nk; ++j) array.push_back(one.sees(i, j) ? 1 : 0);
+    }
+    for (const Step& step : chapter.steps) {
+      const Pass pass = step.forward != nullptr ? Pass::kForward : Pass::kBackward;
+      const Problem problem = verify::make_problem({.shape = make_shape(1, 1, 70, 260, 40),
+                                                    .mask = one.mask,
+                                                    .scale = default_scale(40),
+                                                    .seed = kSeed,
+                                                    .features = {Feature::kMaskArray},
+                                                    .mask_array = array,
+                                                    .mask_shape = one.size,
+                                                    .mask_name = one.what},
+                                                   pass);
+      INFO(step.id << ", " << one.what);
+      const bool lists = step.id != "step1_bytes" && step.id != "step2_bits";
+      CHECK((reads_of(chapter, step, pass, problem, one.keys) == 0) == (lists || one.by_band));
+      if (!one.one_more.empty()) {
+        CHECK(reads_of(chapter, step, pass, problem, {one.one_more}) > 0);
+      }
+      ++checked;
+    }
+  }
+  CHECK(checked == 20);
+}
+
 /// A problem of N tokens that see by a mask for all heads; without one, all of them.
 Problem masked(std::int64_t H, std::int64_t N, std::int64_t d,
                const std::vector<std::uint8_t>& mask) {
