@@ -363,6 +363,8 @@ def refusals(cli):
            "--workload mistral_7b_16k: this chapter does not take windows")
     refuse("a workload's sequences", 3, ["7", "--workload", "swin_56"],
            "--workload swin_56: this chapter does not take packed sequences")
+    refuse("a workload's mask array", 3, ["13", "--workload", "neighbourhood_32"],
+           "--workload neighbourhood_32: this chapter does not take a mask array")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
     refuse("unknown option", 2, ["2", "--bogus"], "--bogus")
