@@ -186,6 +186,8 @@ def formats(cli):
         packed = cli.succeed("trace", "13", "--workload", "swin_56")
         assert "B=81 H=3 Nq=49" in packed
         assert f"for {4 * 32 * 3 * (7 * 49 + 16 + 9) ** 2:.3g} FLOPs" in packed, packed
+        masked = cli.succeed("trace", "14", "--workload", "neighbourhood_32")
+        assert f"for {4 * 32 * 4 * 1024 * 7 ** 2:.3g} FLOPs" in masked, masked
 
     def nothing():
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
