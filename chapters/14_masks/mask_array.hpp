@@ -10,9 +10,8 @@ namespace attn::masks {
 
 /// The array's bytes from the corner of a tile on.
 struct TileBytes {
-  const std::uint8_t* corner;   // null: there is no array
-  std::int64_t row_stride;      // bytes from row to row, 0 where all rows share them;
-  std::int64_t key_stride = 1;  // from key to key likewise
+  const std::uint8_t* corner;           // null: there is no array
+  std::int64_t row_stride, key_stride;  // to the next row and key; 0 where all share a byte
 
   ATTN_HOST_DEVICE constexpr bool sees(int r, int j) const {
     return corner == nullptr || corner[r * row_stride + j * key_stride] != 0;
