@@ -92,13 +92,14 @@ def tokens_of(kind):
     if kind == "normal":
         return [draw() for _ in range(TOKENS)], [draw() for _ in range(TOKENS)]
     centres = [draw() for _ in range(TOKENS // TOPIC)]
-    own = [token // TOPIC for token in range(TOKENS)]
-    if kind == "topics, shuffled":
-        rng.shuffle(own)
 
     def around(centre):
         return [math.sqrt(SHARE) * c + math.sqrt(1 - SHARE) * n for c, n in zip(centre, draw())]
-    return [around(centres[its]) for its in own], [around(centres[its]) for its in own]
+    q, k = ([around(centres[token // TOPIC]) for token in range(TOKENS)] for _ in range(2))
+    order = list(range(TOKENS))
+    if kind == "topics, shuffled":
+        rng.shuffle(order)
+    return [q[token] for token in order], [k[token] for token in order]
 
 
 def dot(a, b):
