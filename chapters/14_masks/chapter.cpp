@@ -43,7 +43,9 @@ const Chapter& ch14_masks() {
       .steps = kSteps,
       .twin = &kTwin,
       .tile_edges = kTileEdges,
-      .support = {.features = {Feature::kWindows, Feature::kMaskArray}},
+      // All tiles of a head are in one grid.
+      .support = {.max_n = std::int64_t{1} << 19,
+                  .features = {Feature::kWindows, Feature::kMaskArray}},
   };
   return kChapter;
 }
