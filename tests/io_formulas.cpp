@@ -37,17 +37,8 @@ Visible count_visible(const Shape& shape, Mask mask) {
   return visible;
 }
 
-Io operator+(const Io& a, const Io& b) {
-  return {a.loads + b.loads, a.stores + b.stores, a.reads + b.reads, a.writes + b.writes,
-          a.atomics + b.atomics};
-}
-
 /// The traffic of all heads, from that of one.
-Io all_heads(const Shape& shape, const Io& io) {
-  const std::int64_t heads = shape.B * shape.H;
-  return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes,
-          heads * io.atomics};
-}
+Io all_heads(const Shape& shape, const Io& io) { return shape.B * shape.H * io; }
 
 /// Keys that arrive if rows i0 .. i0 + Br - 1 load whole tiles of Bc keys, up to the last one of
 /// which some row sees a key.
@@ -769,6 +760,10 @@ constexpr Entry kFormulas[] = {
     {"13_packed", "step2_packed", Pass::kForward, packed_forward<streamed_keys>},
     {"13_packed", "step3_both", Pass::kForward, packed_forward<streamed_keys>},
     {"13_packed", "step4_backward", Pass::kBackward, packed_backward},
+    {"14_masks", "step1_bytes", Pass::kForward, mask_bytes_forward},
+    {"14_masks", "step2_bits", Pass::kForward, mask_bits_forward},
+    {"14_masks", "step3_tiles", Pass::kForward, mask_tiles_forward},
+    {"14_masks", "step4_backward", Pass::kBackward, mask_tiles_backward},
 };
 
 }  // namespace

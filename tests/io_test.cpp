@@ -21,6 +21,7 @@
 
 #include "common/attention.hpp"
 #include "common/io/image_windows.hpp"
+#include "common/io/mask_arrays.hpp"
 #include "common/io/npy.hpp"
 #include "common/io/output_file.hpp"
 #include "common/io/suggest.hpp"
@@ -463,6 +464,12 @@ TEST_CASE("named workloads", "[io]") {
       CHECK(*std::max_element(ranges.begin(), ranges.end()) == s.Nk);
       CHECK((workload.on_cpu.B == s.B && workload.on_cpu.Nq == s.Nq));
     }
+    if (workload.mask_array != nullptr) {
+      for (const std::int64_t N : {s.Nq, workload.on_cpu.Nq}) {
+        CHECK(static_cast<std::int64_t>(workload.mask_array(N).size()) == N * N);
+      }
+      CHECK(s.Nq == s.Nk);
+    }
   }
   CHECK(find_workload("qwen25vl_window").offsets().back() == 74 * 74);
   CHECK(find_workload("swin_56").offsets().back() == 56 * 56);
@@ -475,6 +482,61 @@ TEST_CASE("named workloads", "[io]") {
   CHECK(find_workload("gpt2_medium").shape == make_shape(64, 16, 1024, 1024, 64));
   const std::string message = refusal([] { find_workload("nonsense"); });
   CHECK(message.starts_with("--workload nonsense: allowed: vit_b16_224, "));
+}
+
+/// How many keys each row of a mask of N tokens sees.
+std::vector<std::int64_t> keys_seen(const std::vector<std::uint8_t>& mask, std::int64_t N) {
+  std::vector<std::int64_t> result;
+  for (auto row = mask.begin(); row != mask.end(); row += N) {
+    result.push_back(std::count(row, row + N, 1));
+  }
+  return result;
+}
+
+TEST_CASE("neighbourhoods have a size, also at an image's edges") {
+  constexpr std::int64_t kHeight = 5, kWidth = 9, kTokens = kHeight * kWidth;
+  const std::vector<std::uint8_t> mask = neighbourhood_mask({kHeight, kWidth, 3});
+  CHECK(keys_seen(mask, kTokens) == std::vector<std::int64_t>(kTokens, 9));
+  const auto sees = [&](std::int64_t y, std::int64_t x, std::int64_t key_y, std::int64_t key_x) {
+    return mask.at(static_cast<std::size_t>((y * kWidth + x) * kTokens + key_y * kWidth + key_x)) !=
+           0;
+  };
+  CHECK((sees(2, 4, 1, 3) && sees(2, 4, 3, 5)));  // with the token in the middle
+  CHECK((sees(0, 0, 0, 0) && sees(0, 0, 2, 2)));
+  CHECK((sees(4, 8, 2, 6) && sees(4, 8, 4, 8)));
+  CHECK((sees(0, 8, 2, 6) && sees(3, 0, 2, 2)));
+  CHECK(keys_seen(neighbourhood_mask({3, 3, 3}), 9) == std::vector<std::int64_t>(9, 9));
+  CHECK(keys_seen(neighbourhood_mask({2, 2, 1}), 4) == std::vector<std::int64_t>(4, 1));
+  for (const Neighbourhood& image : {Neighbourhood{5, 9, 2}, {5, 9, 7}, {5, 9, 0}, {5, 9, -1}}) {
+    CHECK(refusal([&] { neighbourhood_mask(image); }) ==
+          fmt::format("side = {}: allowed in an image of 5 x 9: odd, 1 to 5", image.side));
+  }
+}
+
+TEST_CASE("BigBird's blocks see their neighbours, both ends and three more") {
+  constexpr std::int64_t N = 4096, kBlock = 64, kBlocks = N / kBlock;
+  const std::vector<std::uint8_t> mask = big_bird_mask(N);
+  const std::vector<std::int64_t> seen = keys_seen(mask, N);
+  const auto sees = [&](std::int64_t block, std::int64_t other) {
+    return mask.at(static_cast<std::size_t>(block * kBlock * N + other * kBlock)) != 0;
+  };
+  bool differ = false;
+  for (std::int64_t block = 0; block < kBlocks; ++block) {
+    INFO("block " << block);
+    const bool global = block == 0 || block == kBlocks - 1;
+    const bool beside_one = block == 1 || block == kBlocks - 2;
+    const std::int64_t blocks = global ? kBlocks : beside_one ? 7 : 8;
+    for (std::int64_t row = 0; row < kBlock; ++row) {
+      CHECK(seen.at(static_cast<std::size_t>(block * kBlock + row)) == blocks * kBlock);
+    }
+    CHECK((sees(block, 0) && sees(block, kBlocks - 1) && sees(block, block)));
+    if (block > 0) CHECK((sees(block, block - 1) && sees(block - 1, block)));
+    differ = differ || (block > 9 && sees(block, 5) != sees(9, 5));
+  }
+  CHECK(differ);
+  CHECK(keys_seen(big_bird_mask(64), 64) == std::vector<std::int64_t>(64, 64));
+  CHECK(refusal([] { big_bird_mask(100); }) == "tokens = 100: allowed: a multiple of 64");
+  CHECK(refusal([] { big_bird_mask(0); }) == "tokens = 0: allowed: a multiple of 64");
 }
 
 /// Which segment each token stands in; empty if `order` is no permutation.

@@ -20,6 +20,7 @@ import formulas
 import tables
 import tables_claims
 import tables_limits
+import tables_masks
 import tables_versions
 from lessons_test import split_markdown
 from reporting import sass
@@ -212,10 +213,21 @@ class Notes(unittest.TestCase):
 
     def test_figures_are_current(self):
         for name in ("notes/figures/memory", "notes/figures/busy",
-                     "chapters/13_packed/figures/orders"):
+                     "chapters/13_packed/figures/orders", "chapters/14_masks/figures/tiles"):
             drawn = subprocess.run([sys.executable, ROOT / f"{name}.py"],
                                    capture_output=True, text=True, check=True).stdout
             self.assertEqual(drawn, read(f"{name}.svg"), name)
+
+    def test_neighbourhoods_have_a_size_and_all_pairs_have_a_tile(self):
+        seen = tables_masks.neighbourhoods(16, 7)
+        self.assertEqual({len(set(keys)) for keys in seen}, {49})
+        self.assertTrue(all(token in keys for token, keys in enumerate(seen)))
+        order = tables_masks.window_order(16)
+        self.assertEqual(sorted(order), list(range(256)))
+        self.assertEqual(order[:9], [0, 1, 2, 3, 4, 5, 6, 7, 16])
+        for tokens in (range(256), order):
+            pairs = tables_masks.pairs_of_tiles(tokens, seen)
+            self.assertEqual(sum(pairs.values()), 256 * 49)
 
     def test_every_answer_has_its_number_from_the_page_it_names(self):
         text = read("notes/interview.md")

@@ -148,7 +148,9 @@ def formats(cli):
             assert len(launch["grid"]) == 3 and len(launch["block"]) == 3
             assert all(isinstance(launch[key], int) and launch[key] >= 0 for key in COUNTERS)
             asked = launch["global_load_bytes"] + launch["global_atomic_bytes"]
-            assert asked >= launch["global_read_bytes_compulsory"] > 0, launch["kernel"]
+            read = launch["global_read_bytes_compulsory"]
+            # One that packs a mask array has nothing to read where there is none.
+            assert asked >= read and (read > 0 or "pack_kernel" in launch["kernel"]), launch
             assert launch["shared_load_wavefronts"] >= launch["shared_load_wavefronts_ideal"]
         assert list(result["total"])[: len(COUNTERS)] == COUNTERS
         for key in result["total"]:
@@ -186,6 +188,8 @@ def formats(cli):
         packed = cli.succeed("trace", "13", "--workload", "swin_56")
         assert "B=81 H=3 Nq=49" in packed
         assert f"for {4 * 32 * 3 * (7 * 49 + 16 + 9) ** 2:.3g} FLOPs" in packed, packed
+        masked = cli.succeed("trace", "14", "--workload", "neighbourhood_32")
+        assert f"for {4 * 32 * 4 * 1024 * 7 ** 2:.3g} FLOPs" in masked, masked
 
     def nothing():
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
@@ -363,6 +367,8 @@ def refusals(cli):
            "--workload mistral_7b_16k: this chapter does not take windows")
     refuse("a workload's sequences", 3, ["7", "--workload", "swin_56"],
            "--workload swin_56: this chapter does not take packed sequences")
+    refuse("a workload's mask array", 3, ["13", "--workload", "neighbourhood_32"],
+           "--workload neighbourhood_32: this chapter does not take a mask array")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
     refuse("unknown option", 2, ["2", "--bogus"], "--bogus")

@@ -96,9 +96,10 @@ ExitStatus list(const JsonOptions& json) {
 
 std::string mask_text(const io::Workload& workload) {
   return fmt::format("{}{}", to_string(workload.mask),
-                     workload.offsets != nullptr  ? ", packed"
-                     : workload.ranges != nullptr ? ", ranges"
-                                                  : "");
+                     workload.offsets != nullptr      ? ", packed"
+                     : workload.ranges != nullptr     ? ", ranges"
+                     : workload.mask_array != nullptr ? ", array"
+                                                      : "");
 }
 
 std::string twin_text(const io::Workload& workload) {

@@ -63,8 +63,8 @@ Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) 
   return pass;
 }
 
-/// The packed sequences of a workload, or its ranges.
-void add_sequences(const Trace& trace, verify::InputSpec& spec) {
+/// The packed sequences of a workload, its ranges, or its mask array.
+void add_arrays(const Trace& trace, verify::InputSpec& spec) {
   if (trace.workload == nullptr) return;
   if (trace.workload->offsets != nullptr) {
     spec.features.add(Feature::kPacked);
@@ -75,6 +75,38 @@ void add_sequences(const Trace& trace, verify::InputSpec& spec) {
     spec.ranges = trace.workload->ranges();
     spec.ranges_per_row = 1;
   }
+  if (trace.workload->mask_array != nullptr) {
+    spec.features.add(Feature::kMaskArray);
+    spec.mask_array = trace.workload->mask_array(spec.shape.Nq);
+    spec.mask_shape = {1, 1, spec.shape.Nq, spec.shape.Nk};
+    spec.mask_name = trace.workload->name;
+  }
+}
+
+/// Which part of the pairs that the mask leaves a workload's ranges, or its mask array, leave.
+double visible_part(const io::Workload& workload, const Mask& mask, const Shape& shape) {
+  std::vector<std::int64_t> ranges;
+  std::vector<std::uint8_t> array;
+  if (workload.ranges != nullptr) ranges = workload.ranges();
+  if (workload.mask_array != nullptr) array = workload.mask_array(shape.Nq);
+  std::int64_t pairs = 0, allowed = 0;
+  const std::int64_t rows =
+      ranges.empty() ? shape.Nq : static_cast<std::int64_t>(ranges.size()) / 2;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    Range keys = keys_of_row(mask, row % shape.Nq, shape.Nq, shape.Nk);
+    allowed += keys.size();
+    if (!ranges.empty()) {
+      const auto at = static_cast<std::size_t>(2 * row);
+      keys = {std::max(keys.begin, ranges[at]), std::min(keys.end, ranges[at + 1])};
+    }
+    if (array.empty()) {
+      pairs += keys.size();
+    } else if (!keys.empty()) {
+      const auto its = array.begin() + row % shape.Nq * shape.Nk;
+      pairs += keys.size() - std::count(its + keys.begin, its + keys.end, 0);
+    }
+  }
+  return allowed > 0 ? static_cast<double>(pairs) / static_cast<double>(allowed) : 1.0;
 }
 
 void run_checked(Trace& trace) {
@@ -85,7 +117,7 @@ void run_checked(Trace& trace) {
                          .seed = kSeed,
                          .element = trace.element,
                          .d_v = trace.sizes.d_v};
-  add_sequences(trace, spec);
+  add_arrays(trace, spec);
   const Problem problem = verify::make_problem(spec, trace.pass);
   verify::Truth truth;
   if (trace.pass == Pass::kBackward)
@@ -165,16 +197,7 @@ simt::PassWork work_of(const Trace& trace, std::int64_t times_heads) {
     return sum;
   }
   sum = of(shape);
-  if (trace.workload == nullptr || trace.workload->ranges == nullptr) return sum;
-  const std::vector<std::int64_t> ranges = trace.workload->ranges();
-  std::int64_t pairs = 0, allowed = 0;  // visible, and what the mask alone leaves
-  for (std::int64_t row = 0; 2 * row < static_cast<std::int64_t>(ranges.size()); ++row) {
-    const Range keys = keys_of_row(trace.mask, row % shape.Nq, shape.Nq, shape.Nk);
-    const auto at = static_cast<std::size_t>(2 * row);
-    allowed += keys.size();
-    pairs += Range{std::max(keys.begin, ranges[at]), std::min(keys.end, ranges[at + 1])}.size();
-  }
-  if (allowed > 0) sum.flops *= static_cast<double>(pairs) / static_cast<double>(allowed);
+  if (trace.workload != nullptr) sum.flops *= visible_part(*trace.workload, trace.mask, shape);
   return sum;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/io/image_windows.hpp"
+#include "common/io/mask_arrays.hpp"
 
 namespace attn::io {
 namespace {
@@ -124,6 +125,23 @@ const Workload kWorkloads[] = {
          [] {
            return block_causal({787, 1, 50});
          }},
+    {.name = "neighbourhood_32",
+     .what = "NAT-Tiny, stage 2 of a 256-pixel image: 32x32 tokens, each sees 7x7 (Hassani et al. "
+             "2023)",
+     .shape = make_shape(1, 4, 1024, 1024, 32),
+     .on_cpu = make_shape(1, 4, 1024, 1024, 32),
+     .scaled = "",
+     .mask_array =
+         [](std::int64_t) {
+           return neighbourhood_mask({32, 32, 7});
+         }},
+    {.name = "bigbird_4k",
+     .what = "BigBird base, 4096 tokens in blocks of 64: 3 beside, 2 global, 3 at random (Zaheer "
+             "et al. 2020)",
+     .shape = make_shape(1, 12, 4096, 4096, 64),
+     .on_cpu = make_shape(1, 1, 2048, 2048, 64),
+     .scaled = "1 of 12 heads, half the tokens",
+     .mask_array = big_bird_mask},
 };
 
 }  // namespace

@@ -23,8 +23,17 @@ struct Workload {
   std::vector<std::int64_t> (*offsets)() = nullptr;
   /// One range of keys for each row: [B, Nq, 2]. Null: none.
   std::vector<std::int64_t> (*ranges)() = nullptr;
+  /// A mask array for all batches and heads of so many tokens: [N, N]. Null: none.
+  std::vector<std::uint8_t> (*mask_array)(std::int64_t N) = nullptr;
 
   bool has_twin() const { return !scaled.empty(); }
+  /// "packed sequences", "ranges of keys" or "a mask array"; empty: none of them.
+  std::string_view arrays() const {
+    return offsets != nullptr      ? "packed sequences"
+           : ranges != nullptr     ? "ranges of keys"
+           : mask_array != nullptr ? "a mask array"
+                                   : "";
+  }
 };
 
 /// All named workloads.

@@ -85,12 +85,17 @@ Result run_backward(const Chapter& chapter, const Step& step, const reference::I
 
 // ---- what is shown ------------------------------------------------------------------------------
 
-/// A mask, or packed sequences.
+constexpr int kTiny = 4;  // N and d of the tiny problem
+
+/// A mask, packed sequences, or a mask array.
 struct Look {
   Mask mask = Mask::kFull;
   std::vector<std::int64_t> offsets = {};  // [B + 1]
+  std::vector<std::uint8_t> array = {};    // [kTiny, kTiny], repeated as often as it takes
 
+  bool plain() const { return mask == Mask::kFull && offsets.empty() && array.empty(); }
   std::string name() const {
+    if (!array.empty()) return "mask array";
     if (offsets.empty()) return to_string(mask);
     std::string text = "sequences of";
     for (std::size_t b = 1; b < offsets.size(); ++b) {
@@ -102,6 +107,16 @@ struct Look {
   void set(reference::Inputs& inputs) const {
     inputs.mask = mask;
     inputs.extras.q_offsets = inputs.extras.k_offsets = offsets;
+    inputs.extras.mask.clear();
+    if (!array.empty()) {
+      inputs.extras.mask_shape = {1, 1, inputs.shape.Nq, inputs.shape.Nk};
+      for (std::int64_t i = 0; i < inputs.shape.Nq; ++i) {
+        for (std::int64_t j = 0; j < inputs.shape.Nk; ++j) {
+          const std::int64_t at = i % kTiny * kTiny + j % kTiny;
+          inputs.extras.mask.push_back(array[static_cast<std::size_t>(at)]);
+        }
+      }
+    }
     if (offsets.empty()) return;
     Shape& shape = inputs.shape;
     shape.B = static_cast<std::int64_t>(offsets.size()) - 1;
@@ -113,18 +128,23 @@ struct Look {
   }
 };
 
-/// No mask, a causal one, and this window, and these sequences, where the chapter takes such.
+/// No mask, a causal one, and this window, these sequences, and an array, where the chapter takes
+/// such.
 std::vector<Look> looks_of(const Chapter& chapter, const Mask& window,
                            const std::vector<std::int64_t>& offsets) {
   std::vector<Look> looks{{Mask::kFull}, {Mask::kCausal}};
   if (chapter.support.features.has(Feature::kWindows)) looks.push_back({window});
   if (chapter.support.features.has(Feature::kPacked)) looks.push_back({Mask::kFull, offsets});
+  if (chapter.support.features.has(Feature::kMaskArray)) {
+    looks.push_back({.array = {1, 0, 1, 0,  //
+                               0, 0, 0, 0,  //
+                               0, 1, 0, 1,  //
+                               1, 1, 1, 0}});
+  }
   return looks;
 }
 
 // ---- a tiny problem, shown in full --------------------------------------------------------------
-
-constexpr int kTiny = 4;  // N and d
 
 /// Keys that a person can follow: a query that fits a key scores 2 with it, and 0 with the others.
 reference::Inputs tiny_problem() {
@@ -200,8 +220,7 @@ void show_tiny_problem(const Chapter& chapter, const Step& step) {
     reference::Inputs masked = inputs;
     look.set(masked);
     const Result result = run_forward(chapter, step, masked);
-    const bool plain = look.mask == Mask::kFull && look.offsets.empty();
-    const std::string with = plain ? "" : ", " + look.name();
+    const std::string with = look.plain() ? "" : ", " + look.name();
     print({{{"P" + with, weights(masked, result.lse), 3},
             {"O" + with, reference::widen(result.o), 3},
             {"the oracle's O, in float64", reference::forward(masked).o, 3}}});
@@ -217,11 +236,11 @@ std::vector<double> random_values(std::int64_t count, std::mt19937& generator) {
   return values;
 }
 
-/// Largest difference; NaN where anything is NaN.
+/// Largest difference, none where both are -Inf; NaN where anything is NaN.
 double max_error(const Values& got, const std::vector<double>& expected) {
   double largest = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double error = std::abs(double{got[i]} - expected[i]);
+    const double error = got[i] == expected[i] ? 0 : std::abs(double{got[i]} - expected[i]);
     if (!(error <= largest)) largest = error;
     if (std::isnan(largest)) break;
   }

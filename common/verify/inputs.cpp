@@ -220,7 +220,10 @@ void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
       extras.ranges.push_back(random.integer(begin, shape.Nk));
     }
   }
-  if (spec.features.has(Feature::kMaskArray)) {
+  if (!spec.mask_name.empty()) {
+    extras.mask_shape = spec.mask_shape;
+    extras.mask = spec.mask_array;
+  } else if (spec.features.has(Feature::kMaskArray)) {
     extras.mask_shape = some_broadcast(shape, spec.seed);
     extras.mask.resize(size(extras.mask_shape.elements()));
     for (std::uint8_t& sees : extras.mask) sees = random.uniform() < 0.7 ? 1 : 0;

@@ -75,11 +75,14 @@ struct InputSpec {
   // the two arrays only, the other one is not there.
   std::optional<std::int64_t> sink_keys = {};
   std::vector<std::int64_t> key_begin = {}, key_count = {};  // [B]
-  // Likewise for kPacked, and for kRanges.
+  // Likewise for kPacked, for kRanges, and for kMaskArray.
   std::vector<std::int64_t> q_offsets = {}, k_offsets = {};  // [B + 1]
   std::vector<std::int64_t> ranges = {};                     // [B, Nq, 2 ranges_per_row]
   int ranges_per_row = 0;
-  std::string_view ranges_name = {};  // in a word
+  std::string_view ranges_name = {};          // in a word
+  std::vector<std::uint8_t> mask_array = {};  // mask_shape
+  PairShape mask_shape = {};
+  std::string_view mask_name = {};  // in a word; empty: the array is made up
 };
 
 /// Makes the inputs, rounded to the element; grad_o (standard normal) for a backward pass only.

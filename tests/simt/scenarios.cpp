@@ -119,14 +119,18 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
              std::string(chapter.id), [&] { run.call(); });
 }
 
-/// A step's passes with each array of integers that kernels read: lengths, offsets, ranges.
-void add_integers(Runner& runner, const Chapter& chapter, const Step& step) {
-  for (const Feature feature : {Feature::kKeyCounts, Feature::kPacked, Feature::kRanges}) {
+/// A step's passes with each of the arrays that say which keys a row sees, where it reads them.
+void add_key_arrays(Runner& runner, const Chapter& chapter, const Step& step) {
+  for (const Feature feature :
+       {Feature::kKeyCounts, Feature::kPacked, Feature::kRanges, Feature::kMaskArray}) {
     if (!support_of(chapter, step).features.has(feature)) continue;
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
-      add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0,
-               {feature});
+      // The largest d has the smallest tiles, and chapter 14's words of 16 bits.
+      for (const std::int64_t d : {40, 72}) {
+        add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, d), Mask::kCausal, 0,
+                 {feature});
+      }
     }
   }
 }
@@ -154,7 +158,7 @@ void add_chapters(Runner& runner) {
       for (const Shape& shape : std::span(plain).first(all ? std::size(plain) : 2)) {
         add_shape(runner, *chapter, step, shape);
       }
-      add_integers(runner, *chapter, step);
+      add_key_arrays(runner, *chapter, step);
     }
   }
 }
