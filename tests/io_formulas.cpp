@@ -719,6 +719,60 @@ Io packed_backward(const Problem& problem) {
          all_sequences(problem, of_head);
 }
 
+// ---- What is done to a score (chapter 15) ------------------------------------------------------
+
+/// One number per head, of slopes or sinks, that every thread of `blocks` blocks reads.
+Io numbers_of_heads(const Problem& problem, const std::vector<float>& numbers,
+                    std::int64_t blocks) {
+  if (numbers.empty() || blocks == 0) return {};
+  return {.loads = 128 * blocks, .reads = problem.shape.H};
+}
+
+/// Each pair that the mask lets through asks for its element of the bias, which others may share.
+Io bias_of_pairs(const Problem& problem) {
+  if (problem.extras.bias.empty()) return {};
+  const Shape& shape = problem.shape;
+  std::set<std::int64_t> distinct;
+  std::int64_t loads = 0;
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    const Sequence sequence(problem, b);
+    for (std::int64_t i = 0; i < shape.Nq; ++i) {
+      for (std::int64_t j = 0; j < shape.Nk; ++j) {
+        if (!sequence.allows(i, j)) continue;
+        loads += shape.H;
+        for (std::int64_t h = 0; h < shape.H; ++h) {
+          distinct.insert(problem.extras.bias_shape.index(b, h, i, j));
+        }
+      }
+    }
+  }
+  return {.loads = loads, .reads = static_cast<std::int64_t>(distinct.size())};
+}
+
+std::int64_t blocks(const Shape& shape, std::int64_t rows, std::int64_t tile) {
+  return shape.B * shape.H * ((rows + tile - 1) / tile);
+}
+
+/// Chapter 12's forward pass with at most 32 keys to a tile, and a bias, slopes and sinks. Softcap
+/// and dropout move nothing. Without a mask, one head, a bias of its own for every pair: N^2
+/// elements more than without one.
+Io scores_forward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d;
+  const Tile tile = d <= 64 ? Tile{.Br = 64, .Bc = 32} : Tile{.Br = 32, .Bc = 16};
+  const std::int64_t all = blocks(shape, shape.Nq, tile.Br);
+  const auto of_head = [&](const Sequence& sequence) {
+    const Streamed keys = streamed_keys(sequence, tile);
+    return Io{.loads = q + 2 * keys.rows * d,
+              .stores = q + shape.Nq,
+              .reads = q + 2 * keys.distinct * d,
+              .writes = q + shape.Nq};
+  };
+  return all_batches(problem, of_head) + bias_of_pairs(problem) +
+         numbers_of_heads(problem, problem.extras.alibi, all) +
+         numbers_of_heads(problem, problem.extras.sink_logits, all);
+}
+
 /// A formula that asks for sizes and mask only.
 template <Io (*kFormula)(const Shape&, Mask)>
 Io by_mask(const Problem& problem) {
@@ -766,6 +820,10 @@ constexpr Entry kFormulas[] = {
     {"13_packed", "step2_packed", Pass::kForward, packed_forward<streamed_keys>},
     {"13_packed", "step3_both", Pass::kForward, packed_forward<streamed_keys>},
     {"13_packed", "step4_backward", Pass::kBackward, packed_backward},
+    {"15_scores", "step1_alibi", Pass::kForward, scores_forward},
+    {"15_scores", "step2_bias", Pass::kForward, scores_forward},
+    {"15_scores", "step3_softcap_sink", Pass::kForward, scores_forward},
+    {"15_scores", "step4_dropout", Pass::kForward, scores_forward},
 };
 
 }  // namespace

@@ -65,8 +65,8 @@ enum class BiasKind {
   kNormal,  // random numbers, one in ten -Inf
   kHoles,   // multiples of 1/2, and -Inf for every third key, every fifth row, and in every second
             // row for all keys before the tile's edge
-  kLowest,  // multiples of 1/2, and the lowest finite float for every third key and every fifth row,
-            // with -Inf in turn in the row behind it, and the largest float in the next one
+  kLowest,  // multiples of 1/2, and the lowest finite float for every third key and every fifth
+            // row, with -Inf in turn in the row behind it, and the largest float in the next one
 };
 
 /// What is made up for the features of scores.
