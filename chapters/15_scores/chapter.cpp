@@ -13,6 +13,12 @@ const Chapter& ch15_scores() {
        .forward = forward_alibi,
        .forward_workspace_bytes = no_workspace_bytes,
        .lacks = {Feature::kBias, Feature::kSoftcap, Feature::kSinkLogits, Feature::kDropout}},
+      {.id = "step2_bias",
+       .idea = "a bias from memory; what a row sees becomes a word as the scores are made",
+       .price = "07's tiles, not 08's",
+       .forward = forward_bias,
+       .forward_workspace_bytes = no_workspace_bytes,
+       .lacks = {Feature::kSoftcap, Feature::kSinkLogits, Feature::kDropout}},
   };
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
