@@ -19,6 +19,17 @@ const Chapter& ch15_scores() {
        .forward = forward_bias,
        .forward_workspace_bytes = no_workspace_bytes,
        .lacks = {Feature::kSoftcap, Feature::kSinkLogits, Feature::kDropout}},
+      {.id = "step3_softcap_sink",
+       .idea = "softcap before the bias; a row starts with its head's sink logit",
+       .price = "07's tiles, not 08's",
+       .forward = forward_softcap_sink,
+       .forward_workspace_bytes = no_workspace_bytes,
+       .lacks = {Feature::kDropout}},
+      {.id = "step4_dropout",
+       .idea = "dropout drawn from a pair's numbers, nothing is stored",
+       .price = "07's tiles, not 08's",
+       .forward = forward_dropout,
+       .forward_workspace_bytes = no_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
