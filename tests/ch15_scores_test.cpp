@@ -11,5 +11,9 @@ TEST_CASE("15_scores: forward is right on the case table") {
   require_right(chapters::ch15_scores(), Pass::kForward);
 }
 
+TEST_CASE("15_scores: backward is right on the case table") {
+  require_right(chapters::ch15_scores(), Pass::kBackward);
+}
+
 }  // namespace
 }  // namespace attn::testing

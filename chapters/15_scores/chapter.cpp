@@ -30,6 +30,11 @@ const Chapter& ch15_scores() {
        .price = "07's tiles, not 08's",
        .forward = forward_dropout,
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_backward",
+       .idea = "backward with all of it: every sum has one owner, that of the bias, too",
+       .price = "S and dP computed twice, in 07's tiles",
+       .backward = scores::backward,
+       .backward_workspace_bytes = backward_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{

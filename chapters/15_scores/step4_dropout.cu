@@ -4,7 +4,7 @@
 // 0; the others grow by 1 / (1 - probability). The draw is a function of the pair and a seed, and so
 // nothing is stored for the backward pass, which draws again.
 #include "chapters/15_scores/bias.hpp"
-#include "chapters/15_scores/dropout.hpp"
+#include "chapters/15_scores/dropout.cuh"
 #include "chapters/15_scores/scores.hpp"
 #include "common/columns.hpp"
 #include "common/device/band.hpp"
@@ -22,10 +22,10 @@ constexpr int kThreads = kWarps * kWarp;
 template <int kD>
 constexpr int kRows = tiles_for(kD).Br / kWarps;
 
-/// The tiles, and a word per row.
+/// The tiles, and two words per row.
 template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
-                                     tiles_for(kD).Br * sizeof(unsigned);
+                                     2 * tiles_for(kD).Br * sizeof(unsigned);
 
 /// What is done to the scores of a tile.
 struct ScoreRule {
@@ -73,12 +73,12 @@ __device__ __forceinline__ bool scores(const float* sQ, const float* sK, float* 
   return whole;
 }
 
-/// One warp turns the scores s of row r, those of the keys that it sees, into weights of V, and
-/// brings row_max, row_sum and acc_o up to the new maximum, as device::softmax_row does: but row_sum
-/// adds up what exp gives, and the weights are what dropout leaves of it.
+/// One warp turns the scores s of a row, those of the keys that it sees, into weights of V, and
+/// brings row_max, row_sum and acc_o up to the new maximum, as device::softmax_row does. row_sum
+/// adds up what exp gives; of the weights those that are not kept become 0, the others grow.
 template <int kD, class Row>
-__device__ __forceinline__ void softmax_row(float* s, const Row& seen, const DropoutTile& dropout,
-                                            int r, float& row_max, float& row_sum,
+__device__ __forceinline__ void softmax_row(float* s, const Row& seen, const device::RowWord& kept,
+                                            float factor, float& row_max, float& row_sum,
                                             float (&acc_o)[kD / kWarp]) {
   constexpr int kBc = tiles_for(kD).Bc;
   constexpr float kLog2E = 1.44269504f;
@@ -93,7 +93,7 @@ __device__ __forceinline__ void softmax_row(float* s, const Row& seen, const Dro
   for (int j = lane; j < kBc; j += kWarp) {
     if (!seen.sees(j)) continue;
     const float p = exp2f(kLog2E * (s[j] - reference));
-    s[j] = p * dropout.factor(r, j);
+    s[j] = kept.sees(j) ? factor * p : 0.0f;
     tile_sum += p;
   }
   const float rescale = exp2f(kLog2E * (row_max - reference));
@@ -102,10 +102,11 @@ __device__ __forceinline__ void softmax_row(float* s, const Row& seen, const Dro
   for (int m = 0; m < kD / kWarp; ++m) acc_o[m] *= rescale;
 }
 
-/// device::update_rows, with dropout: that of the tile's rows and keys.
+/// device::update_rows with what draw() has left in sKept.
 template <int kD, class Tile>
 __device__ __forceinline__ void update_rows(float* sS, const float* sV, const Tile& tile,
-                                            const DropoutTile& dropout, float (&row_max)[kRows<kD>],
+                                            const Dropout& dropout, const unsigned* sKept,
+                                            float (&row_max)[kRows<kD>],
                                             float (&row_sum)[kRows<kD>],
                                             float (&acc_o)[kRows<kD>][kD / kWarp]) {
   constexpr Tiles kT = tiles_for(kD);
@@ -123,7 +124,8 @@ __device__ __forceinline__ void update_rows(float* sS, const float* sV, const Ti
   for (int n = 0; n < kRows<kD>; ++n) {
     if (seen[n].sees_none()) continue;
     const int r = n * kWarps + warp;
-    softmax_row<kD>(sS + r * (kT.Bc + 1), seen[n], dropout, r, row_max[n], row_sum[n], acc_o[n]);
+    softmax_row<kD>(sS + r * (kT.Bc + 1), seen[n], kept_of_row(dropout, sKept, r), dropout.factor,
+                    row_max[n], row_sum[n], acc_o[n]);
   }
   __syncwarp();  // wait until every lane has written its weights
   if (some.sees_none()) return;
@@ -152,6 +154,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   float* sV = sK + kT.Bc * (kD + 1);                                         // (Bc, D)
   float* sS = sV + kT.Bc * kD;                                               // (Br, Bc + 1)
   unsigned* sWords = reinterpret_cast<unsigned*>(sS + kT.Br * (kT.Bc + 1));  // (Br) what a row sees
+  unsigned* sKept = sWords + kT.Br;  // (Br) which of its pairs dropout leaves
   const std::int64_t tiles = (Nq + kT.Br - 1) / kT.Br;
   const std::int64_t head = blockIdx.x / tiles;  // blocks that run side by side share K and V
   const std::int64_t i0 = blockIdx.x % tiles * kT.Br;
@@ -186,6 +189,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
        j0 += kT.Bc) {
     device::load_tile<kThreads, kT.Bc, kD>(sK, kD + 1, gK + j0 * d, Nk - j0, d);
     device::load_tile<kThreads, kT.Bc, kD>(sV, kD, gV + j0 * d, Nk - j0, d);
+    draw<kThreads, kT.Br, kT.Bc>(dropout, head / H, head % H, i0, j0, sKept);
     const std::int64_t own_key = i0 + own_key_of_first_row(mask, Nq, Nk) - j0;
     const ScoreRule rule{.scale = scale,
                          .softcap = softcap,
@@ -194,14 +198,14 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
                          .own_key = static_cast<float>(own_key),
                          .band = band.in_tile(i0, j0, kT.Bc),
                          .rows = rows};
-    __syncthreads();  // wait until the tiles are complete
+    __syncthreads();  // wait until the tiles and draws are complete
     const bool whole = scores<kD>(sQ, sK, sS, sWords, d, rule);
     __syncwarp();  // wait until the warp's own scores and words are there
-    const DropoutTile dropped{dropout, head / H, head % H, i0, j0};
     if (whole) {
-      update_rows<kD>(sS, sV, device::UnmaskedTile<kT.Bc>(), dropped, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, device::UnmaskedTile<kT.Bc>(), dropout, sKept, row_max, row_sum,
+                      acc_o);
     } else {
-      update_rows<kD>(sS, sV, device::WordTile{sWords}, dropped, row_max, row_sum, acc_o);
+      update_rows<kD>(sS, sV, device::WordTile{sWords}, dropout, sKept, row_max, row_sum, acc_o);
     }
     __syncthreads();  // wait until everyone is done with K_j and V_j
   }
