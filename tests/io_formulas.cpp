@@ -773,6 +773,51 @@ Io scores_forward(const Problem& problem) {
          numbers_of_heads(problem, problem.extras.sink_logits, all);
 }
 
+/// Chapter 12's deterministic backward pass likewise, and where they are wanted the gradients of a
+/// bias and of sinks. A number of the bias has one owner, a block that owns a tile of them: for each
+/// tile of pairs of which one is visible the tiles of Q, dO, LSE, delta, K and V come once more,
+/// whatever the shape of the bias. A sink's owner reads LSE and delta of its head.
+Io scores_backward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
+  const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta
+  const std::int64_t T = d <= 64 ? 32 : 16;
+  const Tile tile{.Br = T, .Bc = T};
+  const PairShape& bias = problem.extras.bias_shape;
+  const bool wants_bias = !problem.extras.bias.empty();
+  const auto of_head = [&](const Sequence& sequence) {
+    const Streamed queries = streamed_queries(sequence, tile);
+    const Streamed keys = streamed_keys(sequence, tile);
+    const Io key_kernel{.loads = 2 * keys.distinct * d + queries.rows * row,
+                        .stores = 2 * k,
+                        .reads = 2 * keys.distinct * d + queries.distinct * row,
+                        .writes = 2 * k};
+    const Io query_kernel{.loads = shape.Nq * row + 2 * keys.rows * d,
+                          .stores = q,
+                          .reads = shape.Nq * row + 2 * keys.distinct * d,
+                          .writes = q};
+    const Io bias_kernel{.loads = queries.rows * row + 2 * keys.rows * d,
+                         .reads = queries.distinct * row + 2 * keys.distinct * d};
+    return delta_of_rows(shape) + key_kernel + query_kernel + (wants_bias ? bias_kernel : Io{});
+  };
+  Io sum = all_batches(problem, of_head) + bias_of_pairs(problem) + bias_of_pairs(problem) +
+           numbers_of_heads(problem, problem.extras.alibi, blocks(shape, shape.Nk, T)) +
+           numbers_of_heads(problem, problem.extras.alibi, blocks(shape, shape.Nq, T));
+  if (wants_bias) {
+    const std::int64_t tiles =
+        (bias.Nq == 1 ? 1 : (bias.Nq + T - 1) / T) * (bias.Nk == 1 ? 1 : (bias.Nk + T - 1) / T);
+    const std::int64_t numbers = bias.elements();
+    sum = sum + bias_of_pairs(problem) + Io{.stores = numbers, .writes = numbers} +
+          numbers_of_heads(problem, problem.extras.alibi, shape.B * shape.H * tiles);
+  }
+  if (!problem.extras.sink_logits.empty()) {
+    const std::int64_t rows = 2 * shape.B * shape.H * shape.Nq;
+    sum = sum + numbers_of_heads(problem, problem.extras.sink_logits, shape.H) +
+          Io{.loads = rows, .stores = shape.H, .reads = rows, .writes = shape.H};
+  }
+  return sum;
+}
+
 /// A formula that asks for sizes and mask only.
 template <Io (*kFormula)(const Shape&, Mask)>
 Io by_mask(const Problem& problem) {
@@ -824,6 +869,7 @@ constexpr Entry kFormulas[] = {
     {"15_scores", "step2_bias", Pass::kForward, scores_forward},
     {"15_scores", "step3_softcap_sink", Pass::kForward, scores_forward},
     {"15_scores", "step4_dropout", Pass::kForward, scores_forward},
+    {"15_scores", "step5_backward", Pass::kBackward, scores_backward},
 };
 
 }  // namespace
