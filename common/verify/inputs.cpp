@@ -246,6 +246,7 @@ float patterned_bias(BiasKind kind, const PairShape& of, std::int64_t edge, floa
 
 std::vector<float> bias_of(const InputSpec& spec, const PairShape& of, Random& random) {
   std::vector<float> bias;
+  if (spec.scores.bias == BiasKind::kFinite) return random.normals(of.elements());
   if (spec.scores.bias == BiasKind::kNormal) {
     bias = random.normals(of.elements());
     for (float& x : bias) {
@@ -297,7 +298,7 @@ bool rounds_scores(const InputSpec& spec) {
   const Features& features = spec.features;
   const ScoreValues& scores = spec.scores;
   return features.has(Feature::kSoftcap) ||
-         (features.has(Feature::kBias) && scores.bias == BiasKind::kNormal) ||
+         (features.has(Feature::kBias) && scores.bias < BiasKind::kHoles) ||
          (features.has(Feature::kAlibi) && !is_power_of_two_or_zero(scores.alibi)) ||
          (features.has(Feature::kSinkLogits) && !scores.sink);
 }

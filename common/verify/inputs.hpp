@@ -63,6 +63,7 @@ bool has_visible_infinity(InputKind kind);
 /// What a bias is made of.
 enum class BiasKind {
   kNormal,  // random numbers, one in ten -Inf
+  kFinite,  // random numbers, none of them -Inf
   kHoles,   // multiples of 1/2, and -Inf for every third key, every fifth row, and in every second
             // row for all keys before the tile's edge
   kLowest,  // multiples of 1/2, and the lowest finite float for every third key and every fifth

@@ -149,7 +149,8 @@ std::vector<ScoreCase> score_cases(const Features& taken, std::span<const int> t
 std::string to_string(const ScoreValues& scores, const Features& features) {
   std::string text;
   if (features.has(Feature::kBias)) {
-    constexpr std::string_view kNames[] = {"a bias", "a bias with holes", "a bias of the lowest"};
+    constexpr std::string_view kNames[] = {"a bias", "a finite bias", "a bias with holes",
+                                           "a bias of the lowest"};
     text += fmt::format(", {}", kNames[static_cast<std::size_t>(scores.bias)]);
     if (const auto& of = scores.bias_shape) {
       text += fmt::format(" [{},{},{},{}]", of->B, of->H, of->Nq, of->Nk);
