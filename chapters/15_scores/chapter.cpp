@@ -36,6 +36,12 @@ const Chapter& ch15_scores() {
        .backward = scores::backward,
        .backward_workspace_bytes = backward_workspace_bytes},
   };
+  static constexpr Step kTwin{.id = "cpu",
+                              .idea = "the same scores as plain C++ loops",
+                              .forward = forward_cpu,
+                              .forward_workspace_bytes = no_workspace_bytes,
+                              .backward = backward_cpu,
+                              .backward_workspace_bytes = backward_workspace_bytes};
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
       .id = "15_scores",
@@ -43,6 +49,7 @@ const Chapter& ch15_scores() {
       .idea = "what is done to a score: ALiBi, bias, softcap, a learned sink, dropout",
       .memory = device_memory,
       .steps = kSteps,
+      .twin = &kTwin,
       .tile_edges = kTileEdges,
       .support = {.features = {Feature::kBias, Feature::kAlibi, Feature::kSoftcap,
                                Feature::kSinkLogits, Feature::kDropout, Feature::kWindows}},

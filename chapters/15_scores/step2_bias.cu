@@ -101,8 +101,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
 #pragma unroll
   for (int n = 0; n < kRows<kD>; ++n) {
     row_max[n] = -INFINITY;
-    // Times exp(-inf), at the first tile of which the row sees a key. A row that sees none keeps it,
-    // and has O = 0 / 1 and LSE = -inf + ln 1.
+    // Becomes 1 * exp(-inf) at the first tile of which the row sees a key. A row that sees none
+    // keeps it, and has O = 0 / 1 and LSE = -inf + ln 1.
     row_sum[n] = 1.0f;
   }
 

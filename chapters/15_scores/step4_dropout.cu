@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 4: step 3 with dropout. A weight that is drawn counts in the sum that divides, and in O it is
-// 0; the others grow by 1 / (1 - probability). The draw is a function of the pair and a seed, and so
+// Step 4: step 3 with dropout. A weight that is dropped counts in the sum that divides, and in O it
+// is 0; the others grow by 1 / (1 - probability). The draw is a function of the pair and a seed:
 // nothing is stored for the backward pass, which draws again.
 #include "chapters/15_scores/bias.hpp"
 #include "chapters/15_scores/dropout.cuh"

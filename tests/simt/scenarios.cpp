@@ -118,13 +118,19 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
              std::string(chapter.id), [&] { run.call(); });
 }
 
-/// A step's passes with lengths of the sequences, which kernels read.
-void add_lengths(Runner& runner, const Chapter& chapter, const Step& step) {
-  if (!support_of(chapter, step).features.has(Feature::kKeyCounts)) return;
+/// A step's passes with all that it takes of what kernels read or compute besides: lengths of the
+/// sequences, and what is done to scores and weights.
+void add_extras(Runner& runner, const Chapter& chapter, const Step& step) {
+  const Features& taken = support_of(chapter, step).features;
+  Features extras;
+  for (const Feature feature : {Feature::kKeyCounts, Feature::kBias, Feature::kAlibi,
+                                Feature::kSoftcap, Feature::kSinkLogits, Feature::kDropout}) {
+    if (taken.has(feature)) extras.add(feature);
+  }
+  if (extras.empty()) return;
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
     if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
-    add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0,
-             {Feature::kKeyCounts});
+    add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0, extras);
   }
 }
 
@@ -151,7 +157,7 @@ void add_chapters(Runner& runner) {
       for (const Shape& shape : std::span(plain).first(all ? std::size(plain) : 2)) {
         add_shape(runner, *chapter, step, shape);
       }
-      add_lengths(runner, *chapter, step);
+      add_extras(runner, *chapter, step);
     }
   }
 }
