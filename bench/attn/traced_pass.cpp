@@ -63,8 +63,10 @@ Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) 
   return pass;
 }
 
-/// The packed sequences of a workload, its ranges, and what is done to its scores.
+/// What is done to scores, and the packed sequences or ranges of a workload.
 void add_extras(const Trace& trace, verify::InputSpec& spec) {
+  spec.features = trace.scores;
+  spec.scores = {.bias = verify::BiasKind::kFinite, .bias_shape = trace.bias};
   if (trace.workload == nullptr) return;
   if (trace.workload->offsets != nullptr) {
     spec.features.add(Feature::kPacked);
@@ -75,12 +77,6 @@ void add_extras(const Trace& trace, verify::InputSpec& spec) {
     spec.ranges = trace.workload->ranges();
     spec.ranges_per_row = 1;
   }
-  if (trace.workload->bias) {
-    spec.features.add(Feature::kBias);
-    spec.scores = {.bias = verify::BiasKind::kFinite, .bias_shape = trace.workload->bias};
-  }
-  if (trace.workload->alibi) spec.features.add(Feature::kAlibi);
-  if (trace.workload->sink_logits) spec.features.add(Feature::kSinkLogits);
 }
 
 void run_checked(Trace& trace) {
@@ -139,9 +135,18 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   }
   trace.pass = pass_of(pass, chapter, step);
   trace.sizes = problem_sizes(problem, false, fallback);
+  trace.scores = scores_of(problem);
+  const Shape& shape = trace.sizes.shape;
+  trace.bias = {shape.B, shape.H, shape.Nq, shape.Nk};
   if (!problem.workload.empty()) {
     const io::Workload& workload = io::find_workload(problem.workload);
     trace.workload = &workload;
+    if (workload.bias) {
+      trace.scores.add(Feature::kBias);
+      trace.bias = *workload.bias;
+    }
+    if (workload.alibi) trace.scores.add(Feature::kAlibi);
+    if (workload.sink_logits) trace.scores.add(Feature::kSinkLogits);
     if (workload.has_twin()) {
       trace.scaled =
           fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
@@ -171,12 +176,11 @@ simt::PassWork work_of(const Trace& trace, std::int64_t times_heads) {
     return sum;
   }
   sum = of(shape);
-  if (trace.workload == nullptr) return sum;
-  if (trace.workload->bias) {  // read, and of a backward pass its gradient is written
-    const auto numbers = static_cast<double>(trace.workload->bias->elements());
+  if (trace.scores.has(Feature::kBias)) {  // read, and of a backward pass its gradient is written
+    const auto numbers = static_cast<double>(trace.bias.elements());
     sum.bytes += (trace.pass == Pass::kForward ? 1 : 2) * sizeof(float) * numbers;
   }
-  if (trace.workload->ranges == nullptr) return sum;
+  if (trace.workload == nullptr || trace.workload->ranges == nullptr) return sum;
   const std::vector<std::int64_t> ranges = trace.workload->ranges();
   std::int64_t pairs = 0, allowed = 0;  // visible, and what the mask alone leaves
   for (std::int64_t row = 0; 2 * row < static_cast<std::int64_t>(ranges.size()); ++row) {
