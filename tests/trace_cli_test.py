@@ -187,6 +187,11 @@ def formats(cli):
         assert "B=81 H=3 Nq=49" in packed
         assert f"for {4 * 32 * 3 * (7 * 49 + 16 + 9) ** 2:.3g} FLOPs" in packed, packed
 
+        biased, plain = (
+            trace(cli, "15", "--step", "2", *sizes)["total"]["global_load_bytes"]
+            for sizes in (["--workload", "swin_56_bias"], ["--shape", "B=64,H=3,N=49,d=32"]))
+        assert biased - plain == 4 * 64 * 3 * 49 * 49, (biased, plain)
+
     def nothing():
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
         assert "nothing to count" in cli.succeed("trace", "2", "--shape", "Nq=0,Nk=3,d=4")
@@ -363,6 +368,10 @@ def refusals(cli):
            "--workload mistral_7b_16k: this chapter does not take windows")
     refuse("a workload's sequences", 3, ["7", "--workload", "swin_56"],
            "--workload swin_56: this chapter does not take packed sequences")
+    refuse("a workload's bias", 3, ["15", "--step", "1", "--workload", "swin_56_bias"],
+           "--workload swin_56_bias: this step does not take a bias")
+    refuse("a workload's sinks", 3, ["12", "--workload", "gpt_oss_20b_4k"],
+           "--workload gpt_oss_20b_4k: this chapter does not take sink logits")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
     refuse("unknown option", 2, ["2", "--bogus"], "--bogus")

@@ -90,14 +90,13 @@ ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Sha
   return {on_gpu ? workload.shape : workload.on_cpu};
 }
 
-void refuse_sequences(const ProblemOptions& options) {
+void refuse_extras(const ProblemOptions& options) {
   if (options.workload.empty()) return;
-  const io::Workload& workload = io::find_workload(options.workload);
-  if (workload.offsets == nullptr && workload.ranges == nullptr) return;
+  const std::string_view extra = io::find_workload(options.workload).extra();
+  if (extra.empty()) return;
   throw Error(ErrorKind::kUnsupported,
               fmt::format("--workload {}: it has {}; allowed: one without, or `attn trace`",
-                          options.workload,
-                          workload.offsets != nullptr ? "packed sequences" : "ranges of keys"));
+                          options.workload, extra));
 }
 
 std::int64_t parse_bound(const std::string& window, std::string_view text) {
@@ -150,6 +149,9 @@ std::vector<Source> sources_of(const ProblemOptions& options) {
           {"d_v", sizes, true},
           {"q_offsets", sizes},
           {"ranges", sizes},
+          {"bias", sizes},
+          {"alibi", sizes},
+          {"sink_logits", sizes},
           {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
           {"element", "--dtype " + options.dtype}};
 }

@@ -56,8 +56,8 @@ nlohmann::ordered_json to_json(const ProblemSizes& sizes);
 /// The problem's sizes: those of --shape, of --workload (its scaled twin unless `on_gpu`), or
 /// `fallback`.
 ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
-/// Refuses a workload of packed sequences or ranges, for commands that give each batch the same.
-void refuse_sequences(const ProblemOptions& options);
+/// Refuses a workload with more than a mask, for commands that give each batch the same.
+void refuse_extras(const ProblemOptions& options);
 void add_dtype_option(CLI::App& command, ProblemOptions& options);
 /// The options' mask; where none says anything of one, that of --workload (of its scaled twin
 /// unless `on_gpu`), or none.

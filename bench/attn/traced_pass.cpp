@@ -63,8 +63,8 @@ Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) 
   return pass;
 }
 
-/// The packed sequences of a workload, or its ranges.
-void add_sequences(const Trace& trace, verify::InputSpec& spec) {
+/// The packed sequences of a workload, its ranges, and what is done to its scores.
+void add_extras(const Trace& trace, verify::InputSpec& spec) {
   if (trace.workload == nullptr) return;
   if (trace.workload->offsets != nullptr) {
     spec.features.add(Feature::kPacked);
@@ -75,6 +75,12 @@ void add_sequences(const Trace& trace, verify::InputSpec& spec) {
     spec.ranges = trace.workload->ranges();
     spec.ranges_per_row = 1;
   }
+  if (trace.workload->bias) {
+    spec.features.add(Feature::kBias);
+    spec.scores = {.bias = verify::BiasKind::kFinite, .bias_shape = trace.workload->bias};
+  }
+  if (trace.workload->alibi) spec.features.add(Feature::kAlibi);
+  if (trace.workload->sink_logits) spec.features.add(Feature::kSinkLogits);
 }
 
 void run_checked(Trace& trace) {
@@ -85,7 +91,7 @@ void run_checked(Trace& trace) {
                          .seed = kSeed,
                          .element = trace.element,
                          .d_v = trace.sizes.d_v};
-  add_sequences(trace, spec);
+  add_extras(trace, spec);
   const Problem problem = verify::make_problem(spec, trace.pass);
   verify::Truth truth;
   if (trace.pass == Pass::kBackward)
@@ -165,7 +171,12 @@ simt::PassWork work_of(const Trace& trace, std::int64_t times_heads) {
     return sum;
   }
   sum = of(shape);
-  if (trace.workload == nullptr || trace.workload->ranges == nullptr) return sum;
+  if (trace.workload == nullptr) return sum;
+  if (trace.workload->bias) {  // read, and of a backward pass its gradient is written
+    const auto numbers = static_cast<double>(trace.workload->bias->elements());
+    sum.bytes += (trace.pass == Pass::kForward ? 1 : 2) * sizeof(float) * numbers;
+  }
+  if (trace.workload->ranges == nullptr) return sum;
   const std::vector<std::int64_t> ranges = trace.workload->ranges();
   std::int64_t pairs = 0, allowed = 0;  // visible, and what the mask alone leaves
   for (std::int64_t row = 0; 2 * row < static_cast<std::int64_t>(ranges.size()); ++row) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -23,7 +24,12 @@ struct Workload {
   std::vector<std::int64_t> (*offsets)() = nullptr;
   /// One range of keys for each row: [B, Nq, 2]. Null: none.
   std::vector<std::int64_t> (*ranges)() = nullptr;
+  std::optional<PairShape> bias = {};  // added to the scores; on the CPU machine the same
+  bool alibi = false;                  // a slope for each head
+  bool sink_logits = false;            // a learned logit for each head
 
+  /// "a bias", ...: what only some chapters take, beside a mask; empty if there is none.
+  std::string_view extra() const;
   bool has_twin() const { return !scaled.empty(); }
 };
 

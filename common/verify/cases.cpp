@@ -7,6 +7,8 @@
 #include <array>
 #include <set>
 
+#include "common/verify/score_cases.hpp"
+
 namespace attn::verify {
 namespace {
 
@@ -106,7 +108,8 @@ class Builder {
 
   /// `scale_turn`: 0 default, 1 negative, 2 zero; ignored where the inputs prescribe their scale.
   void add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
-           const Features& features = {}, const KeyRanges& keys = {}) {
+           const Features& features = {}, const KeyRanges& keys = {},
+           const ScoreValues& scores = {}) {
     shape.d = supported_d(support_, elements_.front(), shape.d);
     const std::uint64_t number = cases_.size();
     const float standard = default_scale(shape.d);
@@ -128,7 +131,8 @@ class Builder {
                                .k_offsets = keys.k_offsets,
                                .ranges = keys.ranges,
                                .ranges_per_row = keys.ranges_per_row,
-                               .ranges_name = keys.ranges_name},
+                               .ranges_name = keys.ranges_name,
+                               .scores = scores},
                       .offset = number % 5 == 4 ? offset() : 0,
                       .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                       .repeat = number % 8 == 3,
@@ -557,6 +561,12 @@ void add_sequences_and_ranges(Builder& builder, const std::optional<Mask>& only_
   }
 }
 
+void add_scores(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  for (const ScoreCase& one : score_cases(builder.support().features, builder.edges(), thin)) {
+    builder.add(one.shape, only_mask.value_or(one.mask), one.kind, 0, one.features, {}, one.scores);
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(Builder& builder, bool thin) {
@@ -606,9 +616,12 @@ std::string to_string(const Case& one) {
     if (feature == Feature::kKeyCounts && !(spec.key_begin.empty() && spec.key_count.empty())) {
       continue;
     }
-    if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
+    const bool of_scores = feature >= Feature::kBias && feature <= Feature::kDropout;
+    if (spec.features.has(feature) && !of_scores) {
+      text += fmt::format(", {}", to_string(feature));
+    }
   }
-  return text;
+  return text + to_string(spec.scores, spec.features);
 }
 
 std::vector<Case> case_table(const Support& support, std::span<const Element> elements,
@@ -637,6 +650,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_distant_sinks(builder, only_mask);
   add_key_ranges(builder, only_mask, thin);
   add_sequences_and_ranges(builder, only_mask, thin);
+  add_scores(builder, only_mask, thin);
   return builder.take();
 }
 

@@ -48,7 +48,7 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// every mask; default, zero and negative scale; every input distribution. Where the chapter takes
 /// windows, sink keys or key counts: values of them that end at the tiles' edges, each by itself
 /// and every two of them together. Where it takes packed sequences or ranges: lengths and patterns
-/// around the edges, each with every mask.
+/// around the edges, each with every mask. Where it takes what is done to scores: score_cases.hpp.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
 /// that mask, which the chapter must take.
