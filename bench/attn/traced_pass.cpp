@@ -178,7 +178,8 @@ simt::PassWork work_of(const Trace& trace, std::int64_t times_heads) {
   sum = of(shape);
   if (trace.scores.has(Feature::kBias)) {  // read, and of a backward pass its gradient is written
     const auto numbers = static_cast<double>(trace.bias.elements());
-    sum.bytes += (trace.pass == Pass::kForward ? 1 : 2) * sizeof(float) * numbers;
+    sum.bytes += (trace.pass == Pass::kForward ? 1 : 2) * sizeof(float) * numbers *
+                 static_cast<double>(times_heads);
   }
   if (trace.workload == nullptr || trace.workload->ranges == nullptr) return sum;
   const std::vector<std::int64_t> ranges = trace.workload->ranges();
