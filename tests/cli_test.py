@@ -657,6 +657,9 @@ def bad_arguments(cli):
     cli.test("compare of a mask array", lambda: refused(
         3, ["compare", "--workload", "bigbird_4k"],
         "attn: --workload bigbird_4k: it has a mask array; allowed: one without"))
+    cli.test("compare a workload with a bias", lambda: cli.fail(
+        3, ["compare", "--workload", "swin_56_bias"],
+        "attn: --workload swin_56_bias: it has a bias; allowed: one without"))
     beyond = ["compare", "--shape", "N=4,d=4096"]
     cli.test("compare beyond every chapter", lambda: refused(3, beyond, "--shape", "d=4096"))
     without = [chapter["id"] for chapter in chapters(cli) if "windows" not in chapter["features"]]
@@ -753,10 +756,13 @@ def commands(cli):
         for name in (
             "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k "
             "mistral_7b_16k longformer_4k llava_4img_window "
-            "eight_documents qwen25vl_window swin_56 pi0_prefill neighbourhood_32 bigbird_4k"
+            "eight_documents qwen25vl_window swin_56 pi0_prefill neighbourhood_32 bigbird_4k "
+            "swin_56_bias mpt_7b_2k gpt_oss_20b_4k"
         ).split():
             assert name in text, name
         assert "window 4095,0" in text and "window 255,0" in text
+        assert "full, a bias" in text and "causal, ALiBi slopes" in text
+        assert "window 127,0, sink logits" in text and "full, packed sequences" in text
 
     def comparison(pass_name):
         shape = "B=1,H=2,Nq=19,Nk=23,d=8,dv=8"

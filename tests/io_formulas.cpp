@@ -713,6 +713,105 @@ Io packed_backward(const Problem& problem) {
          all_sequences(problem, of_head);
 }
 
+// ---- What is done to a score (chapter 15) ------------------------------------------------------
+
+/// One number per head, of slopes or sinks, that every thread of `blocks` blocks reads.
+Io numbers_of_heads(const Problem& problem, const std::vector<float>& numbers,
+                    std::int64_t blocks) {
+  if (numbers.empty() || blocks == 0) return {};
+  return {.loads = 128 * blocks, .reads = problem.shape.H};
+}
+
+/// Each pair that the mask lets through asks for its element of the bias, which others may share.
+Io bias_of_pairs(const Problem& problem) {
+  if (problem.extras.bias.empty()) return {};
+  const Shape& shape = problem.shape;
+  std::set<std::int64_t> distinct;
+  std::int64_t loads = 0;
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    const Sequence sequence(problem, b);
+    for (std::int64_t i = 0; i < shape.Nq; ++i) {
+      for (std::int64_t j = 0; j < shape.Nk; ++j) {
+        if (!sequence.allows(i, j)) continue;
+        loads += shape.H;
+        for (std::int64_t h = 0; h < shape.H; ++h) {
+          distinct.insert(problem.extras.bias_shape.index(b, h, i, j));
+        }
+      }
+    }
+  }
+  return {.loads = loads, .reads = static_cast<std::int64_t>(distinct.size())};
+}
+
+std::int64_t blocks(const Shape& shape, std::int64_t rows, std::int64_t tile) {
+  return shape.B * shape.H * ((rows + tile - 1) / tile);
+}
+
+/// Chapter 12's forward pass with at most 32 keys to a tile, and a bias, slopes and sinks. Softcap
+/// and dropout move nothing. Without a mask, one head, a bias of its own for every pair: N^2
+/// elements more than without one.
+Io scores_forward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d;
+  const Tile tile = d <= 64 ? Tile{.Br = 64, .Bc = 32} : Tile{.Br = 32, .Bc = 16};
+  const std::int64_t all = blocks(shape, shape.Nq, tile.Br);
+  const auto of_head = [&](const Sequence& sequence) {
+    const Streamed keys = streamed_keys(sequence, tile);
+    return Io{.loads = q + 2 * keys.rows * d,
+              .stores = q + shape.Nq,
+              .reads = q + 2 * keys.distinct * d,
+              .writes = q + shape.Nq};
+  };
+  return all_batches(problem, of_head) + bias_of_pairs(problem) +
+         numbers_of_heads(problem, problem.extras.alibi, all) +
+         numbers_of_heads(problem, problem.extras.sink_logits, all);
+}
+
+/// Chapter 12's deterministic backward pass likewise, and where they are wanted the gradients of a
+/// bias and of sinks. A number of the bias has one owner, a block that owns a tile of them: for each
+/// tile of pairs of which one is visible the tiles of Q, dO, LSE, delta, K and V come once more,
+/// whatever the shape of the bias. A sink's owner reads LSE and delta of its head.
+Io scores_backward(const Problem& problem) {
+  const Shape& shape = problem.shape;
+  const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
+  const std::int64_t row = 2 * d + 2;  // elements of Q, dO, LSE, delta
+  const std::int64_t T = d <= 64 ? 32 : 16;
+  const Tile tile{.Br = T, .Bc = T};
+  const PairShape& bias = problem.extras.bias_shape;
+  const bool wants_bias = !problem.extras.bias.empty();
+  const auto of_head = [&](const Sequence& sequence) {
+    const Streamed queries = streamed_queries(sequence, tile);
+    const Streamed keys = streamed_keys(sequence, tile);
+    const Io key_kernel{.loads = 2 * keys.distinct * d + queries.rows * row,
+                        .stores = 2 * k,
+                        .reads = 2 * keys.distinct * d + queries.distinct * row,
+                        .writes = 2 * k};
+    const Io query_kernel{.loads = shape.Nq * row + 2 * keys.rows * d,
+                          .stores = q,
+                          .reads = shape.Nq * row + 2 * keys.distinct * d,
+                          .writes = q};
+    const Io bias_kernel{.loads = queries.rows * row + 2 * keys.rows * d,
+                         .reads = queries.distinct * row + 2 * keys.distinct * d};
+    return delta_of_rows(shape) + key_kernel + query_kernel + (wants_bias ? bias_kernel : Io{});
+  };
+  Io sum = all_batches(problem, of_head) + bias_of_pairs(problem) + bias_of_pairs(problem) +
+           numbers_of_heads(problem, problem.extras.alibi, blocks(shape, shape.Nk, T)) +
+           numbers_of_heads(problem, problem.extras.alibi, blocks(shape, shape.Nq, T));
+  if (wants_bias) {
+    const std::int64_t tiles =
+        (bias.Nq == 1 ? 1 : (bias.Nq + T - 1) / T) * (bias.Nk == 1 ? 1 : (bias.Nk + T - 1) / T);
+    const std::int64_t numbers = bias.elements();
+    sum = sum + bias_of_pairs(problem) + Io{.stores = numbers, .writes = numbers} +
+          numbers_of_heads(problem, problem.extras.alibi, shape.B * shape.H * tiles);
+  }
+  if (!problem.extras.sink_logits.empty()) {
+    const std::int64_t rows = 2 * shape.B * shape.H * shape.Nq;
+    sum = sum + numbers_of_heads(problem, problem.extras.sink_logits, shape.H) +
+          Io{.loads = rows, .stores = shape.H, .reads = rows, .writes = shape.H};
+  }
+  return sum;
+}
+
 /// A formula that asks for sizes and mask only.
 template <Io (*kFormula)(const Shape&, Mask)>
 Io by_mask(const Problem& problem) {
@@ -764,6 +863,11 @@ constexpr Entry kFormulas[] = {
     {"14_masks", "step2_bits", Pass::kForward, mask_bits_forward},
     {"14_masks", "step3_tiles", Pass::kForward, mask_tiles_forward},
     {"14_masks", "step4_backward", Pass::kBackward, mask_tiles_backward},
+    {"15_scores", "step1_alibi", Pass::kForward, scores_forward},
+    {"15_scores", "step2_bias", Pass::kForward, scores_forward},
+    {"15_scores", "step3_softcap_sink", Pass::kForward, scores_forward},
+    {"15_scores", "step4_dropout", Pass::kForward, scores_forward},
+    {"15_scores", "step5_backward", Pass::kBackward, scores_backward},
 };
 
 }  // namespace

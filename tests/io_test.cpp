@@ -471,6 +471,8 @@ TEST_CASE("named workloads", "[io]") {
       CHECK(s.Nq == s.Nk);
     }
   }
+  CHECK(find_workload("swin_56_bias").bias == PairShape{1, 3, 49, 49});
+  CHECK(find_workload("mpt_7b_2k").extra() == "ALiBi slopes");
   CHECK(find_workload("qwen25vl_window").offsets().back() == 74 * 74);
   CHECK(find_workload("swin_56").offsets().back() == 56 * 56);
   const auto [first, last] = std::pair(find_workload("pi0_prefill").ranges()[1],

@@ -191,6 +191,22 @@ def formats(cli):
         masked = cli.succeed("trace", "14", "--workload", "neighbourhood_32")
         assert f"for {4 * 32 * 4 * 1024 * 7 ** 2:.3g} FLOPs" in masked, masked
 
+        biased, plain = (
+            trace(cli, "15", "--step", "2", *sizes)["total"]["global_load_bytes"]
+            for sizes in (["--workload", "swin_56_bias"], ["--shape", "B=64,H=3,N=49,d=32"]))
+        assert biased - plain == 4 * 64 * 3 * 49 * 49, (biased, plain)
+
+    def scores():
+        sizes = ["15", "--shape", "H=2,N=40,d=8"]
+        plain, bias, cap = (trace(cli, *sizes, *options) for options in
+                            ([], ["--scores", "bias"], ["--scores", "softcap,dropout"]))
+        assert plain["scores"] == [] and cap["scores"] == ["a softcap", "dropout"]
+        load, special = "global_load_bytes", "special_functions"
+        assert bias["total"][load] - plain["total"][load] == 4 * 2 * 40 * 40
+        assert cap["total"][load] == plain["total"][load]
+        assert cap["total"][special] > plain["total"][special]
+        assert "a bias [1,2,40,40]" in cli.succeed("trace", *sizes, "--scores", "bias")
+
     def nothing():
         assert trace(cli, "2", "--shape", "Nq=0,Nk=3,d=4")["launches"] == []
         assert "nothing to count" in cli.succeed("trace", "2", "--shape", "Nq=0,Nk=3,d=4")
@@ -220,6 +236,7 @@ def formats(cli):
     cli.test("--lines", lines)
     cli.test("tables", text)
     cli.test("a workload", workload)
+    cli.test("what is done to scores", scores)
     cli.test("no launches", nothing)
 
 
@@ -369,6 +386,13 @@ def refusals(cli):
            "--workload swin_56: this chapter does not take packed sequences")
     refuse("a workload's mask array", 3, ["13", "--workload", "neighbourhood_32"],
            "--workload neighbourhood_32: this chapter does not take a mask array")
+    refuse("scores", 2, ["15", "--scores", "alibi,tanh"], "--scores alibi,tanh: allowed: alibi")
+    refuse("a step's scores", 3, ["15", "--step", "1", "--scores", "softcap"],
+           "--scores softcap: this step does not take a softcap")
+    refuse("a workload's bias", 3, ["15", "--step", "1", "--workload", "swin_56_bias"],
+           "--workload swin_56_bias: this step does not take a bias")
+    refuse("a workload's sinks", 3, ["12", "--workload", "gpt_oss_20b_4k"],
+           "--workload gpt_oss_20b_4k: this chapter does not take sink logits")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],
            "--workload")
     refuse("unknown option", 2, ["2", "--bogus"], "--bogus")

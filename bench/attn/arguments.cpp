@@ -63,6 +63,12 @@ void add_mask_options(CLI::App& command, ProblemOptions& options) {
                      "-1: all of them");
 }
 
+void add_scores_option(CLI::App& command, ProblemOptions& options) {
+  command.add_option("--scores", options.scores,
+                     "what is done to the scores: some of alibi, bias (a number for every pair),\n"
+                     "softcap, sinks (a learned logit per head), dropout; with made-up numbers");
+}
+
 void add_dtype_option(CLI::App& command, ProblemOptions& options) {
   command.add_option("--dtype", options.dtype, "what the arrays are stored in: fp32, bf16, fp16");
 }
@@ -90,13 +96,13 @@ ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Sha
   return {on_gpu ? workload.shape : workload.on_cpu};
 }
 
-void refuse_sequences(const ProblemOptions& options) {
+void refuse_extras(const ProblemOptions& options) {
   if (options.workload.empty()) return;
-  const io::Workload& workload = io::find_workload(options.workload);
-  if (workload.arrays().empty()) return;
+  const std::string_view extra = io::find_workload(options.workload).extra();
+  if (extra.empty()) return;
   throw Error(ErrorKind::kUnsupported,
               fmt::format("--workload {}: it has {}; allowed: one without, or `attn trace`",
-                          options.workload, workload.arrays()));
+                          options.workload, extra));
 }
 
 std::int64_t parse_bound(const std::string& window, std::string_view text) {
@@ -137,6 +143,28 @@ Mask mask_of(const ProblemOptions& options, bool on_gpu) {
   return mask;
 }
 
+Features scores_of(const ProblemOptions& options) {
+  static const std::map<std::string_view, Feature> kNames{{"alibi", Feature::kAlibi},
+                                                          {"bias", Feature::kBias},
+                                                          {"dropout", Feature::kDropout},
+                                                          {"sinks", Feature::kSinkLogits},
+                                                          {"softcap", Feature::kSoftcap}};
+  Features features;
+  for (std::string_view text = options.scores; !text.empty();) {
+    const std::string_view name = text.substr(0, text.find(','));
+    const auto found = kNames.find(name);
+    if (found == kNames.end()) {
+      bad(
+          fmt::format("--scores {}: allowed: alibi, bias, dropout, sinks, softcap, or some of them "
+                      "with commas between",
+                      options.scores));
+    }
+    features.add(found->second);
+    text.remove_prefix(std::min(name.size() + 1, text.size()));
+  }
+  return features;
+}
+
 std::optional<Mask> mask_if_given(const ProblemOptions& options) {
   return says_mask(options) ? std::optional(mask_of(options, false)) : std::nullopt;
 }
@@ -144,12 +172,18 @@ std::optional<Mask> mask_if_given(const ProblemOptions& options) {
 std::vector<Source> sources_of(const ProblemOptions& options) {
   const std::string sizes =
       options.shape.empty() ? "--workload " + options.workload : "--shape " + options.shape;
+  const std::string scores = options.scores.empty() ? sizes : "--scores " + options.scores;
   return {{"Hkv", sizes, true},
           {"d = ", sizes, true},
           {"d_v", sizes, true},
           {"q_offsets", sizes},
           {"ranges", sizes},
           {"mask: an array", sizes},
+          {"bias", scores},
+          {"alibi", scores},
+          {"softcap", scores},
+          {"sink_logits", scores},
+          {"dropout", scores},
           {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
           {"element", "--dtype " + options.dtype}};
 }

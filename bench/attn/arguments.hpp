@@ -33,17 +33,19 @@ struct Source {
   bool says_more = false;     // the message names sizes, and the option only a file
 };
 
-/// --shape or --workload, --causal with --causal-align, --window, and --dtype.
+/// --shape or --workload, --causal with --causal-align, --window, --scores, and --dtype.
 struct ProblemOptions {
   std::string shape;
   std::string workload;
   bool causal = false;
   std::string causal_align;
   std::string window;  // "LEFT,RIGHT"
+  std::string scores;  // "alibi,softcap"
   std::string dtype;
 };
 void add_shape_options(CLI::App& command, ProblemOptions& options);
 void add_mask_options(CLI::App& command, ProblemOptions& options);
+void add_scores_option(CLI::App& command, ProblemOptions& options);
 
 /// What SHAPE says.
 struct ProblemSizes {
@@ -56,13 +58,15 @@ nlohmann::ordered_json to_json(const ProblemSizes& sizes);
 /// The problem's sizes: those of --shape, of --workload (its scaled twin unless `on_gpu`), or
 /// `fallback`.
 ProblemSizes problem_sizes(const ProblemOptions& options, bool on_gpu, const Shape& fallback);
-/// Refuses a workload of packed sequences or ranges, for commands that give each batch the same.
-void refuse_sequences(const ProblemOptions& options);
+/// Refuses a workload with more than a mask, for commands that give each batch the same.
+void refuse_extras(const ProblemOptions& options);
 void add_dtype_option(CLI::App& command, ProblemOptions& options);
 /// The options' mask; where none says anything of one, that of --workload (of its scaled twin
 /// unless `on_gpu`), or none.
 Mask mask_of(const ProblemOptions& options, bool on_gpu);
-/// The same, or nothing if no option says anything of a mask.
+/// What --scores asks for.
+Features scores_of(const ProblemOptions& options);
+/// The options' mask, or nothing if no option says anything of a mask.
 std::optional<Mask> mask_if_given(const ProblemOptions& options);
 /// Where an Error about the mask, the element or the sizes comes from.
 std::vector<Source> sources_of(const ProblemOptions& options);

@@ -173,7 +173,7 @@ struct Subjects {
 
 Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Progress& progress) {
   constexpr const char* kStage = "the oracle, in float64";
-  refuse_sequences(options);
+  refuse_extras(options);
   const Mask mask = mask_of(options, on_gpu);
   const Element element = element_of(options).value_or(Element::kFloat32);
   Subjects subjects;

@@ -45,6 +45,7 @@ std::string command_of(const DrawArguments& arguments) {
   if (arguments.problem.causal) text += " --causal";
   add("--causal-align", arguments.problem.causal_align);
   add("--window", arguments.problem.window);
+  add("--scores", arguments.problem.scores);
   add("--dtype", arguments.problem.dtype);
   return text;
 }
@@ -82,11 +83,17 @@ std::vector<simt::draw::KnownArray> arrays_of(const Trace& trace) {
   const std::size_t element = bytes_of(trace.element);
   const auto d = static_cast<std::size_t>(trace.sizes.shape.d) * element;
   const auto d_v = trace.sizes.d_v > 0 ? static_cast<std::size_t>(trace.sizes.d_v) * element : d;
-  return {{"k", "K", d},     {"v", "V", d_v},
-          {"q", "Q", d},     {"o", "O", d_v},
-          {"dO", "dO", d_v}, {"dq", "dQ", d},
-          {"dk", "dK", d},   {"dv", "dV", d_v},
-          {"lse", "LSE", 4}, {"workspace", "workspace", 0}};
+  return {{"k", "K", d},
+          {"v", "V", d_v},
+          {"q", "Q", d},
+          {"o", "O", d_v},
+          {"dO", "dO", d_v},
+          {"dq", "dQ", d},
+          {"dk", "dK", d},
+          {"dv", "dV", d_v},
+          {"lse", "LSE", 4},
+          {"workspace", "workspace", 0},
+          {"bias", "bias", static_cast<std::size_t>(trace.bias.Nk) * 4}};
 }
 
 simt::draw::What what_of(const DrawArguments& arguments) {
@@ -140,8 +147,8 @@ ExitStatus draw(DrawArguments arguments) {
   }
   const Trace& first = traces.front();
   const std::string note = fmt::format(
-      "{}, {} pass, mask {}{}", to_string(first.sizes), to_string(first.pass),
-      to_string(first.mask),
+      "{}, {} pass, mask {}{}{}", to_string(first.sizes), to_string(first.pass),
+      to_string(first.mask), scores_text(first),
       first.element == Element::kFloat32 ? "" : fmt::format(", {}", to_string(first.element)));
   const std::string svg = sheet.svg(note, command_of(arguments));
   naming("--out", [&] {
@@ -183,6 +190,7 @@ void add_draw_command(CLI::App& app, Action& chosen) {
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
+  add_scores_option(*command, arguments->problem);
   add_dtype_option(*command, arguments->problem);
   command->callback([arguments, &chosen] { chosen = [arguments] { return draw(*arguments); }; });
 }

@@ -95,11 +95,8 @@ ExitStatus list(const JsonOptions& json) {
 }
 
 std::string mask_text(const io::Workload& workload) {
-  return fmt::format("{}{}", to_string(workload.mask),
-                     workload.offsets != nullptr      ? ", packed"
-                     : workload.ranges != nullptr     ? ", ranges"
-                     : workload.mask_array != nullptr ? ", array"
-                                                      : "");
+  const std::string_view extra = workload.extra();
+  return fmt::format("{}{}{}", to_string(workload.mask), extra.empty() ? "" : ", ", extra);
 }
 
 std::string twin_text(const io::Workload& workload) {

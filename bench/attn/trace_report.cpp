@@ -149,10 +149,24 @@ Json to_json(const Mask& mask) {
 
 }  // namespace
 
+std::string scores_text(const Trace& trace) {
+  std::string text;
+  for (int number = 0; number < kFeatures; ++number) {
+    const auto feature = static_cast<Feature>(number);
+    if (!trace.scores.has(feature)) continue;
+    text += fmt::format(", {}", to_string(feature));
+    const PairShape& bias = trace.bias;
+    if (feature == Feature::kBias) {
+      text += fmt::format(" [{},{},{},{}]", bias.B, bias.H, bias.Nq, bias.Nk);
+    }
+  }
+  return text;
+}
+
 void print_trace(const Trace& trace, bool styled) {
-  fmt::print("{} {}, {} pass: {}, mask {}{}{}\n\n", trace.chapter->id, trace.step->id,
+  fmt::print("{} {}, {} pass: {}, mask {}{}{}{}\n\n", trace.chapter->id, trace.step->id,
              to_string(trace.pass), to_string(trace.sizes), to_string(trace.mask),
-             trace.scaled.empty() ? "" : "\n", trace.scaled);
+             scores_text(trace), trace.scaled.empty() ? "" : "\n", trace.scaled);
   if (trace.launches.empty()) {
     fmt::print("{}, so there is nothing to count.\n",
                trace.stopped ? "The first launch was stopped" : "Nothing was launched");
@@ -179,6 +193,11 @@ Json to_json(const Trace& trace, bool lines) {
   Json detections = Json::array();
   for (const Detection& detection : trace.detections) detections.push_back(to_json(detection));
   const bool random = simt::options().completion == simt::Completion::kRandom;
+  Json scores = Json::array();
+  for (int number = 0; number < kFeatures; ++number) {
+    const auto feature = static_cast<Feature>(number);
+    if (trace.scores.has(feature)) scores.push_back(to_string(feature));
+  }
   return {{"chapter", trace.chapter->id},
           {"step", trace.step->id},
           {"pass", to_string(trace.pass)},
@@ -190,6 +209,7 @@ Json to_json(const Trace& trace, bool lines) {
           {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
           {"times_heads", trace.times_heads},
           {"mask", to_json(trace.mask)},
+          {"scores", scores},
           {"element", to_string(trace.element)},
           {"damage", trace.damage},
           {"completion", to_string(simt::options().completion)},

@@ -32,6 +32,8 @@ struct Trace {
   Mask mask = Mask::kFull;
   Element element = Element::kFloat32;
   const io::Workload* workload = nullptr;  // that was asked for
+  Features scores = {};                    // what is done to scores
+  PairShape bias = {};                     // where a bias is
   std::string scaled;  // how the shape falls short of the workload asked for; empty if it does not
   std::vector<simt::LaunchRecord> launches;
   std::vector<Detection> detections;
@@ -45,6 +47,9 @@ struct Trace {
     return std::all_of(detections.begin(), detections.end(), is_warning) && damage.empty();
   }
 };
+
+/// ", a bias [1,3,49,49], a softcap": what is done to the scores; empty if nothing is.
+std::string scores_text(const Trace& trace);
 
 /// Tables for people; `styled` for a terminal.
 void print_trace(const Trace& trace, bool styled);

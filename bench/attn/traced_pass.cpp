@@ -63,8 +63,10 @@ Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) 
   return pass;
 }
 
-/// The packed sequences of a workload, its ranges, or its mask array.
-void add_arrays(const Trace& trace, verify::InputSpec& spec) {
+/// What is done to scores, and a workload's packed sequences, ranges, or mask array.
+void add_extras(const Trace& trace, verify::InputSpec& spec) {
+  spec.features = trace.scores;
+  spec.scores = {.bias = verify::BiasKind::kFinite, .bias_shape = trace.bias};
   if (trace.workload == nullptr) return;
   if (trace.workload->offsets != nullptr) {
     spec.features.add(Feature::kPacked);
@@ -117,7 +119,7 @@ void run_checked(Trace& trace) {
                          .seed = kSeed,
                          .element = trace.element,
                          .d_v = trace.sizes.d_v};
-  add_arrays(trace, spec);
+  add_extras(trace, spec);
   const Problem problem = verify::make_problem(spec, trace.pass);
   verify::Truth truth;
   if (trace.pass == Pass::kBackward)
@@ -165,9 +167,18 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   }
   trace.pass = pass_of(pass, chapter, step);
   trace.sizes = problem_sizes(problem, false, fallback);
+  trace.scores = scores_of(problem);
+  const Shape& shape = trace.sizes.shape;
+  trace.bias = {shape.B, shape.H, shape.Nq, shape.Nk};
   if (!problem.workload.empty()) {
     const io::Workload& workload = io::find_workload(problem.workload);
     trace.workload = &workload;
+    if (workload.bias) {
+      trace.scores.add(Feature::kBias);
+      trace.bias = *workload.bias;
+    }
+    if (workload.alibi) trace.scores.add(Feature::kAlibi);
+    if (workload.sink_logits) trace.scores.add(Feature::kSinkLogits);
     if (workload.has_twin()) {
       trace.scaled =
           fmt::format("{}, scaled down for the CPU machine: {}", workload.name, workload.scaled);
@@ -197,6 +208,11 @@ simt::PassWork work_of(const Trace& trace, std::int64_t times_heads) {
     return sum;
   }
   sum = of(shape);
+  if (trace.scores.has(Feature::kBias)) {  // read, and of a backward pass its gradient is written
+    const auto numbers = static_cast<double>(trace.bias.elements());
+    sum.bytes += (trace.pass == Pass::kForward ? 1 : 2) * sizeof(float) * numbers *
+                 static_cast<double>(times_heads);
+  }
   if (trace.workload != nullptr) sum.flops *= visible_part(*trace.workload, trace.mask, shape);
   return sum;
 }

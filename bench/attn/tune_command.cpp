@@ -420,7 +420,7 @@ ExitStatus tune(TuneArguments arguments) {
   if (arguments.chapter.empty()) arguments.chapter.swap(arguments.json.path);
   const Chapter& chapter = chapters::find(arguments.chapter);
   check_json(arguments.json);
-  refuse_sequences(arguments.problem);
+  refuse_extras(arguments.problem);
   if (chapter.candidates == nullptr) {
     const std::string others = having_candidates();
     throw Error(

@@ -142,9 +142,42 @@ const Workload kWorkloads[] = {
      .on_cpu = make_shape(1, 1, 2048, 2048, 64),
      .scaled = "1 of 12 heads, half the tokens",
      .mask_array = big_bird_mask},
+    {.name = "swin_56_bias",
+     .what = "Swin-T, stage 1: 64 windows of 7x7 tokens, with its relative position bias",
+     .shape = make_shape(64, 3, 49, 49, 32),
+     .on_cpu = make_shape(64, 3, 49, 49, 32),
+     .scaled = "",
+     .bias = PairShape{1, 3, 49, 49}},
+    {.name = "mpt_7b_2k",
+     .what = "MPT-7B, 2048 tokens, ALiBi (Press et al. 2022)",
+     .shape = make_shape(1, 32, 2048, 2048, 128),
+     .on_cpu = make_shape(1, 1, 1024, 1024, 128),
+     .scaled = "1 of 32 heads, half the tokens",
+     .mask = Mask::kCausal,
+     .mask_on_cpu = Mask::kCausal,
+     .alibi = true},
+    {.name = "gpt_oss_20b_4k",
+     .what =
+         "gpt-oss-20b, 4096 tokens, a layer with windows of 128 and learned sinks (OpenAI 2025); "
+         "its 8 K/V heads repeated to 64",
+     .shape = make_shape(1, 64, 4096, 4096, 64),
+     .on_cpu = make_shape(1, 1, 2048, 2048, 64),
+     .scaled = "1 of 64 heads, half the tokens and the window",
+     .mask = {.before = 127, .after = 0},
+     .mask_on_cpu = {.before = 63, .after = 0},
+     .sink_logits = true},
 };
 
 }  // namespace
+
+std::string_view Workload::extra() const {
+  if (offsets != nullptr) return "packed sequences";
+  if (ranges != nullptr) return "ranges of keys";
+  if (mask_array != nullptr) return "a mask array";
+  if (bias) return "a bias";
+  if (alibi) return "ALiBi slopes";
+  return sink_logits ? "sink logits" : "";
+}
 
 std::span<const Workload> workloads() { return kWorkloads; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -25,15 +26,13 @@ struct Workload {
   std::vector<std::int64_t> (*ranges)() = nullptr;
   /// A mask array for all batches and heads of so many tokens: [N, N]. Null: none.
   std::vector<std::uint8_t> (*mask_array)(std::int64_t N) = nullptr;
+  std::optional<PairShape> bias = {};  // added to the scores; on the CPU machine the same
+  bool alibi = false;                  // a slope for each head
+  bool sink_logits = false;            // a learned logit for each head
 
+  /// "a bias", ...: what only some chapters take, beside a mask; empty if there is none.
+  std::string_view extra() const;
   bool has_twin() const { return !scaled.empty(); }
-  /// "packed sequences", "ranges of keys" or "a mask array"; empty: none of them.
-  std::string_view arrays() const {
-    return offsets != nullptr      ? "packed sequences"
-           : ranges != nullptr     ? "ranges of keys"
-           : mask_array != nullptr ? "a mask array"
-                                   : "";
-  }
 };
 
 /// All named workloads.

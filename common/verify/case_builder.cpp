@@ -57,7 +57,8 @@ std::span<const Mask> CaseBuilder::masks(std::size_t turn, bool thin) const {
 }
 
 void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
-                      const Features& features, const VisibleKeys& keys) {
+                      const Features& features, const VisibleKeys& keys,
+                      const ScoreValues& scores) {
   shape.d = supported_d(support_, elements_.front(), shape.d);
   const std::uint64_t number = cases_.size();
   const float standard = default_scale(shape.d);
@@ -82,7 +83,8 @@ void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t
                              .ranges_name = keys.ranges_name,
                              .mask_array = keys.mask,
                              .mask_shape = keys.mask_shape,
-                             .mask_name = keys.mask_name},
+                             .mask_name = keys.mask_name,
+                             .scores = scores},
                     .offset = number % 5 == 4 ? offset() : 0,
                     .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
                     .repeat = number % 8 == 3,

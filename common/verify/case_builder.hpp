@@ -50,7 +50,8 @@ class CaseBuilder {
 
   /// `scale_turn`: 0 default, 1 negative, 2 zero; ignored where the inputs prescribe their scale.
   void add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
-           const Features& features = {}, const VisibleKeys& keys = {});
+           const Features& features = {}, const VisibleKeys& keys = {},
+           const ScoreValues& scores = {});
   /// Default scale mostly, negative often, zero now and then.
   void add(const Shape& shape, const Mask& mask, InputKind kind);
 

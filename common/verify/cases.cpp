@@ -8,6 +8,7 @@
 #include <set>
 
 #include "common/verify/case_builder.hpp"
+#include "common/verify/score_cases.hpp"
 #include "common/verify/visibility_cases.hpp"
 
 namespace attn::verify {
@@ -162,6 +163,12 @@ void add_features(CaseBuilder& builder, bool thin) {
   }
 }
 
+void add_scores(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  for (const ScoreCase& one : score_cases(builder.support().features, builder.edges(), thin)) {
+    builder.add(one.shape, only_mask.value_or(one.mask), one.kind, 0, one.features, {}, one.scores);
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(CaseBuilder& builder, bool thin) {
@@ -216,9 +223,12 @@ std::string to_string(const Case& one) {
     if (feature == Feature::kKeyCounts && !(spec.key_begin.empty() && spec.key_count.empty())) {
       continue;
     }
-    if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
+    const bool of_scores = feature >= Feature::kBias && feature <= Feature::kDropout;
+    if (spec.features.has(feature) && !of_scores) {
+      text += fmt::format(", {}", to_string(feature));
+    }
   }
-  return text;
+  return text + to_string(spec.scores, spec.features);
 }
 
 std::vector<Case> case_table(const Support& support, std::span<const Element> elements,
@@ -244,6 +254,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
   // Last: chapters without them keep their seeds.
   add_visibility(builder, only_mask, thin);
+  add_scores(builder, only_mask, thin);
   return builder.take();
 }
 

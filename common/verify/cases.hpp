@@ -49,7 +49,8 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// windows, sink keys or key counts: values of them that end at the tiles' edges, each by itself
 /// and every two of them together. Where it takes packed sequences or ranges: lengths and patterns
 /// around the edges, each with every mask. Where it takes mask arrays: patterns around the edges,
-/// each with three masks, and arrays of every size that is broadcast.
+/// each with three masks, and arrays of every size that is broadcast. Where it takes what is done to
+/// scores: score_cases.hpp.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
 /// that mask, which the chapter must take.

@@ -87,15 +87,20 @@ Result run_backward(const Chapter& chapter, const Step& step, const reference::I
 
 constexpr int kTiny = 4;  // N and d of the tiny problem
 
-/// A mask, packed sequences, or a mask array.
+/// A mask, packed sequences, a mask array, or what is done to the scores of the only head.
 struct Look {
   Mask mask = Mask::kFull;
   std::vector<std::int64_t> offsets = {};  // [B + 1]
   std::vector<std::uint8_t> array = {};    // [kTiny, kTiny], repeated as often as it takes
+  std::vector<double> alibi = {}, sink = {};
+  double softcap = 0;
 
-  bool plain() const { return mask == Mask::kFull && offsets.empty() && array.empty(); }
+  bool plain() const { return name() == to_string(Mask::kFull); }
   std::string name() const {
     if (!array.empty()) return "mask array";
+    if (!alibi.empty()) return fmt::format("ALiBi slope {}", alibi.front());
+    if (softcap > 0) return fmt::format("softcap {}", softcap);
+    if (!sink.empty()) return fmt::format("sink logit {}", sink.front());
     if (offsets.empty()) return to_string(mask);
     std::string text = "sequences of";
     for (std::size_t b = 1; b < offsets.size(); ++b) {
@@ -106,6 +111,9 @@ struct Look {
   /// Of a problem with as many rows in one sequence.
   void set(reference::Inputs& inputs) const {
     inputs.mask = mask;
+    inputs.extras.alibi = alibi;
+    inputs.extras.softcap = softcap;
+    inputs.extras.sink_logits = sink;
     inputs.extras.q_offsets = inputs.extras.k_offsets = offsets;
     inputs.extras.mask.clear();
     if (!array.empty()) {
@@ -128,19 +136,23 @@ struct Look {
   }
 };
 
-/// No mask, a causal one, and this window, these sequences, and an array, where the chapter takes
+/// No mask, a causal one, and this window, these sequences, and the rest where the chapter takes
 /// such.
 std::vector<Look> looks_of(const Chapter& chapter, const Mask& window,
                            const std::vector<std::int64_t>& offsets) {
   std::vector<Look> looks{{Mask::kFull}, {Mask::kCausal}};
-  if (chapter.support.features.has(Feature::kWindows)) looks.push_back({window});
-  if (chapter.support.features.has(Feature::kPacked)) looks.push_back({Mask::kFull, offsets});
-  if (chapter.support.features.has(Feature::kMaskArray)) {
+  const Features& taken = chapter.support.features;
+  if (taken.has(Feature::kWindows)) looks.push_back({window});
+  if (taken.has(Feature::kPacked)) looks.push_back({.offsets = offsets});
+  if (taken.has(Feature::kMaskArray)) {
     looks.push_back({.array = {1, 0, 1, 0,  //
                                0, 0, 0, 0,  //
                                0, 1, 0, 1,  //
                                1, 1, 1, 0}});
   }
+  if (taken.has(Feature::kAlibi)) looks.push_back({.alibi = {0.5}});
+  if (taken.has(Feature::kSoftcap)) looks.push_back({.softcap = 1});
+  if (taken.has(Feature::kSinkLogits)) looks.push_back({.sink = {1}});
   return looks;
 }
 
@@ -179,7 +191,14 @@ std::vector<double> weights(const reference::Inputs& inputs, const Values& lse) 
         double dot = 0;
         for (std::size_t c = 0; c < kTiny; ++c)
           dot += inputs.q[i * kTiny + c] * inputs.k[j * kTiny + c];
-        p[i * kTiny + j] = std::exp(inputs.scale * dot - double{lse[i]});
+        double s = inputs.scale * dot;
+        const double cap = inputs.extras.softcap;
+        if (cap > 0) s = cap * std::tanh(s / cap);
+        if (!inputs.extras.alibi.empty()) {
+          const std::int64_t distance = std::abs(visibility.own_key(at, row) - key);
+          s -= inputs.extras.alibi.front() * static_cast<double>(distance);
+        }
+        p[i * kTiny + j] = std::exp(s - double{lse[i]});
       }
     }
   });

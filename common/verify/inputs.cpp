@@ -230,25 +230,64 @@ void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
   }
 }
 
-void add_score_extras(const InputSpec& spec, Random& random, Problem& problem) {
-  const Shape& shape = spec.shape;
-  auto& extras = problem.extras;
-  if (spec.features.has(Feature::kSoftcap)) extras.softcap = 1.5f;
-  if (spec.features.has(Feature::kBias)) {
-    extras.bias_shape = some_broadcast(shape, spec.seed / 2);
-    extras.bias = random.normals(extras.bias_shape.elements());
-    for (float& x : extras.bias) {
+/// Element (b, h, i, j) of a bias, with `half` a multiple of 1/2.
+float patterned_bias(BiasKind kind, const PairShape& of, std::int64_t edge, float half,
+                     const std::array<std::int64_t, 4>& at) {
+  const auto [b, h, i, j] = at;
+  const bool third_key = of.Nk > 1 && j % 3 == 1;
+  if (of.Nq == 1 && of.Nk == 1) return (b + h) % 3 == 2 ? -kInf : half;  // a number per head
+  if (kind == BiasKind::kHoles) {
+    const bool before_the_edge = of.Nk > edge && i % 2 == 1 && j < edge;
+    const bool whole_row = of.Nq > 1 && i % 5 == 2;
+    return third_key || whole_row || before_the_edge ? -kInf : half;
+  }
+  const std::int64_t row = of.Nq > 1 ? i % 5 : 0;
+  if (row == 3 && j % 2 == 1) return -kInf;
+  if (row == 4 && j % 7 == 3) return std::numeric_limits<float>::max();
+  return third_key || row == 2 || row == 3 ? std::numeric_limits<float>::lowest() : half;
+}
+
+std::vector<float> bias_of(const InputSpec& spec, const PairShape& of, Random& random) {
+  std::vector<float> bias;
+  if (spec.scores.bias == BiasKind::kFinite) return random.normals(of.elements());
+  if (spec.scores.bias == BiasKind::kNormal) {
+    bias = random.normals(of.elements());
+    for (float& x : bias) {
       if (random.uniform() < 0.1) x = -kInf;
     }
+    return bias;
+  }
+  for (std::int64_t n = 0; n < of.elements(); ++n) {
+    const std::array<std::int64_t, 4> at{n / (of.H * of.Nq * of.Nk), n / (of.Nq * of.Nk) % of.H,
+                                         n / of.Nk % of.Nq, n % of.Nk};
+    const float half = static_cast<float>(random.integer(-4, 4)) * 0.5f;
+    bias.push_back(patterned_bias(spec.scores.bias, of, spec.tile_edge, half, at));
+  }
+  return bias;
+}
+
+void add_score_extras(const InputSpec& spec, Random& random, Problem& problem) {
+  const Shape& shape = spec.shape;
+  const ScoreValues& scores = spec.scores;
+  auto& extras = problem.extras;
+  if (spec.features.has(Feature::kSoftcap)) extras.softcap = scores.softcap;
+  if (spec.features.has(Feature::kBias)) {
+    extras.bias_shape = scores.bias_shape.value_or(some_broadcast(shape, spec.seed / 2));
+    extras.bias = bias_of(spec, extras.bias_shape, random);
   }
   if (spec.features.has(Feature::kAlibi)) {
     for (std::int64_t h = 0; h < shape.H; ++h) {
-      extras.alibi.push_back(std::exp2(-static_cast<float>(h % 8 + 1)));
+      extras.alibi.push_back(std::ldexp(scores.alibi, -static_cast<int>(h % 8)));
     }
   }
-  if (spec.features.has(Feature::kSinkLogits)) extras.sink_logits = random.normals(shape.H);
+  if (spec.features.has(Feature::kSinkLogits)) {
+    extras.sink_logits = random.normals(shape.H);
+    for (std::size_t h = 0; h < extras.sink_logits.size() && scores.sink; ++h) {
+      extras.sink_logits[h] = h % 2 == 0 ? *scores.sink : -*scores.sink;
+    }
+  }
   if (spec.features.has(Feature::kDropout)) {
-    extras.dropout = 0.3f;
+    extras.dropout = scores.dropout;
     extras.dropout_seed = 0x9E3779B97F4A7C15u * (spec.seed + 1);
   }
   if (spec.features.has(Feature::kGradLse) && !problem.grad_o.empty()) {
@@ -256,10 +295,15 @@ void add_score_extras(const InputSpec& spec, Random& random, Problem& problem) {
   }
 }
 
-/// Whether something rounds between scale * q . k and the weights.
-bool has_score_extras(const reference::ExtraValues<float>& extras) {
-  return extras.softcap > 0 || !extras.bias.empty() || !extras.alibi.empty() ||
-         !extras.sink_logits.empty() || extras.dropout > 0;
+/// Whether something rounds between scale * q . k, a multiple of a small power of two, and the
+/// difference to the maximum.
+bool rounds_scores(const InputSpec& spec) {
+  const Features& features = spec.features;
+  const ScoreValues& scores = spec.scores;
+  return features.has(Feature::kSoftcap) ||
+         (features.has(Feature::kBias) && scores.bias < BiasKind::kHoles) ||
+         (features.has(Feature::kAlibi) && !is_power_of_two_or_zero(scores.alibi)) ||
+         (features.has(Feature::kSinkLogits) && !scores.sink);
 }
 
 }  // namespace
@@ -347,7 +391,7 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
     default:
       break;
   }
-  if (has_score_extras(problem.extras)) problem.exact_logits = false;
+  if (rounds_scores(spec)) problem.exact_logits = false;
   round_to_element(problem);
   return problem;
 }

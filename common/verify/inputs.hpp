@@ -60,6 +60,27 @@ bool has_prescribed_logits(InputKind kind);
 /// underflow to 0 where float64 keeps it, and 0 * Inf is a NaN, so backward passes leave them out.
 bool has_visible_infinity(InputKind kind);
 
+/// What a bias is made of.
+enum class BiasKind {
+  kNormal,  // random numbers, one in ten -Inf
+  kFinite,  // random numbers, none of them -Inf
+  kHoles,   // multiples of 1/2, and -Inf for every third key, every fifth row, and in every second
+            // row for all keys before the tile's edge
+  kLowest,  // multiples of 1/2, and the lowest finite float for every third key and every fifth
+            // row, with -Inf in turn in the row behind it, and the largest float in the next one
+};
+
+/// What is made up for the features of scores.
+struct ScoreValues {
+  BiasKind bias = BiasKind::kNormal;
+  std::optional<PairShape> bias_shape = {};  // none: one of those that people use
+  float softcap = 1.5f;
+  float alibi = 0.5f;              // slope of the first head; each of the next has half as much
+  std::optional<float> sink = {};  // logit of heads 0, 2, ...; the others have the negative; none:
+                                   // random ones
+  float dropout = 0.3f;
+};
+
 /// What determines a problem, apart from the random numbers.
 struct InputSpec {
   Shape shape;
@@ -83,6 +104,7 @@ struct InputSpec {
   std::vector<std::uint8_t> mask_array = {};  // mask_shape
   PairShape mask_shape = {};
   std::string_view mask_name = {};  // in a word; empty: the array is made up
+  ScoreValues scores = {};
 };
 
 /// Makes the inputs, rounded to the element; grad_o (standard normal) for a backward pass only.

@@ -35,9 +35,9 @@ double lse_tolerance(double float32_error, std::int64_t Nk, double L, double lse
   return 2 * float32_error + exact_lse_tolerance(Nk, lse) + 2 * L * kEps;
 }
 
-double exact_gradient_tolerance(double G) { return 64 * kEps * G; }
+double exact_gradient_tolerance(double G) { return 64 * kEps * G + kUnderflow; }
 
-double gradient_tolerance(double L, double G) { return (64 + 4 * L) * kEps * G; }
+double gradient_tolerance(double L, double G) { return (64 + 4 * L) * kEps * G + kUnderflow; }
 
 double stored_o_tolerance(Element element, double weighted_v, double o) {
   return stored(element, weighted_v, o);

@@ -15,6 +15,10 @@ namespace attn::verify {
 
 inline constexpr double kEps = 0x1p-23;
 
+/// A weight below 2^-126 may be 0 in float32, or hold fewer digits. A gradient's sum of such terms
+/// errs by less than this, which is nothing beside a gradient that anybody would use.
+inline constexpr double kUnderflow = 0x1p-100;
+
 /// |dO| where every logit is exact in float32. What rounds is exp (a few eps), the sum of Nk terms
 /// and the weighted sum of Nk rows of V: (8 + Nk/8) eps max|V|. Nk roundings of eps/2 that all
 /// point the same way would give Nk; an eighth of it covers what random signs leave, with room.
@@ -34,15 +38,15 @@ double o_tolerance(double float32_error, std::int64_t Nk, double L, double max_v
 /// weights that sum to 1: 2 x (error of plain float32 loops) + (exact_lse_tolerance) + 2L eps.
 double lse_tolerance(double float32_error, std::int64_t Nk, double L, double lse);
 
-/// |dQ|, |dK|, |dV| where every logit is exact: 64 eps G, with G the largest sum of the magnitudes
-/// of the terms that the gradient adds up (reference::Magnitudes). The truth is the formula at the
-/// very LSE and O that the step is given, rounded to float32 as they are: S - LSE is then a
-/// difference of two float32 numbers, and how large they are does not matter.
+/// |dQ|, |dK|, |dV| where every logit is exact: 64 eps G + kUnderflow, with G the largest sum of
+/// the magnitudes of the terms that the gradient adds up (reference::Magnitudes). The truth is the
+/// formula at the very LSE and O that the step is given, rounded to float32 as they are: S - LSE is
+/// then a difference of two float32 numbers, and how large they are does not matter.
 double exact_gradient_tolerance(double G);
 
-/// The same in general: (64 + 4L) eps G. A logit's error, up to 2L eps, is a relative error of P.
-/// From L = 2e6 on this sees nothing, and it need not: what large logits break, the inputs with
-/// exact ones show (kVeryNegative, kSaw, kHuge).
+/// The same in general: (64 + 4L) eps G + kUnderflow. A logit's error, up to 2L eps, is a relative
+/// error of P. From L = 2e6 on this sees nothing, and it need not: what large logits break, the
+/// inputs with exact ones show (kVeryNegative, kSaw, kHuge).
 double gradient_tolerance(double L, double G);
 
 /// What storing in 16 bits adds to |dO|: P is rounded before P V, O after it, each by at most u of

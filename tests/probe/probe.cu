@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <cfloat>
+
 #include "common/device/cuda.cuh"
 #include "common/device/element.cuh"
 #include "common/device/online_softmax.cuh"
@@ -89,7 +91,8 @@ struct Keys {
     const bool bounded = a.mask.before != kUnbounded && kBug != Bug::kNoLowerBound;
     if (bounded && distance > before && !sink) return false;
     if (e.mask != nullptr && e.mask[e.mask_shape.index(at.b, at.h, i, j)] == 0) return false;
-    if (e.bias != nullptr && bias(i, j) == -INFINITY) return false;
+    const float hides = kBug == Bug::kLowestHides ? -FLT_MAX : -INFINITY;
+    if (e.bias != nullptr && bias(i, j) <= hides) return false;
     bool inside = e.ranges_per_row == 0;
     for (int n = 0; n < e.ranges_per_row; ++n) {
       const std::int64_t* range = e.ranges.device + ((at.b * at.Nq + i) * e.ranges_per_row + n) * 2;
@@ -118,12 +121,17 @@ struct Keys {
     if (kBug == Bug::kCapAfterBias && e.bias != nullptr) s += bias(i, j);
     slope = 1.0f;
     if (e.softcap > 0) {
-      const float t = tanhf(s / e.softcap);
+      const float t = kBug == Bug::kCapByExponential
+                          ? 1.0f - 2.0f / (expf(2.0f * s / e.softcap) + 1)
+                          : tanhf(s / e.softcap);
       s = e.softcap * t;
       if (kBug != Bug::kCapNotDerived) slope = 1.0f - t * t;
     }
     if (kBug != Bug::kCapAfterBias && e.bias != nullptr) s += bias(i, j);
-    if (e.alibi != nullptr) s -= e.alibi[at.h] * fabsf(static_cast<float>(own(i) - (j - begin)));
+    if (e.alibi != nullptr) {
+      const std::int64_t from = kBug == Bug::kAlibiFromRow ? i : own(i);
+      s -= e.alibi[at.h] * fabsf(static_cast<float>(from - (j - begin)));
+    }
     return s;
   }
 
@@ -152,7 +160,8 @@ __global__ void forward_kernel(ForwardArgsOf<T> a, std::int64_t d_v, std::uint32
   if (i >= at.Nq) return;
   const Keys<kBug, ForwardArgsOf<T>> keys(a, at);
   const float* sinks = a.extras.sink_logits;
-  float row_max = sinks == nullptr ? -INFINITY : sinks[at.h];
+  const bool starts_with_sink = sinks != nullptr && kBug != Bug::kSinkOutsideMax;
+  float row_max = starts_with_sink ? sinks[at.h] : -INFINITY;
   float row_sum = row_max == -INFINITY ? 0.0f : 1.0f;
   float dropped_sum = row_sum;
   bool sees_any = false;
@@ -176,6 +185,7 @@ __global__ void forward_kernel(ForwardArgsOf<T> a, std::int64_t d_v, std::uint32
     }
     row_max = new_max;
   }
+  if (sinks != nullptr && !starts_with_sink) row_sum += expf(sinks[at.h] - row_max);
   const float sum = kBug == Bug::kDropoutInLse ? dropped_sum : row_sum;
   for (std::int64_t c = 0; c < d_v; ++c) {
     a.o[at.o + i * at.o_row + c] = device::from_float<T>(sees_any ? acc_o[c] / sum : 0.0f);

@@ -25,7 +25,11 @@ enum class Bug {
   kSinkFromZero,       // sink keys count from key 0, not from the first valid one
   kBoundClamped,       // `before` is clamped to Nk, which is too little for a row far beyond Nk
   kCapAfterBias,       // the softcap squeezes the bias too
+  kCapByExponential,   // tanh x as 1 - 2 / (exp(2 x) + 1), which has no small results
   kBiasTransposed,     // the bias is read with row and key exchanged
+  kLowestHides,        // a bias of the lowest finite float hides a key
+  kAlibiFromRow,       // the distance is counted from key i, not from the row's own
+  kSinkOutsideMax,     // a sink logit joins the sum at the end, and no maximum knows of it
   kSinkNotInLse,       // a sink logit divides, but LSE does not know
   kDropoutUnscaled,    // weights that stay do not grow
   kDropoutInLse,       // dropped weights are missing in the denominator

@@ -23,6 +23,7 @@
 #include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
+#include "common/verify/score_cases.hpp"
 #include "tests/catch.hpp"
 
 namespace attn::probe {
@@ -76,7 +77,11 @@ TEST_CASE("probe: every planted bug is found") {
                                   {Bug::kSinkFromZero, Pass::kForward},
                                   {Bug::kBoundClamped, Pass::kForward},
                                   {Bug::kCapAfterBias, Pass::kForward},
+                                  {Bug::kCapByExponential, Pass::kForward},
                                   {Bug::kBiasTransposed, Pass::kForward},
+                                  {Bug::kLowestHides, Pass::kForward},
+                                  {Bug::kAlibiFromRow, Pass::kForward},
+                                  {Bug::kSinkOutsideMax, Pass::kForward},
                                   {Bug::kSinkNotInLse, Pass::kForward},
                                   {Bug::kDropoutUnscaled, Pass::kForward},
                                   {Bug::kDropoutInLse, Pass::kForward},
@@ -290,6 +295,84 @@ TEST_CASE("the case table has packed sequences and ranges, each with every mask"
     CHECK(masks == std::set<std::string>{"full", "causal"});
   }
   CHECK(masks_of_sequences(verify::Extent::kCovering, {Feature::kWindows}).empty());
+}
+
+/// Cases whose values of a bias, a cap, ... are given, for a chapter that takes these features.
+std::vector<verify::ScoreCase> score_cases(const Features& features, bool thin) {
+  constexpr int kEdges[] = {32, 64};
+  return verify::score_cases(features, kEdges, thin);
+}
+
+/// What a case has of each thing that may be done to a score, and its mask; "" where it has not.
+std::map<std::string, std::string> scores_of(const verify::ScoreCase& one) {
+  std::map<std::string, std::string> values{{"mask", to_string(one.mask)}};
+  for (const Feature feature : {Feature::kBias, Feature::kAlibi, Feature::kSoftcap,
+                                Feature::kSinkLogits, Feature::kDropout}) {
+    const bool there = one.features.has(feature);
+    verify::ScoreValues scores = one.scores;
+    scores.bias_shape = {};
+    values[std::string(to_string(feature))] = there ? verify::to_string(scores, {feature}) : "";
+  }
+  return values;
+}
+
+constexpr Features kScores{Feature::kWindows, Feature::kBias,       Feature::kAlibi,
+                           Feature::kSoftcap, Feature::kSinkLogits, Feature::kDropout};
+
+TEST_CASE("the case table has every two of bias, ALiBi, softcap, sinks, dropout and mask") {
+  std::map<std::string, std::set<std::string>> values;
+  std::set<std::string> pairs;
+  for (const verify::ScoreCase& one : score_cases(kScores, false)) {
+    const auto here = scores_of(one);
+    if (one.shape.B != 1 || one.shape.H != 2) continue;  // those are of one thing alone
+    for (const auto& [thing, value] : here) {
+      values[thing].insert(value);
+      for (const auto& [other, its] : here) {
+        if (thing < other) pairs.insert(thing + value + " and " + other + its);
+      }
+    }
+  }
+  std::size_t expected = 0;
+  for (const auto& [thing, of] : values) {
+    INFO(thing << ": " << fmt::format("{}", fmt::join(of, "; ")));
+    CHECK(of.size() >= 3);
+    for (const auto& [other, its] : values) expected += thing < other ? of.size() * its.size() : 0;
+  }
+  CHECK(values.size() == 6);
+  CHECK(pairs.size() == expected);
+}
+
+TEST_CASE("the case table has a bias of every broadcast shape, and each value alone") {
+  std::set<std::array<bool, 4>> shapes;
+  std::map<std::string, std::set<std::string>> alone, thin;
+  const auto add = [](const verify::ScoreCase& one, auto& to) {
+    int there = 0;
+    std::string name, value;
+    for (const auto& [thing, its] : scores_of(one)) {
+      if (thing == "mask" || its.empty()) continue;
+      ++there;
+      name = thing;
+      value = its;
+    }
+    if (there == 1) to[name].insert(value);
+  };
+  for (const verify::ScoreCase& one : score_cases(kScores, false)) {
+    add(one, alone);
+    if (!one.scores.bias_shape) continue;
+    const PairShape& of = *one.scores.bias_shape;
+    shapes.insert({of.B == 1, of.H == 1, of.Nq == 1, of.Nk == 1});
+  }
+  for (const verify::ScoreCase& one : score_cases(kScores, true)) add(one, thin);
+  CHECK(shapes.size() == 16);
+  CHECK(alone.size() == 5);
+  CHECK(thin.size() == 5);
+  CHECK(alone["dropout"].size() == 4);
+  CHECK(alone["a bias"].size() == 2);
+  CHECK(score_cases(kScores, true).size() < score_cases(kScores, false).size() * 2 / 5);
+  CHECK(score_cases({Feature::kWindows}, false).empty());
+  for (const verify::ScoreCase& one : score_cases({Feature::kAlibi}, false)) {
+    CHECK(one.features == Features{Feature::kAlibi});
+  }
 }
 
 /// Three arrays [B, H, N, d] as one, [B, N, 3, H, d].

@@ -119,20 +119,30 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
              std::string(chapter.id), [&] { run.call(); });
 }
 
-/// A step's passes with each of the arrays that say which keys a row sees, where it reads them.
-void add_key_arrays(Runner& runner, const Chapter& chapter, const Step& step) {
-  for (const Feature feature :
-       {Feature::kKeyCounts, Feature::kPacked, Feature::kRanges, Feature::kMaskArray}) {
-    if (!support_of(chapter, step).features.has(feature)) continue;
+/// A step's passes with each of the arrays that say which keys a row sees, where it reads them, and
+/// with all that it takes of what is done to scores and weights.
+void add_extras(Runner& runner, const Chapter& chapter, const Step& step) {
+  const Features& taken = support_of(chapter, step).features;
+  const auto add = [&](const Features& features, std::int64_t d) {
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
-      // The largest d has the smallest tiles, and chapter 14's words of 16 bits.
-      for (const std::int64_t d : {40, 72}) {
-        add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, d), Mask::kCausal, 0,
-                 {feature});
-      }
+      add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, d), Mask::kCausal, 0,
+               features);
     }
+  };
+  for (const Feature feature :
+       {Feature::kKeyCounts, Feature::kPacked, Feature::kRanges, Feature::kMaskArray}) {
+    if (!taken.has(feature)) continue;
+    add({feature}, 40);
+    // The largest d has the smallest tiles, and chapter 14's words of 16 bits.
+    if (feature == Feature::kMaskArray) add({feature}, 72);
   }
+  Features scores;
+  for (const Feature feature : {Feature::kBias, Feature::kAlibi, Feature::kSoftcap,
+                                Feature::kSinkLogits, Feature::kDropout}) {
+    if (taken.has(feature)) scores.add(feature);
+  }
+  if (!scores.empty()) add(scores, 40);
 }
 
 /// A step's passes on one shape, with every mask aligned to 256 bytes, with the first to 4, too.
@@ -158,7 +168,7 @@ void add_chapters(Runner& runner) {
       for (const Shape& shape : std::span(plain).first(all ? std::size(plain) : 2)) {
         add_shape(runner, *chapter, step, shape);
       }
-      add_key_arrays(runner, *chapter, step);
+      add_extras(runner, *chapter, step);
     }
   }
 }
