@@ -22,6 +22,7 @@ const Chapter& ch07_v2_loop_order();
 const Chapter& ch08_register_tiles();
 const Chapter& ch12_windows();
 const Chapter& ch13_packed();
+const Chapter& ch16_heads();
 
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();

@@ -40,14 +40,21 @@ ATTN_HOST_DEVICE constexpr PhiloxWords philox(PhiloxWords counter, std::uint64_t
   return counter;
 }
 
-/// The 32 random bits of a pair: batch b, query head h, row i, key j, each below 2^32. Four
-/// neighbouring keys share a counter.
+/// The random bits of four neighbouring keys, 4 quad to 4 quad + 3, which share a counter: batch b,
+/// query head h, row i, each below 2^32.
+ATTN_HOST_DEVICE constexpr PhiloxWords dropout_bits_of_four(std::uint64_t seed, std::int64_t b,
+                                                            std::int64_t h, std::int64_t i,
+                                                            std::int64_t quad) {
+  const PhiloxWords counter{{static_cast<std::uint32_t>(quad), static_cast<std::uint32_t>(i),
+                             static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(b)}};
+  return philox(counter, seed);
+}
+
+/// The 32 random bits of a pair: of key j, below 2^32, and the row.
 ATTN_HOST_DEVICE constexpr std::uint32_t dropout_bits(std::uint64_t seed, std::int64_t b,
                                                       std::int64_t h, std::int64_t i,
                                                       std::int64_t j) {
-  const PhiloxWords counter{{static_cast<std::uint32_t>(j / 4), static_cast<std::uint32_t>(i),
-                             static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(b)}};
-  return philox(counter, seed).word[j % 4];
+  return dropout_bits_of_four(seed, b, h, i, j / 4).word[j % 4];
 }
 
 /// A pair is kept if its bits are at least this: 2^32 * probability, rounded up. 0 <= probability
