@@ -10,13 +10,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <string_view>
-#include <tuple>
 #include <vector>
 
 #include "chapters/chapters.hpp"
 #include "common/io/image_windows.hpp"
-#include "common/io/mask_arrays.hpp"
 #include "common/io/workloads.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
@@ -539,89 +536,6 @@ TEST_CASE("13_packed: what it costs to read what 12 computes, as the lesson says
   };
   CHECK(3 * swin("step2_packed").shared_load_wavefronts == 2'664'057);
   CHECK(3 * swin("step3_both").shared_load_wavefronts == 5'900'154);
-}
-
-/// A problem of N tokens that see by a mask for all heads; without one, all of them.
-Problem masked(std::int64_t H, std::int64_t N, std::int64_t d,
-               const std::vector<std::uint8_t>& mask) {
-  Problem problem;
-  problem.shape = make_shape(1, H, N, N, d);
-  problem.extras.mask = mask;
-  if (!mask.empty()) problem.extras.mask_shape = {1, 1, N, N};
-  return problem;
-}
-
-/// Bytes that a step of chapter 14 asks for.
-std::int64_t requested(std::string_view step, const Problem& problem) {
-  const Moved moved = moved_by(find_io_formula("14_masks", step, Pass::kForward)(problem));
-  return moved.loads + moved.stores;
-}
-
-/// Of these, what does not depend on d: the mask, and LSE, which has 4 N bytes for each head.
-std::int64_t of_the_mask(std::string_view step, Problem problem) {
-  const std::int64_t wide = requested(step, problem), d = problem.shape.d;
-  problem.shape.d = d - 1;
-  const std::int64_t each = wide - requested(step, problem);
-  return wide - each * d - 4 * problem.shape.rows();
-}
-
-/// Keys that a head's blocks load with step 3.
-std::int64_t keys_loaded(Problem problem) {
-  const std::int64_t wide = requested("step3_tiles", problem);
-  problem.shape.d -= 1;
-  const std::int64_t each = (wide - requested("step3_tiles", problem)) / 4;
-  return (each / problem.shape.H - 2 * problem.shape.Nq) / 2;
-}
-
-TEST_CASE("14_masks: bytes, bits and lists, as the lesson says") {
-  const auto elements = [](std::string_view step, const Problem& problem) {
-    return requested(step, problem) / 4;
-  };
-  const Problem image = masked(4, 1024, 32, io::neighbourhood_mask({32, 32, 7}));
-  CHECK(elements("step1_bytes", image) == 5'509'120);
-  CHECK(elements("step2_bits", image) == 4'886'528);
-  CHECK(elements("step3_tiles", image) == 1'655'948);
-  CHECK(of_the_mask("step1_bytes", image) == 4 * 1'048'576);
-  CHECK(of_the_mask("step2_bits", image) == 4 * 425'984);
-  CHECK(of_the_mask("step3_tiles", image) == 4 * 373'900);
-  CHECK(keys_loaded(image) == 124 * 32);
-  const std::vector<std::int64_t> order = io::segments_of({32, 32, 8, 0}).order;
-  Problem windows = image;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    for (std::size_t j = 0; j < order.size(); ++j) {
-      const auto row = static_cast<std::size_t>(order[i]), key = static_cast<std::size_t>(order[j]);
-      windows.extras.mask[i * 1024 + j] = image.extras.mask[row * 1024 + key];
-    }
-  }
-  CHECK(keys_loaded(windows) == 140 * 32);
-
-  const Problem blocks = masked(1, 2048, 64, io::big_bird_mask(2048));
-  CHECK(elements("step1_bytes", blocks) == 9'701'376);
-  CHECK(elements("step3_tiles", blocks) == 3'869'820);
-  CHECK(keys_loaded(masked(1, 4096, 64, io::big_bird_mask(4096))) == 622 * 64);
-
-  CHECK(elements("step1_bytes", masked(1, 512, 64, {})) == 590'336);
-  CHECK(elements("step3_tiles", masked(1, 512, 64, {})) == 607'944);
-
-  constexpr std::int64_t kMiB = 1 << 20;
-  const std::vector<std::uint8_t> all(16 * kMiB, 1);
-  for (const auto& [H, bytes, bits] : {std::tuple{12, 192, 42}, {1, 16, 20}}) {
-    CHECK(of_the_mask("step1_bytes", masked(H, 4096, 64, all)) == bytes * kMiB);
-    CHECK(of_the_mask("step2_bits", masked(H, 4096, 64, all)) == bits * kMiB);
-  }
-
-  // Of one head; what bounds the kernels is shared memory.
-  const auto wavefronts = [&](std::string_view step) {
-    Problem one = verify::make_problem(
-        {.shape = make_shape(1, 1, 1024, 1024, 32), .scale = default_scale(32), .seed = kSeed},
-        Pass::kForward);
-    one.extras.mask = image.extras.mask;
-    one.extras.mask_shape = image.extras.mask_shape;
-    const Chapter& chapter = chapters::ch14_masks();
-    return count(chapter, find_step(chapter, step), Pass::kForward, one, 0).shared_load_wavefronts;
-  };
-  CHECK(4 * wavefronts("step2_bits") == 8'845'312);
-  CHECK(4 * wavefronts("step3_tiles") == 2'388'992);
 }
 
 }  // namespace
