@@ -37,6 +37,11 @@ const Chapter& ch16_heads() {
        .forward = forward_layout,
        .forward_workspace_bytes = no_workspace_bytes,
        .lacks = all_but(kLayouts)},
+      {.id = "step4_all",
+       .idea = "all features together: a word per row, two functors",
+       .price = "07's tiles, not 08's",
+       .forward = forward_all,
+       .forward_workspace_bytes = no_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{

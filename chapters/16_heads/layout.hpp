@@ -18,14 +18,8 @@ struct Layout {
   }
 };
 
-/// Strides that are all zero stand for [B, H, N, width].
-ATTN_HOST_DEVICE constexpr Layout layout_of(const Strides& strides, std::int64_t H, std::int64_t N,
-                                            std::int64_t width) {
-  if (strides == Strides{}) return {H * N * width, N * width, width};
-  return {strides.batch, strides.head, strides.row};
-}
-
-/// Those of a problem. The gradients lie as their arrays do.
+/// Those of a problem. The gradients lie as their arrays do. Packed sequences are one batch, of
+/// which row i is that of all of them.
 struct Layouts {
   Layout q, k, v, o, lse;
 };
@@ -33,9 +27,17 @@ struct Layouts {
 inline Layouts layouts_of(const Shape& shape, const Extras& extras) {
   const auto [B, H, Hkv, Nq, Nk, d] = shape;
   const std::int64_t d_v = value_width(shape, extras);
-  return {layout_of(extras.q, H, Nq, d), layout_of(extras.k, Hkv, Nk, d),
-          layout_of(extras.v, Hkv, Nk, d_v), layout_of(extras.o, H, Nq, d_v),
-          layout_of({}, H, Nq, 1)};
+  // All strides zero: one row behind the other, one head behind the other.
+  const auto layout = [](const Strides& strides, const Integers& offsets, std::int64_t heads,
+                         std::int64_t N, std::int64_t width) -> Layout {
+    if (!offsets.host.empty()) return {0, offsets.host.back() * width, width};
+    if (strides == Strides{}) return {heads * N * width, N * width, width};
+    return {strides.batch, strides.head, strides.row};
+  };
+  return {layout(extras.q, extras.q_offsets, H, Nq, d),
+          layout(extras.k, extras.k_offsets, Hkv, Nk, d),
+          layout(extras.v, extras.k_offsets, Hkv, Nk, d_v),
+          layout(extras.o, extras.q_offsets, H, Nq, d_v), layout({}, extras.q_offsets, H, Nq, 1)};
 }
 
 }  // namespace attn::heads
