@@ -43,6 +43,10 @@ const Chapter& ch16_heads() {
        .forward = forward_all,
        .forward_workspace_bytes = no_workspace_bytes},
   };
+  static constexpr Step kTwin{.id = "cpu",
+                              .idea = "all features together as plain C++ loops",
+                              .forward = forward_cpu,
+                              .forward_workspace_bytes = no_workspace_bytes};
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
       .id = "16_heads",
@@ -50,6 +54,7 @@ const Chapter& ch16_heads() {
       .idea = "grouped heads, layouts, widths, and every feature in one kernel",
       .memory = device_memory,
       .steps = kSteps,
+      .twin = &kTwin,
       .tile_edges = kTileEdges,
       .support = {.max_d = kMaxColumns, .features = Features::all()},
   };
