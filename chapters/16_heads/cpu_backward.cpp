@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 5 as plain C++. Its kernels for dQ and for dK, dV are one loop with the roles exchanged: rows
-// on one side stay and add up what tiles of 64 from the other side give them.
+// Step 5 as plain C++. Its kernels for dQ and for dK, dV are one loop with the roles exchanged:
+// rows on one side stay and add up what tiles of 64 from the other side give them.
 //   dQ:      rows of Q and dO stay;  tiles of K and V:   S, dP = K Q^T, V dO^T;  dQ += dS K
 //   dK, dV:  rows of K and V stay;   tiles of Q and dO:  S, dP = Q K^T, dO V^T;  dK += dS^T Q,
 //                                                                                dV += P^T dO

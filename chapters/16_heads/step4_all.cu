@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 4: step 3 with everything that chapters 12 to 15 have. What a row sees of a tile is found out
-// before its keys are loaded, whatever the reasons, and is one word; what is done to scores and to
-// weights are two functors. The loop is that of chapter 12.
+// Step 4: step 3 with everything that chapters 12 to 15 have. What a row sees of a tile is found
+// out before its keys are loaded, whatever the reasons, and is one word; what is done to scores and
+// to weights are two functors. The loop is that of chapter 12.
 #include <algorithm>
 
 #include "chapters/16_heads/change.cuh"
@@ -28,7 +28,8 @@ template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
                                      3 * tiles_for(kD).Br * sizeof(unsigned);
 
-/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory: kSharedBytes<kD>.
+/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory:
+/// kSharedBytes<kD>.
 template <int kD>
 __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV, float* gO,
                                float* gLSE, Request request) {
