@@ -5,9 +5,9 @@
 
 namespace attn {
 
-/// Calls `run.operator()<kD>()` with d rounded up to 32, 64 or 128, or to 256 for a chapter that asks
-/// for it: kMost is the largest d. Tiles have kD columns, those from d on are zero, and so loops and
-/// arrays have constant bounds.
+/// Calls `run.operator()<kD>()` with d rounded up to 32, 64 or 128, or to 256 for a chapter that
+/// asks for it: kMost is the largest d. Tiles have kD columns, those from d on are zero, and so
+/// loops and arrays have constant bounds.
 template <int kMost = 128, class Run>
 void with_columns(std::int64_t d, Run run) {
   static_assert(kMost == 128 || kMost == 256);

@@ -42,11 +42,18 @@ const Chapter& ch16_heads() {
        .price = "07's tiles, not 08's",
        .forward = forward_all,
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_backward",
+       .idea = "backward: dK and dV are sums over the group, in registers",
+       .price = "S and dP computed twice, in 07's tiles",
+       .backward = heads::backward,
+       .backward_workspace_bytes = backward_workspace_bytes},
   };
   static constexpr Step kTwin{.id = "cpu",
                               .idea = "all features together as plain C++ loops",
                               .forward = forward_cpu,
-                              .forward_workspace_bytes = no_workspace_bytes};
+                              .forward_workspace_bytes = no_workspace_bytes,
+                              .backward = backward_cpu,
+                              .backward_workspace_bytes = backward_workspace_bytes};
   static constexpr int kTileEdges[] = {32, 64};
   static constexpr Chapter kChapter{
       .id = "16_heads",

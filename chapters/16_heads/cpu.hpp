@@ -87,7 +87,7 @@ struct Group {
       return true;
     }
     std::uint64_t some = 0;
-    for (const Row& row : rows) some |= *words++ = word(row, j0);
+    for (const Row& row : rows) some |= * words++ = word(row, j0);
     return some != 0;
   }
 

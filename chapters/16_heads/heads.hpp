@@ -30,8 +30,8 @@ ATTN_HOST_DEVICE constexpr Tiles tiles_for(std::int64_t d) {
                     : Tiles{.D = 256, .Br = 16, .Bc = 8};
 }
 
-/// O and LSE of the contract (common/attention.hpp) under any mask, with heads in groups: Hkv may be
-/// a divisor of H. A block per query head and tile of queries. Device pointers.
+/// O and LSE of the contract (common/attention.hpp) under any mask, with heads in groups: Hkv may
+/// be a divisor of H. A block per query head and tile of queries. Device pointers.
 void forward_groups(const ForwardArgs& args);
 /// The same with a block per K/V head: its rows are the queries of all heads of the group.
 void forward_pack(const ForwardArgs& args);

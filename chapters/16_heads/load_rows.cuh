@@ -7,10 +7,10 @@
 
 namespace attn::heads {
 
-/// Copies `rows` rows of d floats, row r from `at(r)` on, to sTile (kRows, kColumns), where the rest
-/// becomes zero. A warp takes a whole row, its lanes neighbouring columns. Call it with all kThreads
-/// threads, and put a barrier before the tile is read.
-/// stride: floats from one row of sTile to the next.
+/// Copies `rows` rows of d floats, row r from `at(r)` on, to sTile (kRows, kColumns), where the
+/// rest becomes zero. A warp takes a whole row, its lanes neighbouring columns. Call it with all
+/// kThreads threads, and put a barrier before the tile is read. stride: floats from one row of
+/// sTile to the next.
 template <int kThreads, int kRows, int kColumns, class At>
 __device__ __forceinline__ void load_rows(float* sTile, int stride, int rows, std::int64_t d,
                                           At at) {

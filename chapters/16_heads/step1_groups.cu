@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 1: grouped heads. Chapter 12's kernel with one change: query head h reads the head of K and V
-// that its group of H / Hkv neighbours shares. What the band leaves of a tile is a word per row.
+// Step 1: grouped heads. Chapter 12's kernel with one change: query head h reads the head of K and
+// V that its group of H / Hkv neighbours shares. What the band leaves of a tile is a word per row.
 #include "chapters/16_heads/heads.hpp"
 #include "common/columns.hpp"
 #include "common/device/band.hpp"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 2: step 1 with a block per head of K and V. The rows of its tiles are the queries of all heads
-// of the group, and so K and V are loaded once for all of them. A long prompt fills its tiles as
-// before, in other blocks, and asks for as many bytes; one new token with a long cache fills a tile
-// with its group, where each head had one of its own for one row.
+// Step 2: step 1 with a block per head of K and V. The rows of its tiles are the queries of all
+// heads of the group, and so K and V are loaded once for all of them. A long prompt fills its tiles
+// as before, in other blocks, and asks for as many bytes; one new token with a long cache fills a
+// tile with its group, where each head had one of its own for one row.
 #include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/heads.hpp"
 #include "chapters/16_heads/load_rows.cuh"
@@ -25,7 +25,8 @@ template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
                                      tiles_for(kD).Br * sizeof(unsigned);
 
-/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory: kSharedBytes<kD>.
+/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory:
+/// kSharedBytes<kD>.
 template <int kD>
 __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV, float* gO,
                                float* gLSE, std::int64_t H, std::int64_t Hkv, std::int64_t Nq,

@@ -26,7 +26,8 @@ template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
                                      tiles_for(kD).Br * sizeof(unsigned);
 
-/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory: kSharedBytes<kD>.
+/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory:
+/// kSharedBytes<kD>.
 template <int kD>
 __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV, float* gO,
                                float* gLSE, std::int64_t H, std::int64_t Hkv, std::int64_t Nq,

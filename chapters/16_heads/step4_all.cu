@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 4: step 3 with everything that chapters 12 to 15 have. What a row sees of a tile is found out
-// before its keys are loaded, whatever the reasons, and is one word; what is done to scores and to
-// weights are two functors. The loop is that of chapter 12.
+// Step 4: step 3 with everything that chapters 12 to 15 have. What a row sees of a tile is found
+// out before its keys are loaded, whatever the reasons, and is one word; what is done to scores and
+// to weights are two functors. The loop is that of chapter 12.
 #include <algorithm>
 
+#include "chapters/16_heads/change.cuh"
 #include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/heads.hpp"
 #include "chapters/16_heads/load_rows.cuh"
@@ -27,30 +28,8 @@ template <int kD>
 constexpr std::size_t kSharedBytes = tiles_for(kD).floats() * sizeof(float) +
                                      3 * tiles_for(kD).Br * sizeof(unsigned);
 
-/// What is done to the scores of a tile, as device::scores asks for it. Every product is rounded by
-/// itself, as it is where the backward pass makes the scores again.
-struct Change {
-  const Request& request;
-  const Sequence& at;
-  const RowTile& rows;
-  const unsigned* sWords;  // (Br)
-  const float* sSlopes;    // (Br)
-  std::int64_t j0;
-
-  __device__ __forceinline__ float operator()(int r, int key, float s) const {
-    if (request.softcap > 0.0f) s = __fmul_rn(request.softcap, tanhf(s / request.softcap));
-    if (!request.adds()) return s;
-    const device::RowWord seen{sWords[r]};
-    if (!seen.sees(key)) return s;
-    const std::int64_t i = rows.i0 + rows.token(r), j = j0 + key;
-    if (request.bias.given()) s += request.bias.at(at.b, rows.head(r), i, j);
-    if (request.slopes == nullptr) return s;
-    const float slope = sSlopes[r];
-    return s - __fmul_rn(slope, fabsf(static_cast<float>(at.own + i - j)));
-  }
-};
-
-/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory: kSharedBytes<kD>.
+/// Grid: B*Hkv times the tiles of a group's rows; block: kThreads; dynamic shared memory:
+/// kSharedBytes<kD>.
 template <int kD>
 __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV, float* gO,
                                float* gLSE, Request request) {
@@ -93,10 +72,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
 
   load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, request.d,
                                  [&](int r) { return gQ + place(layouts.q, r); });
-  const int own_row = threadIdx.x;  // of which this thread fetches the slope
-  if (request.slopes != nullptr && own_row < rows.rows) {
-    sSlopes[own_row] = request.slopes[rows.head(own_row)];
-  }
+  load_slopes(request, rows, sSlopes);
   const device::KeptRows kept{sKept, request.dropout.threshold, request.dropout.factor};
   SeenRows<kWarps, kT.Br, kT.Bc> seen(request, at, rows);
   const Range some = request.keys_of(at, rows.tokens());

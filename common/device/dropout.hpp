@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Taught in chapter 15: which weights dropout leaves, a function of the pair's numbers and of a seed
-// (common/philox.hpp).
+// Taught in chapter 15: which weights dropout leaves, a function of the pair's numbers and of a
+// seed (common/philox.hpp).
 #pragma once
 
 #include "common/extras.hpp"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // Taught in chapter 12, its words in chapter 13: a tile of keys of which every row sees some, in a
-// forward pass of which each warp owns the tile's rows w, w + kWarps, w + 2 kWarps, ... What else is
-// done to scores and weights, as in chapter 15, is up to two functors; without them it is nothing.
+// forward pass of which each warp owns the tile's rows w, w + kWarps, w + 2 kWarps, ... What else
+// is done to scores and weights, as in chapter 15, is up to two functors; without them it is
+// nothing.
 #pragma once
 
 #include "common/device/cuda.cuh"

@@ -110,8 +110,9 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
                                                 .seed = 20260101,
                                                 .features = features},
                                                pass);
-  const std::vector<float> o(static_cast<std::size_t>(shape.q_elements()), 1.0f);
-  const std::vector<float> lse(static_cast<std::size_t>(shape.rows()), 1.0f);
+  const Sizes sizes = sizes_of(problem.shape, problem.extras.on_host());
+  const std::vector<float> o(static_cast<std::size_t>(sizes.o), 1.0f);
+  const std::vector<float> lse(static_cast<std::size_t>(sizes.rows), 1.0f);
   const Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
   runner.add(fmt::format("{} {} {}, {}, {}, offset {}", chapter.id, step.id, to_string(pass),
                          to_string(shape), to_string(mask), offset),
@@ -125,6 +126,23 @@ void add_lengths(Runner& runner, const Chapter& chapter, const Step& step) {
     if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
     add_step(runner, chapter, step, pass, make_shape(2, 1, 33, 47, 40), Mask::kCausal, 0,
              {Feature::kKeyCounts});
+  }
+}
+
+/// The passes of a step that takes everything, with everything: as arrays over pairs, and packed.
+void add_all_features(Runner& runner, const Chapter& chapter, const Step& step) {
+  const Features& taken = support_of(chapter, step).features;
+  if (taken != Features::all()) return;
+  Features pairs = taken, packed = taken;
+  pairs.remove(Feature::kPacked);
+  packed.remove({Feature::kStrides, Feature::kRanges, Feature::kMaskArray, Feature::kBias});
+  Shape shape = make_shape(2, 6, 19, 35, 40);
+  shape.Hkv = 2;
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+    if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
+    for (const Features& features : {pairs, packed}) {
+      add_step(runner, chapter, step, pass, shape, {.before = 20, .after = 3}, 0, features);
+    }
   }
 }
 
@@ -152,6 +170,7 @@ void add_chapters(Runner& runner) {
         add_shape(runner, *chapter, step, shape);
       }
       add_lengths(runner, *chapter, step);
+      add_all_features(runner, *chapter, step);
     }
   }
 }
