@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 
@@ -31,19 +32,29 @@ struct KeyTile {
   alignas(32) float kt[kD][kKeys];
   alignas(32) float v[kKeys][kD];
 
-  /// rows: `keys` rows of K of d floats; those beyond the 64th are ignored.
-  void load_k(const float* rows, std::int64_t keys, std::int64_t d) {
+  /// `keys` rows of K of d floats, row j at row(j); those beyond the 64th are ignored.
+  template <std::invocable<std::int64_t> Row>
+  void load_k(Row row, std::int64_t keys, std::int64_t d) {
     std::fill_n(&kt[0][0], kD * kKeys, 0.0f);
     for (std::int64_t j = 0; j < std::min<std::int64_t>(keys, kKeys); ++j) {
-      for (std::int64_t c = 0; c < d; ++c) kt[c][j] = rows[j * d + c];
+      const float* of_key = row(j);
+      for (std::int64_t c = 0; c < d; ++c) kt[c][j] = of_key[c];
     }
   }
   /// The same for V.
-  void load_v(const float* rows, std::int64_t keys, std::int64_t d) {
+  template <std::invocable<std::int64_t> Row>
+  void load_v(Row row, std::int64_t keys, std::int64_t d) {
     std::fill_n(&v[0][0], kKeys * kD, 0.0f);
     for (std::int64_t j = 0; j < std::min<std::int64_t>(keys, kKeys); ++j) {
-      std::copy(rows + j * d, rows + (j + 1) * d, v[j]);
+      std::copy_n(row(j), d, v[j]);
     }
+  }
+  /// The same for rows one behind the other.
+  void load_k(const float* rows, std::int64_t keys, std::int64_t d) {
+    load_k([&](std::int64_t j) { return rows + j * d; }, keys, d);
+  }
+  void load_v(const float* rows, std::int64_t keys, std::int64_t d) {
+    load_v([&](std::int64_t j) { return rows + j * d; }, keys, d);
   }
 
   /// s[j] = scale * q . k_j for all 64 keys.

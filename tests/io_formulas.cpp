@@ -868,6 +868,11 @@ constexpr Entry kFormulas[] = {
     {"15_scores", "step3_softcap_sink", Pass::kForward, scores_forward},
     {"15_scores", "step4_dropout", Pass::kForward, scores_forward},
     {"15_scores", "step5_backward", Pass::kBackward, scores_backward},
+    {"16_heads", "step1_groups", Pass::kForward, groups_forward},
+    {"16_heads", "step2_pack", Pass::kForward, pack_forward},
+    {"16_heads", "step3_layout", Pass::kForward, pack_forward},
+    {"16_heads", "step4_all", Pass::kForward, all_features_forward},
+    {"16_heads", "step5_backward", Pass::kBackward, all_features_backward},
 };
 
 }  // namespace

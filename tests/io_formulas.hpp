@@ -52,6 +52,11 @@ Io mask_bytes_forward(const Problem& problem);
 Io mask_bits_forward(const Problem& problem);
 Io mask_tiles_forward(const Problem& problem);
 Io mask_tiles_backward(const Problem& problem);
+/// Of chapter 16, in io_formulas_heads.cpp.
+Io groups_forward(const Problem& problem);
+Io pack_forward(const Problem& problem);
+Io all_features_forward(const Problem& problem);
+Io all_features_backward(const Problem& problem);
 
 /// The formula of a step's pass; null if there is none yet.
 IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass);

@@ -55,6 +55,9 @@ class CaseBuilder {
   /// Default scale mostly, negative often, zero now and then.
   void add(const Shape& shape, const Mask& mask, InputKind kind);
 
+  /// The case that was added last.
+  InputSpec& last() { return cases_.back().spec; }
+
   /// The plainest inputs first, and among them the smallest problem.
   std::vector<Case> take();
 

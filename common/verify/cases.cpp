@@ -8,13 +8,14 @@
 #include <set>
 
 #include "common/verify/case_builder.hpp"
+#include "common/verify/head_cases.hpp"
 #include "common/verify/score_cases.hpp"
 #include "common/verify/visibility_cases.hpp"
 
 namespace attn::verify {
 namespace {
 
-constexpr std::int64_t kHeadDimensions[] = {16, 1, 64, 8, 40, 32, 80, 128};
+constexpr std::int64_t kHeadDimensions[] = {16, 1, 64, 8, 40, 32, 80, 128, 192, 256};
 constexpr std::pair<std::int64_t, std::int64_t> kBatchAndHeads[] = {{1, 1}, {1, 3}, {1, 1},
                                                                     {3, 1}, {1, 1}, {3, 3}};
 constexpr std::pair<std::int64_t, std::int64_t> kAwkwardPairs[] = {
@@ -169,6 +170,14 @@ void add_scores(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool
   }
 }
 
+void add_heads(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  for (const HeadCase& one : head_cases(builder.support(), builder.edges(), thin)) {
+    builder.add(one.shape, only_mask.value_or(one.mask), one.kind, 0, one.features);
+    builder.last().d_v = one.d_v;
+    builder.last().gap = one.gap;
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(CaseBuilder& builder, bool thin) {
@@ -228,6 +237,7 @@ std::string to_string(const Case& one) {
       text += fmt::format(", {}", to_string(feature));
     }
   }
+  if (spec.gap > 0) text += fmt::format(", gaps of {} and more", spec.gap);
   return text + to_string(spec.scores, spec.features);
 }
 
@@ -240,7 +250,10 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_starters(builder);
   const bool thin = extent == Extent::kThin;
   add_distributions(builder, builder.kinds(), thin);
-  add_features(builder, thin);
+  // What takes all features spends its time on several together, at the end; each by itself is the
+  // subject of a chapter with kernels of its own.
+  const bool few_alone = thin || support.features == Features::all();
+  add_features(builder, few_alone);
   add_extremes(builder, thin);
   if (extent == Extent::kFull) {
     add_full_product(builder, sizes, dims);
@@ -253,8 +266,9 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   }
   add_distributions(builder, std::array{InputKind::kHuge}, thin);
   // Last: chapters without them keep their seeds.
-  add_visibility(builder, only_mask, thin);
-  add_scores(builder, only_mask, thin);
+  add_visibility(builder, only_mask, few_alone);
+  add_scores(builder, only_mask, few_alone);
+  add_heads(builder, only_mask, thin);
   return builder.take();
 }
 

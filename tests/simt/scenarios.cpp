@@ -110,8 +110,8 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
                                                 .seed = 20260101,
                                                 .features = features},
                                                pass);
-  const Sizes sizes = sizes_of(shape, problem.extras.on_host());
-  const std::vector<float> o(static_cast<std::size_t>(sizes.q), 1.0f);
+  const Sizes sizes = sizes_of(problem.shape, problem.extras.on_host());
+  const std::vector<float> o(static_cast<std::size_t>(sizes.o), 1.0f);
   const std::vector<float> lse(static_cast<std::size_t>(sizes.rows), 1.0f);
   const Run run(chapter, step, pass, problem, o, lse, {.offset = offset});
   runner.add(fmt::format("{} {} {}, {}, {}, offset {}", chapter.id, step.id, to_string(pass),
@@ -123,6 +123,7 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
 /// with all that it takes of what is done to scores and weights.
 void add_extras(Runner& runner, const Chapter& chapter, const Step& step) {
   const Features& taken = support_of(chapter, step).features;
+  if (taken == Features::all()) return;  // all at once, below
   const auto add = [&](const Features& features, std::int64_t d) {
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
@@ -143,6 +144,23 @@ void add_extras(Runner& runner, const Chapter& chapter, const Step& step) {
     if (taken.has(feature)) scores.add(feature);
   }
   if (!scores.empty()) add(scores, 40);
+}
+
+/// The passes of a step that takes everything, with everything: as arrays over pairs, and packed.
+void add_all_features(Runner& runner, const Chapter& chapter, const Step& step) {
+  const Features& taken = support_of(chapter, step).features;
+  if (taken != Features::all()) return;
+  Features pairs = taken, packed = taken;
+  pairs.remove(Feature::kPacked);
+  packed.remove({Feature::kStrides, Feature::kRanges, Feature::kMaskArray, Feature::kBias});
+  Shape shape = make_shape(2, 6, 19, 35, 40);
+  shape.Hkv = 2;
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+    if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
+    for (const Features& features : {pairs, packed}) {
+      add_step(runner, chapter, step, pass, shape, {.before = 20, .after = 3}, 0, features);
+    }
+  }
 }
 
 /// A step's passes on one shape, with every mask aligned to 256 bytes, with the first to 4, too.
@@ -169,6 +187,7 @@ void add_chapters(Runner& runner) {
         add_shape(runner, *chapter, step, shape);
       }
       add_extras(runner, *chapter, step);
+      add_all_features(runner, *chapter, step);
     }
   }
 }
