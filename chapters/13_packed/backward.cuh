@@ -29,7 +29,7 @@ struct WordPlace {
   }
 };
 
-/// The words of up to 32 rows, read across by votes: lane r brings row r's, and takes that of key r,
+/// The words of up to 32 rows, read across by votes: lane r brings row r's and takes that of key r,
 /// whose bits are rows. All 32 lanes of a warp must call it.
 template <int kKeys>
 __device__ __forceinline__ unsigned rows_of_key(unsigned keys_of_row) {
