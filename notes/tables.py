@@ -20,6 +20,7 @@ import tables_masks
 import tables_memory
 import tables_packed
 import tables_precision
+import tables_scores
 import tables_versions
 from formulas import ROOT
 
@@ -28,6 +29,7 @@ PAGES = {f"notes/{page}.md": module for page, module in (
     ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
 PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
+PAGES["chapters/15_scores/README.md"] = tables_scores
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

@@ -685,5 +685,61 @@ TEST_CASE("14_masks: bytes, bits and lists, as the lesson says") {
   CHECK(4 * wavefronts("step3_tiles") == 2'388'992);
 }
 
+TEST_CASE("15_scores: what is asked of memory for the scores, as the lesson says") {
+  const IoFormula forward = find_io_formula("15_scores", "step4_dropout", Pass::kForward);
+  const IoFormula backward = find_io_formula("15_scores", "step5_backward", Pass::kBackward);
+  const auto requested = [](IoFormula formula, const Problem& problem) {
+    const Io io = formula(problem);
+    return io.loads + io.stores;
+  };
+  const auto compulsory = [](IoFormula formula, const Problem& problem) {
+    const Io io = formula(problem);
+    return io.reads + io.writes;
+  };
+  Problem plain;
+  plain.shape = make_shape(1, 1, 512, 512, 64);
+  Problem alibi = plain, bias = plain;
+  alibi.extras.alibi = {0.5f};
+  bias.extras.bias_shape = {1, 1, 512, 512};
+  bias.extras.bias.resize(512 * 512);
+  CHECK(requested(forward, plain) == 590'336);
+  CHECK(requested(forward, alibi) == 591'360);
+  CHECK(requested(forward, bias) == 852'480);
+  CHECK(compulsory(forward, plain) == 131'584);
+  CHECK(compulsory(forward, bias) == 393'728);
+  CHECK(requested(backward, plain) == 2'409'984);
+  CHECK(requested(backward, bias) == 5'572'096);
+  Problem large = plain, large_bias = bias;
+  for (Problem* problem : {&large, &large_bias}) problem->shape = make_shape(1, 1, 4096, 4096, 64);
+  large_bias.extras.bias_shape = {1, 1, 4096, 4096};
+  const std::int64_t keys = requested(forward, large) - (2 * 4096 * 64 + 4096);  // K and V
+  CHECK(keys == 33'554'432);
+  CHECK(requested(forward, large_bias) - requested(forward, large) == keys / 2);
+
+  Problem swin;
+  swin.shape = make_shape(64, 3, 49, 49, 32);
+  Problem shared = swin;
+  shared.extras.bias_shape = {1, 3, 49, 49};
+  shared.extras.bias.resize(3 * 49 * 49);
+  CHECK(requested(forward, swin) == 1'213'632);
+  CHECK(requested(forward, shared) == 1'674'624);
+  CHECK(compulsory(forward, shared) - compulsory(forward, swin) == 7'203);
+}
+
+TEST_CASE("15_scores: a tanh costs two special functions more per score, as the lesson says") {
+  const Chapter& chapter = chapters::ch15_scores();
+  const auto special_functions = [&](Features features) {
+    return count(chapter, find_step(chapter, "step4_dropout"), Pass::kForward,
+                 {.shape = make_shape(1, 1, 512, 512, 64),
+                  .scale = default_scale(64),
+                  .seed = kSeed,
+                  .features = features},
+                 0)
+        .special_functions;
+  };
+  CHECK(special_functions({}) == 524'288);
+  CHECK(special_functions({Feature::kSoftcap}) == 1'048'576);
+}
+
 }  // namespace
 }  // namespace attn::testing

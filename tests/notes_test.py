@@ -21,6 +21,7 @@ import tables
 import tables_claims
 import tables_limits
 import tables_masks
+import tables_scores
 import tables_versions
 from lessons_test import split_markdown
 from reporting import sass
@@ -91,6 +92,15 @@ class Notes(unittest.TestCase):
                          (103_026_688, 1_331_200))
         self.assertEqual(formulas.traffic(("02_naive_gpu", "naive", "forward"), 4096, 64),
                          (4_379_119_616, 68_161_536))
+
+    def test_scores_ask_for_what_was_counted(self):
+        # io_formulas_test.cpp holds the same numbers against the kernels.
+        self.assertEqual(tables_scores.requested(512, 64), 590_336)
+        self.assertEqual(tables_scores.requested(512, 64, per_head=1), 591_360)
+        self.assertEqual(tables_scores.requested(512, 64, per_pair=1), 852_480)
+        self.assertEqual(tables_scores.compulsory(512, 64, 512 * 512), 393_728)
+        self.assertEqual([512 * 512 * tables_scores.special_functions(softcap)
+                          for softcap in (False, True)], [524_288, 1_048_576])
 
     def test_exps_that_the_prose_calls_counted(self):
         self.assertIn("524,288 special functions for both at N = 512", read("notes/claims.md"))
@@ -213,7 +223,8 @@ class Notes(unittest.TestCase):
 
     def test_figures_are_current(self):
         for name in ("notes/figures/memory", "notes/figures/busy",
-                     "chapters/13_packed/figures/orders", "chapters/14_masks/figures/tiles"):
+                     "chapters/13_packed/figures/orders", "chapters/14_masks/figures/tiles",
+                     "chapters/15_scores/figures/scores"):
             drawn = subprocess.run([sys.executable, ROOT / f"{name}.py"],
                                    capture_output=True, text=True, check=True).stdout
             self.assertEqual(drawn, read(f"{name}.svg"), name)

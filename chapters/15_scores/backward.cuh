@@ -158,9 +158,9 @@ struct SharedTiles {
       const int r = n / kT.Bc;  // neighbouring lanes take neighbouring keys
       const int key = n % kT.Bc;
       const Pair pair = this->pair(rule, r, key, kept_of_row(dropout, sKept, r).sees(key), d);
+      const unsigned votes = __ballot_sync(device::kAllLanes, pair.seen);
       if (pair.seen && wants_p) sP[r * (kT.Bc + 1) + key] = pair.weight;
       if (pair.seen) sDS[r * (kT.Bc + 1) + key] = pair.grad_score;
-      const unsigned votes = __ballot_sync(device::kAllLanes, pair.seen);
       // A row of 16 keys has half the votes.
       if (key == 0) sWords[r] = votes >> lane & ~0u >> (32 - kT.Bc);
     }

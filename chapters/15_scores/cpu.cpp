@@ -29,52 +29,46 @@ void rows(const ForwardArgs& args, const Head& h, std::int64_t i0, std::int64_t 
   float acc_o[kRows][kD] = {};
 
   cpu::KeyTile<kD> tile;
-  // Row i meets the keys begin .. end - 1 of the tile from j0 on, more than none.
+  // Row i meets the keys begin .. end - 1 of the tile from j0 on, more than none, with logits s.
+  const auto update = [&](std::int64_t i, std::int64_t j0, float(&s)[cpu::kKeys], auto begin,
+                          auto end) {
+    const float old_max = row_max[i - i0];
+    const float new_max = std::max(old_max, cpu::maximum(s + begin, end - begin));
+    const float reference = new_max == -kInfinity ? 0.0f : new_max;
+    const bool same = new_max == old_max && new_max != -kInfinity;
+    const float rescale = same ? 1.0f : std::exp(old_max - reference);
+    row_sum[i - i0] =
+        row_sum[i - i0] * rescale + cpu::exponentials(s + begin, end - begin, reference);
+    if constexpr (!kPlain) {
+      for (int j = begin; h.threshold != 0 && j < end; ++j) s[j] *= h.factor(i, j0 + j);
+    }
+    tile.add_weighted(s, begin, end, rescale, acc_o[i - i0], kD);
+    row_max[i - i0] = new_max;
+  };
+  // The same from scratch, with what is done to its scores.
   const auto update_row = [&](std::int64_t i, std::int64_t j0, auto begin, auto end) {
     float s[cpu::kKeys];
     tile.scores(args.q + (h.head * h.Nq + i) * d, d, args.scale, s);
-    std::uint64_t seen = 0;
-    if constexpr (!kPlain) {
+    if constexpr (kPlain) {
+      update(i, j0, s, begin, end);
+    } else {
+      std::uint64_t seen = 0;
       for (int j = begin; j < end; ++j) {
         const Logit logit = h.logit(i, j0 + j, s[j]);
         s[j] = logit.value;
         seen |= std::uint64_t{logit.seen} << j;
       }
-      if (seen == 0) return;
+      for_each_run(seen, [&](int from, int to) { update(i, j0, s, from, to); });
     }
-    const auto for_each_part = [&](auto work) {
-      if constexpr (kPlain) {
-        work(begin, end);
-      } else {
-        for_each_run(seen, work);
-      }
-    };
-    const float old_max = row_max[i - i0];
-    float new_max = old_max;
-    for_each_part([&](auto from, auto to) {
-      new_max = std::max(new_max, cpu::maximum(s + from, to - from));
-    });
-    const float reference = new_max == -kInfinity ? 0.0f : new_max;
-    const bool same = new_max == old_max && new_max != -kInfinity;
-    float rescale = same ? 1.0f : std::exp(old_max - reference);
-    row_sum[i - i0] *= rescale;
-    for_each_part([&](auto from, auto to) {
-      row_sum[i - i0] += cpu::exponentials(s + from, to - from, reference);
-      if (h.threshold != 0) {
-        for (int j = from; j < to; ++j) s[j] *= h.factor(i, j0 + j);
-      }
-      tile.add_weighted(s, from, to, rescale, acc_o[i - i0], kD);
-      rescale = 1.0f;  // once
-    });
-    row_max[i - i0] = new_max;
   };
   const Range some = h.band.some(i0, i1);
-  const Range every = h.band.every(i0, i1);
+  const int last_row = static_cast<int>(i1 - 1 - i0);
   for (std::int64_t j0 = some.begin / cpu::kKeys * cpu::kKeys; j0 < some.end; j0 += cpu::kKeys) {
     tile.load_k(k + j0 * d, h.Nk - j0, d);
     tile.load_v(v + j0 * d, h.Nk - j0, d);
     const device::TileBand seen = h.band.in_tile(i0, j0, cpu::kKeys);
-    const bool whole = every.begin <= j0 && j0 + cpu::kKeys <= every.end;
+    // Not by comparing with j0: g++ would split the loop there, and vectorize only half of it.
+    const bool whole = seen.begin_of_row(last_row) == 0 && seen.end_of_row(0) == cpu::kKeys;
     for (std::int64_t i = i0; i < i1; ++i) {
       if (whole) {  // no mask here: constant bounds
         update_row(i, j0, std::integral_constant<int, 0>(),

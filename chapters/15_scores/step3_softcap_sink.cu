@@ -63,8 +63,8 @@ __device__ __forceinline__ bool scores(const float* sQ, const float* sK, float* 
       s += bias;
     }
     s -= __fmul_rn(rule.slope, fabsf(rule.own_key + static_cast<float>(i - j)));
-    sS[i * (kT.Bc + 1) + j] = s;
     const unsigned votes = __ballot_sync(device::kAllLanes, seen);
+    sS[i * (kT.Bc + 1) + j] = s;
     whole = whole && votes == device::kAllLanes;
     // A row of 16 keys has half the votes.
     if (j == 0) sWords[i] = votes >> lane & ~0u >> (32 - kT.Bc);

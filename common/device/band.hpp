@@ -8,6 +8,28 @@
 
 namespace attn::device {
 
+/// The band within a tile, counted from its corner in 32 bits: row r sees the keys j with
+/// r + lower <= j <= r + upper and 0 <= j < keys.
+struct TileBand {
+  int lower, upper, keys;
+  static constexpr int kFar = 1 << 20;  // what is farther away than any tile is wide
+
+  ATTN_HOST_DEVICE constexpr bool sees(int r, int j) const {
+    return j < keys && j - r <= upper && j - r >= lower;
+  }
+  /// The keys that row r sees, none if begin >= end, are begin_of_row(r) .. end_of_row(r) - 1.
+  ATTN_HOST_DEVICE constexpr int begin_of_row(int r) const { return within_keys(r + lower); }
+  ATTN_HOST_DEVICE constexpr int end_of_row(int r) const { return within_keys(r + upper + 1); }
+  ATTN_HOST_DEVICE constexpr bool sees_none(int r) const {
+    return begin_of_row(r) >= end_of_row(r);
+  }
+
+ private:
+  ATTN_HOST_DEVICE constexpr int within_keys(int j) const {
+    return j < 0 ? 0 : j > keys ? keys : j;
+  }
+};
+
 /// Row i sees the keys j with i + lower <= j <= i + upper and 0 <= j < Nk.
 struct Band {
   std::int64_t lower, upper, Nk;
@@ -38,10 +60,22 @@ struct Band {
     const Range rows{first < 0 ? 0 : first, end < Nq ? end : Nq};
     return rows.empty() ? Range{} : rows;
   }
+  /// What of it lies in the tile of rows from i0 on and Bc keys from j0 on.
+  ATTN_HOST_DEVICE constexpr TileBand in_tile(std::int64_t i0, std::int64_t j0, int Bc) const {
+    return {narrow(i0 + lower - j0), narrow(i0 + upper - j0),
+            Nk - j0 < 0    ? 0
+            : Nk - j0 < Bc ? static_cast<int>(Nk - j0)
+                           : Bc};
+  }
 
  private:
   ATTN_HOST_DEVICE constexpr std::int64_t within_keys(std::int64_t j) const {
     return j < 0 ? 0 : j > Nk ? Nk : j;
+  }
+  /// x in 32 bits.
+  ATTN_HOST_DEVICE static constexpr int narrow(std::int64_t x) {
+    constexpr int kFar = TileBand::kFar;
+    return x < -kFar ? -kFar : x > kFar ? kFar : static_cast<int>(x);
   }
 };
 

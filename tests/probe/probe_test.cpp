@@ -377,6 +377,9 @@ TEST_CASE("the case table has a bias of every broadcast shape, and each value al
   CHECK(score_cases({Feature::kWindows}, false).empty());
   for (const verify::ScoreCase& one : score_cases({Feature::kAlibi}, false)) {
     CHECK(one.features == Features{Feature::kAlibi});
+  }
+}
+
 /// Which combinations of `count` features there are among the cases, packed or not: which features,
 /// and which of these a case has.
 std::set<std::pair<std::vector<int>, unsigned>> combinations(
