@@ -134,7 +134,6 @@ function(attn_add_chapter id)
     add_executable(${ch}_demo ${PROJECT_SOURCE_DIR}/common/verify/demo_main.cpp)
     target_compile_definitions(${ch}_demo PRIVATE ATTN_CHAPTER=${record})
     target_link_libraries(${ch}_demo PRIVATE ${ch})
-    target_precompile_headers(${ch}_demo REUSE_FROM attn_common)
     set_target_properties(${ch}_demo PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 
     # With sanitizers one chapter's exercises stand for all: what runs them is the same.
