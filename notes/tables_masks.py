@@ -116,7 +116,8 @@ def tiles_of(rows, size):
 
 def lost_weight(kind):
     """{(how tiles are chosen, tiles kept): part of the weight of a row that is lost, on average}.
-    Chosen by mean q times mean k of the tile, or by the weight itself, which nobody knows before."""
+    Chosen by mean q times mean k of a tile, or by the weight itself, which nobody knows before.
+    """
     q, k = tokens_of(kind)
     key_means = [mean(tile) for tile in tiles_of(k, KEYS)]
     lost = {}

@@ -661,6 +661,17 @@ TEST_CASE("14_masks: bytes, bits and lists, as the lesson says") {
   CHECK(elements("step3_tiles", blocks) == 3'869'820);
   CHECK(keys_loaded(masked(1, 4096, 64, io::big_bird_mask(4096))) == 622 * 64);
 
+  std::vector<std::uint8_t> padding(500, 1);
+  std::fill(padding.begin() + 400, padding.end(), std::uint8_t{0});
+  Problem padded = masked(1, 500, 64, padding);
+  padded.extras.mask_shape = {1, 1, 1, 500};
+  CHECK(keys_loaded(padded) == 8 * 416);
+  std::vector<std::uint8_t> checkerboard;
+  for (int i = 0; i < 512; ++i) {
+    for (int j = 0; j < 512; ++j) checkerboard.push_back((i + j) % 2 == 0 ? 1 : 0);
+  }
+  CHECK(keys_loaded(masked(1, 512, 64, checkerboard)) == 8 * 512);
+
   CHECK(elements("step1_bytes", masked(1, 512, 64, {})) == 590'336);
   CHECK(elements("step3_tiles", masked(1, 512, 64, {})) == 607'944);
 
