@@ -30,7 +30,7 @@ struct Rules {
 
 inline Rules rules_of(const BackwardArgs& args) {
   const Extras& extras = args.extras;
-  return {args.mask,    args.scale,        extras.softcap, {extras.bias, extras.bias_shape},
+  return {args.mask,    args.scale,        extras.softcap, bias_array_of(extras),
           extras.alibi, dropout_of(extras)};
 }
 

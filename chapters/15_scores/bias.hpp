@@ -18,20 +18,22 @@ struct BiasRows {
   }
   /// From row i0 and key j0 on.
   ATTN_HOST_DEVICE constexpr BiasRows from(std::int64_t i0, std::int64_t j0) const {
-    if (gBias == nullptr) return *this;
     return {gBias + i0 * row_step + j0 * key_step, row_step, key_step};
   }
 };
 
-/// That of all heads.
+/// That of all heads. Without one every size is 1, and all steps are 0.
 struct BiasArray {
   const float* gBias;
   PairShape shape;
 
   ATTN_HOST_DEVICE constexpr BiasRows head(std::int64_t b, std::int64_t h) const {
-    if (gBias == nullptr) return {};
     return {gBias + shape.index(b, h, 0, 0), shape.Nq == 1 ? 0 : shape.Nk, shape.Nk == 1 ? 0 : 1};
   }
 };
+
+constexpr BiasArray bias_array_of(const Extras& extras) {
+  return {extras.bias, extras.bias == nullptr ? PairShape{} : extras.bias_shape};
+}
 
 }  // namespace attn::scores

@@ -46,7 +46,7 @@ struct Head {
         d(a.shape.d),
         band(device::band_of(a.mask, Nq, Nk)),
         own_key(own_key_of_first_row(a.mask, Nq, Nk)),
-        bias(BiasArray{a.extras.bias, a.extras.bias_shape}.head(b, h)),
+        bias(bias_array_of(a.extras).head(b, h)),
         softcap(a.extras.softcap),
         slope(a.extras.alibi == nullptr ? 0.0f : a.extras.alibi[h]),
         sink(a.extras.sink_logits == nullptr ? -std::numeric_limits<float>::infinity()

@@ -153,7 +153,7 @@ void run(const ForwardArgs& args) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
   launch(forward_kernel<kD>, grid_size(B * H * ceil_div(Nq, kT.Br)), kThreads, kSharedBytes<kD>,
          nullptr, args.q, args.k, args.v, args.o, args.lse, H, Nq, Nk, d, args.mask, args.scale,
-         BiasArray{args.extras.bias, args.extras.bias_shape}, args.extras.alibi);
+         bias_array_of(args.extras), args.extras.alibi);
 }
 
 }  // namespace
