@@ -14,6 +14,7 @@ import re
 import sys
 
 import tables_claims
+import tables_heads
 import tables_io
 import tables_limits
 import tables_masks
@@ -30,6 +31,7 @@ PAGES = {f"notes/{page}.md": module for page, module in (
 PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores
+PAGES["chapters/16_heads/README.md"] = tables_heads
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

@@ -871,7 +871,7 @@ constexpr Entry kFormulas[] = {
     {"16_heads", "step1_groups", Pass::kForward, groups_forward},
     {"16_heads", "step2_pack", Pass::kForward, pack_forward},
     {"16_heads", "step3_layout", Pass::kForward, pack_forward},
-    {"16_heads", "step4_all", Pass::kForward, all_features_forward},
+    {"16_heads", "step4_all", Pass::kForward, pack_forward},
     {"16_heads", "step5_backward", Pass::kBackward, all_features_backward},
 };
 

@@ -55,7 +55,6 @@ Io mask_tiles_backward(const Problem& problem);
 /// Of chapter 16, in io_formulas_heads.cpp.
 Io groups_forward(const Problem& problem);
 Io pack_forward(const Problem& problem);
-Io all_features_forward(const Problem& problem);
 Io all_features_backward(const Problem& problem);
 
 /// The formula of a step's pass; null if there is none yet.

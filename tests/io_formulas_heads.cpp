@@ -3,7 +3,6 @@
 // Chapter 16: what groups of heads, rows of V of another length and all features together move, from
 // what the oracle says that each row of each head sees.
 #include <algorithm>
-#include <optional>
 #include <set>
 #include <vector>
 
@@ -23,157 +22,339 @@ struct TileSize {
 TileSize forward_tile(std::int64_t widest) {
   return widest <= 64 ? TileSize{64, 32} : widest <= 128 ? TileSize{32, 16} : TileSize{16, 8};
 }
+TileSize backward_tile(std::int64_t widest) {
+  const std::int64_t T = widest <= 64 ? 32 : widest <= 128 ? 16 : 8;
+  return {T, T};
+}
 
-/// What hides keys of a problem: their place, single pairs of the mask array, a bias of -inf.
-class Pairs {
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// A row, and the keys that it sees: by its place, ranges or no ranges; without those that the mask
+/// array hides; and without those that a bias of -inf hides, too.
+struct Row {
+  reference::HeadRows head;
+  std::int64_t i = 0;
+  std::vector<std::int64_t> in_band = {}, by_place = {}, shown = {}, visible = {};
+};
+
+/// The part of some rising numbers that lies in [begin, end).
+std::vector<std::int64_t> part(const std::vector<std::int64_t>& keys, std::int64_t begin,
+                               std::int64_t end) {
+  return {std::lower_bound(keys.begin(), keys.end(), begin),
+          std::lower_bound(keys.begin(), keys.end(), end)};
+}
+
+/// A problem with all its rows.
+struct Pairs {
+  const Problem& problem;
+  std::int64_t d, d_v, group;
+  std::vector<std::vector<Row>> rows_of_heads;  // [B * H]
+
+  explicit Pairs(const Problem& it)
+      : problem(it),
+        d(it.shape.d),
+        d_v(it.extras.d_v == 0 ? d : it.extras.d_v),
+        group(it.shape.H / it.shape.Hkv) {
+    const auto visible = it.extras.as<double>();
+    auto shown = visible;
+    shown.bias.clear();
+    auto by_place = shown;
+    by_place.mask.clear();
+    auto in_band = by_place;
+    in_band.ranges_per_row = 0;
+    in_band.ranges.clear();
+    const reference::Visibility band(it.mask, in_band), place(it.mask, by_place),
+        mask(it.mask, shown), all(it.mask, visible);
+    reference::for_each_head(it.shape, it.extras, [&](const reference::HeadRows& head) {
+      std::vector<Row> rows;
+      for (std::int64_t i = 0; i < head.Nq; ++i) {
+        rows.push_back({head, i});
+        band.keys_of(head, i, rows.back().in_band);
+        place.keys_of(head, i, rows.back().by_place);
+        mask.keys_of(head, i, rows.back().shown);
+        all.keys_of(head, i, rows.back().visible);
+      }
+      rows_of_heads.push_back(std::move(rows));
+    });
+  }
+
+  std::int64_t widest() const { return std::max(d, d_v); }
+  reference::HeadRows head(std::int64_t b, std::int64_t h) const {
+    return reference::rows_of_head(problem.shape, problem.extras, b, h);
+  }
+  /// Up to Br rows from R0 on, row R being token R / heads of head first + R % heads of batch b.
+  std::vector<const Row*> tile(std::int64_t b, std::int64_t first, std::int64_t heads,
+                               std::int64_t R0, std::int64_t Br) const {
+    std::vector<const Row*> rows;
+    for (std::int64_t R = R0; R < std::min(R0 + Br, head(b, first).Nq * heads); ++R) {
+      const auto of = static_cast<std::size_t>(b * problem.shape.H + first + R % heads);
+      rows.push_back(&rows_of_heads[of][static_cast<std::size_t>(R / heads)]);
+    }
+    return rows;
+  }
+};
+
+/// What the blocks of one launch ask for: sums, and which elements these were.
+class Launch {
  public:
-  explicit Pairs(const Problem& problem)
-      : all_(problem.extras.as<double>()), place_(all_), shown_(all_) {
-    shown_.bias.clear();
-    place_.bias.clear();
-    place_.mask.clear();
-    by_place_.emplace(problem.mask, place_);
-    by_mask_.emplace(problem.mask, shown_);
-    by_all_.emplace(problem.mask, all_);
-  }
+  Launch(const Pairs& pairs, TileSize tile) : pairs_(pairs), tile_(tile) {}
 
-  /// Keys that row i sees by its place; without those that the mask array hides; and without those
-  /// that the bias hides, too.
-  struct Keys {
-    std::vector<std::int64_t> by_place, shown, visible;
-  };
-  Keys keys_of(const reference::HeadRows& head, std::int64_t i) const {
-    Keys keys;
-    by_place_->keys_of(head, i, keys.by_place);
-    by_mask_->keys_of(head, i, keys.shown);
-    by_all_->keys_of(head, i, keys.visible);
-    return keys;
+  /// Each of some threads reads where the rows of its sequence begin and end.
+  void find_rows(std::int64_t b, std::int64_t threads) {
+    if (pairs_.problem.extras.q_offsets.empty()) return;
+    for (const std::int64_t at : {b, b + 1}) q_offsets_.add(at, threads);
   }
-
- private:
-  reference::ExtraValues<double> all_, place_, shown_;
-  std::optional<reference::Visibility> by_place_, by_mask_, by_all_;
-};
-
-/// Sums up what is asked for, and remembers which elements these were.
-struct Asked {
-  std::int64_t loads = 0;
-  std::set<std::int64_t> distinct;
-
-  void add(std::int64_t element, std::int64_t times = 1) {
-    loads += times;
-    distinct.insert(element);
+  /// All threads of a block do, and where its keys do, and which of them are valid.
+  void find_sequence(std::int64_t b) {
+    const auto& extras = pairs_.problem.extras;
+    find_rows(b, kThreads);
+    if (!extras.k_offsets.empty()) {
+      for (const std::int64_t at : {b, b + 1}) k_offsets_.add(at, kThreads);
+    }
+    if (!extras.key_begin.empty()) begins_.add(b, kThreads);
+    if (!extras.key_count.empty()) counts_.add(b, kThreads);
   }
-  /// `times` for each of them, where each stands for this many floats.
-  Io io(std::int64_t floats = 1) const {
-    return {.loads = floats * loads, .reads = floats * static_cast<std::int64_t>(distinct.size())};
+  /// One thread for a row reads its ranges.
+  void read_ranges(const std::vector<const Row*>& rows) {
+    const std::int64_t bounds = 2 * pairs_.problem.extras.ranges_per_row;
+    for (const Row* row : rows) {
+      const std::int64_t first = (row->head.b * pairs_.problem.shape.Nq + row->i) * bounds;
+      for (std::int64_t n = 0; n < bounds; ++n) ranges_.add(first + n);
+    }
   }
-  Io bytes() const {
-    return {.load_bytes = loads, .read_bytes = static_cast<std::int64_t>(distinct.size())};
+  /// Whether one of the rows sees a key of the tile from j0 on: a byte of the mask is asked for each
+  /// pair that its place shows, and then the bias for each that the mask shows.
+  bool look(const std::vector<const Row*>& rows, std::int64_t j0) {
+    const auto& extras = pairs_.problem.extras;
+    bool some = false;
+    for (const Row* row : rows) {
+      if (!extras.mask.empty()) {
+        for (const std::int64_t j : part(row->by_place, j0, j0 + tile_.Bc)) {
+          mask_.add(extras.mask_shape.index(row->head.b, row->head.h, row->i, j));
+        }
+      }
+      read_bias(*row, part(row->shown, j0, j0 + tile_.Bc));
+      some = some || !part(row->visible, j0, j0 + tile_.Bc).empty();
+    }
+    return some;
   }
-};
-
-/// What all blocks of a launch ask for beside Q, K, V and outputs.
-struct Features {
-  Asked offsets, begins, counts, ranges, mask, bias, slopes, sinks;
+  /// The bias is asked for again, to be added.
+  void add_bias(const std::vector<const Row*>& rows, std::int64_t j0) {
+    for (const Row* row : rows) read_bias(*row, part(row->visible, j0, j0 + tile_.Bc));
+  }
+  void read_slopes(const std::vector<const Row*>& rows) {
+    if (pairs_.problem.extras.alibi.empty()) return;
+    for (const Row* row : rows) slopes_.add(row->head.h);
+  }
+  /// A warp reads the sinks of its rows.
+  void read_sinks(const std::vector<const Row*>& rows) {
+    if (pairs_.problem.extras.sink_logits.empty()) return;
+    for (const Row* row : rows) sinks_.add(row->head.h, 32);
+  }
+  /// So many floats of each row.
+  void read_rows(const std::vector<const Row*>& rows, std::int64_t floats) {
+    floats_of_row_ = floats;
+    for (const Row* row : rows) rows_.add(row->head.q_row + row->i);
+  }
+  /// A tile of K and of V.
+  void read_keys(const reference::HeadRows& head, std::int64_t j0) {
+    for (std::int64_t j = j0; j < std::min(j0 + tile_.Bc, head.Nk); ++j) keys_.add(head.k_row + j);
+  }
 
   Io io() const {
     constexpr std::int64_t kInteger = 2;  // of 64 bits
-    return offsets.io(kInteger) + begins.io(kInteger) + counts.io(kInteger) + ranges.io(kInteger) +
-           mask.bytes() + bias.io() + slopes.io() + sinks.io();
+    const Io floats = rows_.io(floats_of_row_) + keys_.io(pairs_.d + pairs_.d_v) + bias_.io(1) +
+                      slopes_.io(1) + sinks_.io(1);
+    return floats + q_offsets_.io(kInteger) + k_offsets_.io(kInteger) + begins_.io(kInteger) +
+           counts_.io(kInteger) + ranges_.io(kInteger) +
+           Io{.load_bytes = mask_.loads,
+              .read_bytes = static_cast<std::int64_t>(mask_.distinct.size())};
   }
+
+ private:
+  struct Asked {
+    std::int64_t loads = 0;
+    std::set<std::int64_t> distinct = {};
+
+    void add(std::int64_t element, std::int64_t times = 1) {
+      loads += times;
+      distinct.insert(element);
+    }
+    Io io(std::int64_t floats) const {
+      return {.loads = floats * loads,
+              .reads = floats * static_cast<std::int64_t>(distinct.size())};
+    }
+  };
+
+  void read_bias(const Row& row, const std::vector<std::int64_t>& keys) {
+    const auto& extras = pairs_.problem.extras;
+    if (extras.bias.empty()) return;
+    for (const std::int64_t j : keys) {
+      bias_.add(extras.bias_shape.index(row.head.b, row.head.h, row.i, j));
+    }
+  }
+
+  const Pairs& pairs_;
+  TileSize tile_;
+  std::int64_t floats_of_row_ = 0;
+  Asked q_offsets_, k_offsets_, begins_, counts_, ranges_, mask_, bias_, slopes_, sinks_, rows_,
+      keys_;
 };
 
-/// All threads of a block read where its sequence begins and ends, and its valid keys.
-void ask_for_sequence(const Problem& problem, std::int64_t b, Features& asked) {
-  const auto& extras = problem.extras;
-  if (!extras.q_offsets.empty()) {
-    const auto B = static_cast<std::int64_t>(extras.q_offsets.size());
-    for (const std::int64_t at : {b, b + 1, B + b, B + b + 1}) asked.offsets.add(at, kThreads);
-  }
-  if (!extras.key_begin.empty()) asked.begins.add(b, kThreads);
-  if (!extras.key_count.empty()) asked.counts.add(b, kThreads);
-}
+Io written(std::int64_t floats) { return {.stores = floats, .writes = floats}; }
 
-/// The thread that owns row i reads its ranges.
-void ask_for_ranges(const Problem& problem, std::int64_t b, std::int64_t i, Features& asked) {
-  const std::int64_t bounds = 2 * problem.extras.ranges_per_row;
-  for (std::int64_t n = 0; n < bounds; ++n) {
-    asked.ranges.add((b * problem.shape.Nq + i) * bounds + n);
-  }
-}
-
-/// A byte of the mask for each pair that its place shows; the bias of each of these that is shown,
-/// and, to be added, of each that is visible.
-void ask_for_pairs(const Problem& problem, const reference::HeadRows& head, std::int64_t i,
-                   const Pairs::Keys& keys, Features& asked) {
-  const auto& extras = problem.extras;
-  if (!extras.mask.empty()) {
-    for (const std::int64_t j : keys.by_place) {
-      asked.mask.add(extras.mask_shape.index(head.b, head.h, i, j));
-    }
-  }
-  if (extras.bias.empty()) return;
-  for (const std::vector<std::int64_t>* list : {&keys.shown, &keys.visible}) {
-    for (const std::int64_t j : *list) {
-      asked.bias.add(extras.bias_shape.index(head.b, head.h, i, j));
-    }
-  }
-}
-
-/// Chapter 07's forward pass with blocks that own Br rows, of `heads` query heads in turn: row R is
-/// token R / heads of head R % heads. Without a mask, one group of G heads that share K and V,
-/// d_v = d, N a multiple of Br: 2 G N d + G N + T 2 N d elements, with T = G ceil(N / Br) tiles of
-/// rows, whether heads = G or 1. With Nq <= Br / G a group loads K and V once if heads = G, and G
-/// times otherwise.
+/// Chapter 07's forward pass with blocks that own Br rows, of `heads` query heads in turn. Without
+/// a mask, one group of G heads that share K and V, d_v = d, N a multiple of Br: 2 G N d + G N +
+/// G N / Br * 2 N d elements, whether heads is G or 1. With N_q <= Br / G a group's K and V come
+/// once if heads is G, and G times if it is 1.
 Io forward(const Problem& problem, bool packs) {
-  const Shape& shape = problem.shape;
-  const auto& extras = problem.extras;
-  const std::int64_t d = shape.d, d_v = extras.d_v == 0 ? d : extras.d_v;
-  const TileSize tile = forward_tile(std::max(d, d_v));
-  const std::int64_t group = shape.H / shape.Hkv, heads = packs ? group : 1;
-  const std::int64_t blocks_of_heads = (shape.Nq * heads + tile.Br - 1) / tile.Br;
   const Pairs pairs(problem);
-  Features asked;
-  std::set<std::int64_t> keys_read;
-  Io io;
+  const Shape& shape = problem.shape;
+  const TileSize tile = forward_tile(pairs.widest());
+  const std::int64_t heads = packs ? pairs.group : 1;
+  Launch launch(pairs, tile);
+  Io stores;
   for (std::int64_t b = 0; b < shape.B; ++b) {
     for (std::int64_t first = 0; first < shape.H; first += heads) {
-      for (std::int64_t n = 0; n < blocks_of_heads; ++n) ask_for_sequence(problem, b, asked);
-      const reference::HeadRows at = reference::rows_of_head(shape, extras, b, first);
-      const std::int64_t rows = at.Nq * heads;
-      io = io + Io{.loads = rows * d,
-                   .stores = rows * (d_v + 1),
-                   .reads = rows * d,
-                   .writes = rows * (d_v + 1)};
-      for (std::int64_t R0 = 0; R0 < rows; R0 += tile.Br) {
-        std::set<std::int64_t> needed;  // tiles of keys
-        for (std::int64_t R = R0; R < std::min(R0 + tile.Br, rows); ++R) {
-          const std::int64_t i = R / heads;
-          const auto head = reference::rows_of_head(shape, extras, b, first + R % heads);
-          const Pairs::Keys keys = pairs.keys_of(head, i);
-          for (const std::int64_t j : keys.visible) needed.insert(j / tile.Bc);
-          ask_for_ranges(problem, b, i, asked);
-          ask_for_pairs(problem, head, i, keys, asked);
-          if (!extras.alibi.empty()) asked.slopes.add(head.h);
-          if (!extras.sink_logits.empty()) asked.sinks.add(head.h, 32);
-        }
-        for (const std::int64_t J : needed) {
-          const std::int64_t keys = std::min(tile.Bc, at.Nk - J * tile.Bc);
-          io.loads += keys * (d + d_v);
-          for (std::int64_t j = 0; j < keys; ++j) keys_read.insert(at.k_row + J * tile.Bc + j);
+      const reference::HeadRows at = pairs.head(b, first);
+      stores = stores + written(at.Nq * heads * (pairs.d_v + 1));
+      for (std::int64_t R0 = 0; R0 < shape.Nq * heads; R0 += tile.Br) {
+        launch.find_sequence(b);
+        const std::vector<const Row*> rows = pairs.tile(b, first, heads, R0, tile.Br);
+        launch.read_rows(rows, pairs.d);
+        launch.read_ranges(rows);
+        launch.read_slopes(rows);
+        launch.read_sinks(rows);
+        for (std::int64_t j0 = 0; j0 < at.Nk; j0 += tile.Bc) {
+          if (!launch.look(rows, j0)) continue;
+          launch.read_keys(at, j0);
+          launch.add_bias(rows, j0);
         }
       }
     }
   }
-  io.reads += static_cast<std::int64_t>(keys_read.size()) * (d + d_v);
-  return io + asked.io();
+  return launch.io() + stores;
+}
+
+/// delta, by a warp for each row; and with sinks LSE and delta once more, by a block for each head.
+Io delta_and_sinks(const Pairs& pairs) {
+  const Shape& shape = pairs.problem.shape;
+  Launch deltas(pairs, {}), sinks(pairs, {});
+  std::int64_t rows = 0;
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    for (std::int64_t h = 0; h < shape.H; ++h) {
+      deltas.find_rows(b, 32 * shape.Nq);
+      sinks.find_rows(b, kThreads);
+      rows += pairs.head(b, h).Nq;
+    }
+  }
+  const std::int64_t read =
+      rows * (2 * pairs.d_v + (pairs.problem.extras.grad_lse.empty() ? 0 : 1));
+  Io io = deltas.io() + Io{.loads = read, .reads = read} + written(rows);
+  if (pairs.problem.extras.sink_logits.empty()) return io;
+  return io + sinks.io() + written(shape.H) +
+         Io{.loads = 2 * rows + kThreads * shape.H, .reads = 2 * rows + shape.H};
+}
+
+/// Blocks own a tile of keys of a K/V head and go through the rows of the group, from the first
+/// token to the last that the mask lets see one of the keys.
+Io for_keys(const Pairs& pairs, TileSize tile) {
+  const Shape& shape = pairs.problem.shape;
+  Launch launch(pairs, tile);
+  Io stores;
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    for (std::int64_t first = 0; first < shape.H; first += pairs.group) {
+      const reference::HeadRows at = pairs.head(b, first);
+      stores = stores + written(at.Nk * (pairs.d + pairs.d_v));
+      for (std::int64_t j0 = 0; j0 < shape.Nk; j0 += tile.Bc) {
+        launch.find_sequence(b);
+        std::int64_t begin = at.Nq, end = 0;
+        for (const Row* row : pairs.tile(b, first, 1, 0, at.Nq)) {
+          if (part(row->in_band, j0, j0 + tile.Bc).empty()) continue;
+          begin = std::min(begin, row->i);
+          end = row->i + 1;
+        }
+        bool has_keys = false;
+        for (std::int64_t R0 = begin * pairs.group; R0 < end * pairs.group; R0 += tile.Br) {
+          const std::vector<const Row*> rows = pairs.tile(b, first, pairs.group, R0, tile.Br);
+          launch.read_ranges(rows);
+          if (!launch.look(rows, j0)) continue;
+          if (!has_keys) launch.read_keys(at, j0);
+          has_keys = true;
+          launch.read_rows(rows, pairs.d + pairs.d_v + 2);
+          launch.read_slopes(rows);
+          launch.add_bias(rows, j0);
+        }
+      }
+    }
+  }
+  return launch.io() + stores;
+}
+
+/// Blocks own a tile of rows of a group, as in the forward pass.
+Io for_queries(const Pairs& pairs, TileSize tile) {
+  const Shape& shape = pairs.problem.shape;
+  Launch launch(pairs, tile);
+  Io stores;
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    for (std::int64_t first = 0; first < shape.H; first += pairs.group) {
+      const reference::HeadRows at = pairs.head(b, first);
+      stores = stores + written(at.Nq * pairs.group * pairs.d);
+      for (std::int64_t R0 = 0; R0 < shape.Nq * pairs.group; R0 += tile.Br) {
+        launch.find_sequence(b);
+        const std::vector<const Row*> rows = pairs.tile(b, first, pairs.group, R0, tile.Br);
+        launch.read_ranges(rows);
+        launch.read_slopes(rows);
+        launch.read_rows(rows, pairs.d + pairs.d_v + 2);
+        for (std::int64_t j0 = 0; j0 < at.Nk; j0 += tile.Bc) {
+          if (!launch.look(rows, j0)) continue;
+          launch.read_keys(at, j0);
+          launch.add_bias(rows, j0);
+        }
+      }
+    }
+  }
+  return launch.io() + stores;
+}
+
+/// Blocks own a tile of the bias and go through all tiles of pairs that share its numbers.
+Io for_bias(const Pairs& pairs, TileSize tile) {
+  const Shape& shape = pairs.problem.shape;
+  const PairShape& bias = pairs.problem.extras.bias_shape;
+  if (pairs.problem.extras.bias.empty() || bias.elements() == 0) return {};
+  Launch launch(pairs, tile);
+  const std::int64_t key_blocks = bias.Nk == 1 ? 1 : ceil_div(shape.Nk, tile.Bc);
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    // Of each batch a block looks up the valid keys.
+    const std::int64_t row_blocks = bias.Nq == 1 ? 1 : ceil_div(shape.Nq, tile.Br);
+    for (std::int64_t n = 0; n < bias.H * row_blocks * key_blocks; ++n) launch.find_sequence(b);
+    for (std::int64_t h = 0; h < shape.H; ++h) {
+      for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += tile.Br) {
+        const std::vector<const Row*> rows = pairs.tile(b, h, 1, i0, tile.Br);
+        for (std::int64_t n = 0; n < key_blocks; ++n) launch.read_ranges(rows);
+        for (std::int64_t j0 = 0; j0 < shape.Nk; j0 += tile.Bc) {
+          if (!launch.look(rows, j0)) continue;
+          launch.read_rows(rows, pairs.d + pairs.d_v + 2);
+          launch.read_slopes(rows);
+          launch.read_keys(pairs.head(b, h), j0);
+          launch.add_bias(rows, j0);
+        }
+      }
+    }
+  }
+  return launch.io() + written(bias.elements());
 }
 
 }  // namespace
 
 Io groups_forward(const Problem& problem) { return forward(problem, false); }
 Io pack_forward(const Problem& problem) { return forward(problem, true); }
-Io all_features_forward(const Problem& problem) { return forward(problem, true); }
+
+Io all_features_backward(const Problem& problem) {
+  const Pairs pairs(problem);
+  const TileSize tile = backward_tile(pairs.widest());
+  return delta_and_sinks(pairs) + for_keys(pairs, tile) + for_queries(pairs, tile) +
+         for_bias(pairs, tile);
+}
 
 }  // namespace attn::testing
