@@ -17,9 +17,9 @@ __device__ __forceinline__ Range shared_or_own(bool shared, std::int64_t own, st
 
 /// The gradient of the bias: over all batches, heads, rows and keys that it is broadcast to. A
 /// thread adds up the same pairs of one tile after the other; in the end the block adds the rows,
-/// the keys or both together that share a number.
-/// Grid: tiles of the bias, (Br, Bc), Br or Bc being 1 where its size is; block and dynamic shared
-/// memory as above.
+/// the keys or both together that share a number. One number for all pairs is one block's work.
+/// Grid: tiles of the bias, (Br, Bc), Br or Bc being 1 where its size is; block: kBackwardThreads;
+/// dynamic shared memory: SharedTiles<kD>::kBytes.
 template <int kD>
 __global__ void bias_kernel(Arrays in, Rules rules, float* gDBias) {
   constexpr BackwardTiles kT = backward_tiles_for(kD);
