@@ -768,9 +768,9 @@ Io scores_forward(const Problem& problem) {
 }
 
 /// Chapter 12's deterministic backward pass likewise, and where they are wanted the gradients of a
-/// bias and of sinks. A number of the bias has one owner, a block that owns a tile of them: for each
-/// tile of pairs of which one is visible the tiles of Q, dO, LSE, delta, K and V come once more,
-/// whatever the shape of the bias. A sink's owner reads LSE and delta of its head.
+/// bias and of sinks. A number of the bias has one owner, a block that owns a tile of them: for
+/// each tile of pairs of which one is visible the tiles of Q, dO, LSE, delta, K and V come once
+/// more, whatever the shape of the bias. A sink's owner reads LSE and delta of its head.
 Io scores_backward(const Problem& problem) {
   const Shape& shape = problem.shape;
   const std::int64_t d = shape.d, q = shape.Nq * d, k = shape.Nk * d;
