@@ -118,8 +118,8 @@ struct Request {
   /// Whether pairs may be hidden one by one.
   ATTN_HOST_DEVICE constexpr bool hides_pairs() const { return shown.given() || bias.given(); }
   /// Whether this one is not.
-  ATTN_HOST_DEVICE constexpr bool shows(std::int64_t b, std::int64_t h, std::int64_t i,
-                                        std::int64_t j) const {
+  ATTN_HOST_DEVICE_INLINE constexpr bool shows(std::int64_t b, std::int64_t h, std::int64_t i,
+                                               std::int64_t j) const {
     if (shown.given() && shown.at(b, h, i, j) == 0) return false;
     return !bias.given() || bias.at(b, h, i, j) != -INFINITY;
   }

@@ -67,10 +67,7 @@ __global__ void key_kernel(Arrays in, Request request, float* gDK, float* gDV) {
     tiles.load_queries(in, request, at, rows);
     tiles.load_words(seen, request, at, rows, j0);
     __syncthreads();  // wait until the tiles and words are complete
-    tiles.for_each_pair(request, at, rows, j0, [&](int r, int key, const Pair& pair) {
-      tiles.sP[r * (kT.Bc + 1) + key] = pair.weight;
-      tiles.sDS[r * (kT.Bc + 1) + key] = pair.grad_score;
-    });
+    tiles.recompute({request, at, rows, tiles.sWords, tiles.sSlopes, j0}, tiles.sP);
     __syncthreads();  // wait until P and dS are there
     for (int r = 0; r < kT.Br; ++r) {
       const device::RowWord sees{tiles.sWords[r]};
@@ -126,9 +123,7 @@ __global__ void query_kernel(Arrays in, Request request, float* gDQ) {
     tiles.load_keys(in, request, at, kv_head, j0);
     tiles.load_words(seen, request, at, rows, j0);
     __syncthreads();  // wait until the tiles and words are complete
-    tiles.for_each_pair(request, at, rows, j0, [&](int r, int key, const Pair& pair) {
-      tiles.sDS[r * (kT.Bc + 1) + key] = pair.grad_score;
-    });
+    tiles.recompute({request, at, rows, tiles.sWords, tiles.sSlopes, j0}, nullptr);
     __syncthreads();  // wait until dS is there
     device::RowWord sees[Own::kCount];
 #pragma unroll
