@@ -14,6 +14,7 @@ import re
 import sys
 
 import tables_claims
+import tables_heads
 import tables_io
 import tables_limits
 import tables_memory
@@ -26,6 +27,7 @@ PAGES = {f"notes/{page}.md": module for page, module in (
     ("io_complexity", tables_io), ("claims", tables_claims), ("limits", tables_limits),
     ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
 PAGES["chapters/13_packed/README.md"] = tables_packed
+PAGES["chapters/16_heads/README.md"] = tables_heads
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

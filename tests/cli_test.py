@@ -749,7 +749,7 @@ def commands(cli):
         text = cli.succeed("workloads")
         for name in (
             "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k "
-            "mistral_7b_16k longformer_4k llava_4img_window "
+            "llama3_gqa gqa_one_query mistral_7b_16k longformer_4k llava_4img_window "
             "eight_documents qwen25vl_window swin_56 pi0_prefill"
         ).split():
             assert name in text, name

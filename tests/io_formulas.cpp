@@ -37,17 +37,8 @@ Visible count_visible(const Shape& shape, Mask mask) {
   return visible;
 }
 
-Io operator+(const Io& a, const Io& b) {
-  return {a.loads + b.loads, a.stores + b.stores, a.reads + b.reads, a.writes + b.writes,
-          a.atomics + b.atomics};
-}
-
 /// The traffic of all heads, from that of one.
-Io all_heads(const Shape& shape, const Io& io) {
-  const std::int64_t heads = shape.B * shape.H;
-  return {heads * io.loads, heads * io.stores, heads * io.reads, heads * io.writes,
-          heads * io.atomics};
-}
+Io all_heads(const Shape& shape, const Io& io) { return shape.B * shape.H * io; }
 
 /// Keys that arrive if rows i0 .. i0 + Br - 1 load whole tiles of Bc keys, up to the last one of
 /// which some row sees a key.
@@ -766,6 +757,11 @@ constexpr Entry kFormulas[] = {
     {"13_packed", "step2_packed", Pass::kForward, packed_forward<streamed_keys>},
     {"13_packed", "step3_both", Pass::kForward, packed_forward<streamed_keys>},
     {"13_packed", "step4_backward", Pass::kBackward, packed_backward},
+    {"16_heads", "step1_groups", Pass::kForward, groups_forward},
+    {"16_heads", "step2_pack", Pass::kForward, pack_forward},
+    {"16_heads", "step3_layout", Pass::kForward, pack_forward},
+    {"16_heads", "step4_all", Pass::kForward, pack_forward},
+    {"16_heads", "step5_backward", Pass::kBackward, all_features_backward},
 };
 
 }  // namespace

@@ -13,18 +13,44 @@
 
 namespace attn::testing {
 
-/// 32-bit elements (float) of global memory, summed over a step's launches.
+/// 32-bit elements (float) of global memory, summed over a step's launches; and bytes of what has
+/// other elements, apart from these.
 struct Io {
   std::int64_t loads = 0;  // what the threads ask for
   std::int64_t stores = 0;
   std::int64_t reads = 0;  // distinct elements, counted once per launch
   std::int64_t writes = 0;
   std::int64_t atomics = 0;  // apart from loads and stores; each reads and writes its element
-  bool operator==(const Io&) const = default;
+  std::int64_t load_bytes = 0, store_bytes = 0;
+  std::int64_t read_bytes = 0, write_bytes = 0;
 };
+
+inline Io operator+(const Io& a, const Io& b) {
+  return {a.loads + b.loads,
+          a.stores + b.stores,
+          a.reads + b.reads,
+          a.writes + b.writes,
+          a.atomics + b.atomics,
+          a.load_bytes + b.load_bytes,
+          a.store_bytes + b.store_bytes,
+          a.read_bytes + b.read_bytes,
+          a.write_bytes + b.write_bytes};
+}
+
+/// The traffic of n that move the same.
+inline Io operator*(std::int64_t n, const Io& io) {
+  return {n * io.loads,       n * io.stores,     n * io.reads,
+          n * io.writes,      n * io.atomics,    n * io.load_bytes,
+          n * io.store_bytes, n * io.read_bytes, n * io.write_bytes};
+}
 
 /// Of a problem only its sizes, its mask and its extras count.
 using IoFormula = Io (*)(const Problem&);
+
+/// Of chapter 16, in io_formulas_heads.cpp.
+Io groups_forward(const Problem& problem);
+Io pack_forward(const Problem& problem);
+Io all_features_backward(const Problem& problem);
 
 /// The formula of a step's pass; null if there is none yet.
 IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass);

@@ -98,9 +98,10 @@ struct Request {
   /// The rows, of which some may see some of the keys j0 .. j1 - 1.
   ATTN_HOST_DEVICE constexpr Range rows_of(const Sequence& at, std::int64_t j0,
                                            std::int64_t j1) const {
-    const std::int64_t first = j0 - at.valid_begin;  // counted from the first valid key
+    // Counted from the first valid key. Nobody sees those before it.
+    const std::int64_t first = j0 < at.valid_begin ? 0 : j0 - at.valid_begin;
     Range rows = at.band.rows(first, j1 - at.valid_begin, at.Nq);
-    if (first < sink_keys && first < at.band.Nk) {
+    if (j1 > at.valid_begin && first < sink_keys && first < at.band.Nk) {
       rows = {first < at.band.upper ? 0 : first - at.band.upper, at.Nq};
     }
     return rows;

@@ -20,6 +20,7 @@ struct Problem {
   bool exact_logits = false;   // scale * (q . k) is exact in float32, in any order of summation
   Element element = Element::kFloat32;  // q, k, v, grad_o are values of it
   bool rows_first = false;              // steps get [B,N,H,d]: the vectors here stay [B,H,N,d]
+  int gap = 0;  // then: elements of nobody behind each row of Q, if any; K has 1 more, V 2, O 3
   reference::ExtraValues<float> extras = {};
 };
 

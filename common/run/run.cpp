@@ -4,11 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <utility>
-
-#include "common/run/swap_axes.hpp"
 
 namespace attn {
 namespace {
@@ -24,6 +21,8 @@ double plenty_of_steps(const Shape& shape, std::int64_t d_v, Pass pass) {
   return 8 * (pass == Pass::kForward ? steps : 2.5 * steps);
 }
 
+std::size_t to_size(std::int64_t elements) { return static_cast<std::size_t>(elements); }
+
 template <class T>
 std::vector<unsigned char> bytes_of_array(const std::vector<T>& values) {
   const auto* first = reinterpret_cast<const unsigned char*>(values.data());
@@ -34,11 +33,6 @@ std::vector<unsigned char> encoded(Element element, const std::vector<float>& va
   std::vector<unsigned char> bytes(values.size() * bytes_of(element));
   encode(element, values, bytes.data());
   return bytes;
-}
-
-/// Strides of [B, N, heads, width].
-Strides rows_first(std::int64_t heads, std::int64_t N, std::int64_t width) {
-  return {.batch = N * heads * width, .head = width, .row = heads * width};
 }
 
 }  // namespace
@@ -70,12 +64,24 @@ Run::Run(const Chapter& chapter, const Step& step, Pass pass, const Problem& pro
   const Extras host = problem.extras.on_host();
   const Sizes sizes = sizes_of(shape, host);
   const std::int64_t d_v = value_width(shape, host);
-  const Rows q_rows{shape.H, shape.Nq, shape.d}, o_rows{shape.H, shape.Nq, d_v};
-  const Rows k_rows{shape.Hkv, shape.Nk, shape.d}, v_rows{shape.Hkv, shape.Nk, d_v};
+  const Rows q_rows = rows_of(shape.H, shape.Nq, shape.d, 0);
+  const Rows k_rows = rows_of(shape.Hkv, shape.Nk, shape.d, 1);
+  const Rows v_rows = rows_of(shape.Hkv, shape.Nk, d_v, 2);
+  const Rows o_rows = rows_of(shape.H, shape.Nq, d_v, 3);
   const void* q = add_rows("q", problem.q, q_rows);
   const void* k = add_rows("k", problem.k, k_rows);
   const void* v = add_rows("v", problem.v, v_rows);
   Extras extras = upload(problem.extras);
+  if (problem.rows_first) {
+    const auto strides_of = [](const Rows& rows) {
+      const std::int64_t row = rows.heads * rows.pitch();
+      return Strides{.batch = rows.N * row, .head = rows.pitch(), .row = row};
+    };
+    extras.q = strides_of(q_rows);
+    extras.k = strides_of(k_rows);
+    extras.v = strides_of(v_rows);
+    extras.o = strides_of(o_rows);
+  }
   if (pass == Pass::kForward) {
     forward_ = {.shape = shape,
                 .mask = problem.mask,
@@ -110,7 +116,6 @@ Run::Run(const Chapter& chapter, const Step& step, Pass pass, const Problem& pro
 }
 
 Extras Run::upload(const reference::ExtraValues<float>& values) {
-  const Shape& shape = problem_.shape;
   Extras extras = values.on_host();
   extras.q_offsets = add_integers("q_offsets", values.q_offsets);
   extras.k_offsets = add_integers("k_offsets", values.k_offsets);
@@ -127,13 +132,6 @@ Extras Run::upload(const reference::ExtraValues<float>& values) {
   extras.alibi = floats("alibi", values.alibi);
   extras.sink_logits = floats("sink_logits", values.sink_logits);
   if (pass_ == Pass::kBackward) extras.grad_lse = floats("dLSE", values.grad_lse);
-  if (problem_.rows_first) {
-    const std::int64_t d_v = value_width(shape, extras);
-    extras.q = rows_first(shape.H, shape.Nq, shape.d);
-    extras.k = rows_first(shape.Hkv, shape.Nk, shape.d);
-    extras.v = rows_first(shape.Hkv, shape.Nk, d_v);
-    extras.o = rows_first(shape.H, shape.Nq, d_v);
-  }
   return extras;
 }
 
@@ -161,9 +159,18 @@ const void* Run::add_input(const char* name, std::vector<unsigned char> bytes, s
 }
 
 const void* Run::add_rows(const char* name, const std::vector<float>& values, const Rows& rows) {
-  const Element element = problem_.element;
-  return add_input(name, encoded(element, laid_out(values, rows, /*back=*/false)),
-                   bytes_of(element));
+  const std::size_t each = bytes_of(problem_.element);
+  const auto bytes_each = static_cast<std::int64_t>(each);
+  std::vector<unsigned char> bytes = encoded(problem_.element, values);
+  if (!is_strided(rows)) return add_input(name, std::move(bytes), each);
+  const void* array = add_input(name, spread(bytes, rows, bytes_each), each);
+  auto* begin = static_cast<unsigned char*>(const_cast<void*>(array));
+  for_each_row(rows, [&](std::int64_t, std::int64_t first) {
+    if (rows.gap == 0) return;
+    memory_.fill_undefined(begin + (first + rows.width) * bytes_each, kPoison,
+                           to_size(rows.gap) * each);
+  });
+  return array;
 }
 
 const float* Run::add_floats(const char* name, const std::vector<float>& values) {
@@ -180,17 +187,65 @@ void* Run::add_output(const char* name, Element element, std::int64_t elements, 
                       std::vector<float> Outputs::*result) {
   const std::size_t each = bytes_of(element);
   const std::size_t offset = offset_of(name, each);
-  const std::size_t bytes = static_cast<std::size_t>(elements) * each;
+  if (is_strided(rows)) elements = elements / rows.width * rows.pitch();
+  const std::size_t bytes = to_size(elements) * each;
   outputs_.push_back({{memory_, name, bytes, offset, each}, element, rows, result});
   outputs_.back().buffer.fill_undefined(kPoison);
   return outputs_.back().buffer.data();
 }
 
-std::vector<float> Run::laid_out(std::vector<float> values, const Rows& rows, bool back) const {
-  if (!problem_.rows_first || rows.width == 0 || values.empty()) return values;
-  const std::int64_t B = problem_.shape.B;
-  return back ? swap_axes(values, {B, rows.N, rows.heads, rows.width})
-              : swap_axes(values, {B, rows.heads, rows.N, rows.width});
+Run::Rows Run::rows_of(std::int64_t heads, std::int64_t N, std::int64_t width, int array) const {
+  return {heads, N, width, problem_.gap == 0 ? 0 : problem_.gap + array};
+}
+
+template <class F>
+void Run::for_each_row(const Rows& rows, F f) const {
+  std::int64_t number = 0;
+  for (std::int64_t b = 0; b < problem_.shape.B; ++b) {
+    for (std::int64_t head = 0; head < rows.heads; ++head) {
+      for (std::int64_t i = 0; i < rows.N; ++i) {
+        f(number++, ((b * rows.N + i) * rows.heads + head) * rows.pitch());
+      }
+    }
+  }
+}
+
+std::vector<unsigned char> Run::spread(const std::vector<unsigned char>& bytes, const Rows& rows,
+                                       std::int64_t each) const {
+  std::vector<unsigned char> array(bytes.size() / to_size(rows.width) * to_size(rows.pitch()),
+                                   kPoison);
+  for_each_row(rows, [&](std::int64_t number, std::int64_t first) {
+    std::copy_n(bytes.begin() + number * rows.width * each, rows.width * each,
+                array.begin() + first * each);
+  });
+  return array;
+}
+
+std::vector<unsigned char> Run::gathered(const std::vector<unsigned char>& array, const Rows& rows,
+                                         std::int64_t each) const {
+  std::vector<unsigned char> bytes(array.size() / to_size(rows.pitch()) * to_size(rows.width));
+  for_each_row(rows, [&](std::int64_t number, std::int64_t first) {
+    std::copy_n(array.begin() + first * each, rows.width * each,
+                bytes.begin() + number * rows.width * each);
+  });
+  return bytes;
+}
+
+std::vector<std::string> Run::written_gaps(const Output& output,
+                                           const std::vector<unsigned char>& bytes) const {
+  std::vector<std::string> written;
+  const Rows& rows = output.rows;
+  if (rows.gap == 0) return written;
+  const auto each = static_cast<std::int64_t>(bytes_of(output.element));
+  for_each_row(rows, [&](std::int64_t, std::int64_t first) {
+    const auto gap = bytes.begin() + (first + rows.width) * each;
+    const auto untouched = [](unsigned char byte) { return byte == kPoison; };
+    if (!written.empty() || std::all_of(gap, gap + rows.gap * each, untouched)) return;
+    written.push_back(fmt::format("{}: the gap behind a row was written, elements {} to {}",
+                                  output.buffer.label(), first + rows.width,
+                                  first + rows.pitch() - 1));
+  });
+  return written;
 }
 
 void Run::call() const {
@@ -211,11 +266,18 @@ Outputs Run::collect() const {
   };
   std::vector<unsigned char> bytes;
   for (const Output& output : outputs_) {
+    const std::size_t each = bytes_of(output.element);
     bytes.resize(output.buffer.bytes());
     output.buffer.read(bytes.data());
-    std::vector<float> values(bytes.size() / bytes_of(output.element));
+    if (is_strided(output.rows)) {
+      for (std::string& line : written_gaps(output, bytes)) {
+        result.damage.push_back(std::move(line));
+      }
+      bytes = gathered(bytes, output.rows, static_cast<std::int64_t>(each));
+    }
+    std::vector<float> values(bytes.size() / each);
     decode(output.element, bytes.data(), values);
-    result.*output.result = laid_out(std::move(values), output.rows, /*back=*/true);
+    result.*output.result = std::move(values);
     add_damage(output.buffer);
   }
   for (const Input& input : inputs_) {

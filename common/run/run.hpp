@@ -46,6 +46,9 @@ class Run {
   /// How an array of [B, H, N, width] rows is laid out; other arrays have no rows to lay out.
   struct Rows {
     std::int64_t heads = 0, N = 0, width = 0;
+    std::int64_t gap = 0;  // elements of nobody behind each
+
+    std::int64_t pitch() const { return width + gap; }
   };
   struct Input {
     GuardedBuffer buffer;
@@ -68,8 +71,20 @@ class Run {
   Integers add_integers(const char* name, const std::vector<std::int64_t>& values);
   void* add_output(const char* name, Element element, std::int64_t elements, const Rows& rows,
                    std::vector<float> Outputs::*result);
-  /// Exchanges heads and rows where the problem's steps get rows first.
-  std::vector<float> laid_out(std::vector<float> values, const Rows& rows, bool back) const;
+  Rows rows_of(std::int64_t heads, std::int64_t N, std::int64_t width, int array) const;
+  /// Whether heads and rows are exchanged.
+  bool is_strided(const Rows& rows) const { return problem_.rows_first && rows.width > 0; }
+  /// Calls f(number of the row in [B, heads, N], its first element in the array) for every row.
+  template <class F>
+  void for_each_row(const Rows& rows, F f) const;
+  /// The array for a step, NaN in its gaps, from rows in order; and the other way round.
+  std::vector<unsigned char> spread(const std::vector<unsigned char>& bytes, const Rows& rows,
+                                    std::int64_t each) const;
+  std::vector<unsigned char> gathered(const std::vector<unsigned char>& array, const Rows& rows,
+                                      std::int64_t each) const;
+  /// Of an output's bytes: where a gap was written, if one was.
+  std::vector<std::string> written_gaps(const Output& output,
+                                        const std::vector<unsigned char>& bytes) const;
 
   const Chapter& chapter_;
   const Step& step_;

@@ -7,6 +7,8 @@
 #include <array>
 #include <set>
 
+#include "common/verify/head_cases.hpp"
+
 namespace attn::verify {
 namespace {
 
@@ -18,7 +20,7 @@ constexpr Mask kWindows[] = {{.before = 3, .after = 0},
                              {.before = 31, .after = kUnbounded},
                              {.before = 7, .after = 40, .top_left = true},
                              {.before = kUnbounded, .after = 2}};
-constexpr std::int64_t kHeadDimensions[] = {16, 1, 64, 8, 40, 32, 80, 128};
+constexpr std::int64_t kHeadDimensions[] = {16, 1, 64, 8, 40, 32, 80, 128, 192, 256};
 constexpr std::pair<std::int64_t, std::int64_t> kBatchAndHeads[] = {{1, 1}, {1, 3}, {1, 1},
                                                                     {3, 1}, {1, 1}, {3, 3}};
 constexpr std::pair<std::int64_t, std::int64_t> kAwkwardPairs[] = {
@@ -134,6 +136,9 @@ class Builder {
                       .repeat = number % 8 == 3,
                       .watched = shape.heads() < kManyHeads});
   }
+
+  /// The case that was added last.
+  InputSpec& last() { return cases_.back().spec; }
 
   /// Default scale mostly, negative often, zero now and then.
   void add(const Shape& shape, const Mask& mask, InputKind kind) {
@@ -557,6 +562,14 @@ void add_sequences_and_ranges(Builder& builder, const std::optional<Mask>& only_
   }
 }
 
+void add_heads(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
+  for (const HeadCase& one : head_cases(builder.support(), builder.edges(), thin)) {
+    builder.add(one.shape, only_mask.value_or(one.mask), one.kind, 0, one.features);
+    builder.last().d_v = one.d_v;
+    builder.last().gap = one.gap;
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(Builder& builder, bool thin) {
@@ -608,6 +621,7 @@ std::string to_string(const Case& one) {
     }
     if (spec.features.has(feature)) text += fmt::format(", {}", to_string(feature));
   }
+  if (spec.gap > 0) text += fmt::format(", gaps of {} and more", spec.gap);
   return text;
 }
 
@@ -620,7 +634,10 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_starters(builder);
   const bool thin = extent == Extent::kThin;
   add_distributions(builder, builder.kinds(), thin);
-  add_features(builder, thin);
+  // What takes all features spends its time on several together, at the end; each by itself is the
+  // subject of a chapter with kernels of its own.
+  const bool few_alone = thin || support.features == Features::all();
+  add_features(builder, few_alone);
   add_extremes(builder, thin);
   if (extent == Extent::kFull) {
     add_full_product(builder, sizes, dims);
@@ -635,8 +652,9 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   // Last: chapters without them keep their seeds.
   add_aligned_windows(builder, only_mask, thin);
   add_distant_sinks(builder, only_mask);
-  add_key_ranges(builder, only_mask, thin);
-  add_sequences_and_ranges(builder, only_mask, thin);
+  add_key_ranges(builder, only_mask, few_alone);
+  add_sequences_and_ranges(builder, only_mask, few_alone);
+  add_heads(builder, only_mask, thin);
   return builder.take();
 }
 

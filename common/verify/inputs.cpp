@@ -185,6 +185,7 @@ void add_sizes(const InputSpec& spec, Random& random, Problem& problem) {
   const Shape& shape = spec.shape;
   problem.extras.d_v = spec.d_v;
   problem.rows_first = spec.features.has(Feature::kStrides);
+  problem.gap = spec.gap;
   if (!spec.features.has(Feature::kPacked)) return;
   const bool given = !spec.q_offsets.empty();
   problem.extras.q_offsets = given ? spec.q_offsets : some_offsets(shape.B, shape.Nq, random);

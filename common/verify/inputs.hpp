@@ -70,6 +70,7 @@ struct InputSpec {
   std::uint64_t seed = 0;  // the same seed gives the same numbers on every machine
   Element element = Element::kFloat32;
   std::int64_t d_v = 0;    // elements of a row of V and O; 0: d
+  int gap = 0;             // between rows, for kStrides; Problem::gap
   Features features = {};  // extras to make up; those that sizes and mask have are not of interest
   // In place of what would be made up for kSinkKeys and for kKeyCounts; with a value for one of
   // the two arrays only, the other one is not there.

@@ -40,7 +40,9 @@ __device__ Head head_of(const Args& a, std::int64_t b, std::int64_t h) {
           (b * s.H + h) * s.Nq,
           e.q.row == 0 ? s.d : e.q.row,
           e.k.row == 0 ? s.d : e.k.row,
-          e.v.row == 0 ? d_v : e.v.row,
+          e.v.row == 0               ? d_v
+          : kBug == Bug::kValueAsKey ? e.k.row
+                                     : e.v.row,
           e.o.row == 0 ? d_v : e.o.row};
   if (e.q_offsets.device != nullptr) {
     const std::int64_t *q = e.q_offsets.device, *k = e.k_offsets.device;
@@ -180,6 +182,7 @@ __global__ void forward_kernel(ForwardArgsOf<T> a, std::int64_t d_v, std::uint32
   for (std::int64_t c = 0; c < d_v; ++c) {
     a.o[at.o + i * at.o_row + c] = device::from_float<T>(sees_any ? acc_o[c] / sum : 0.0f);
   }
+  if (kBug == Bug::kGapWritten && at.o_row > a.shape.H * d_v) a.o[at.o + i * at.o_row + d_v] = T{};
   float lse_sum = sum;
   if (kBug == Bug::kSinkNotInLse && sinks != nullptr) lse_sum -= expf(sinks[at.h] - row_max);
   a.lse[at.lse + i] = held<T, kBug == Bug::kNarrowLse>(device::log_sum_exp(row_max, lse_sum));

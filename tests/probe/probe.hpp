@@ -19,6 +19,8 @@ enum class Bug {
   kNarrowOutput,       // the output is accumulated in the element
   kNarrowLse,          // LSE is rounded to the element
   kHeadModulo,         // query head h reads key head h % Hkv
+  kValueAsKey,         // V's rows lie as far apart as K's
+  kGapWritten,         // one element more than a row of O is written
   kPackedNeighbour,    // a packed sequence reads one key of the next one
   kCountFromZero,      // causal and windows count from key 0, not from the first valid one
   kSinkEscapesCausal,  // sink keys are seen by rows before them

@@ -9,18 +9,21 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
+#include "common/verify/head_cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 #include "tests/catch.hpp"
@@ -70,6 +73,8 @@ TEST_CASE("probe: every planted bug is found") {
                                   {Bug::kNarrowOutput, Pass::kForward, false},
                                   {Bug::kNarrowLse, Pass::kForward, false},
                                   {Bug::kHeadModulo, Pass::kForward},
+                                  {Bug::kValueAsKey, Pass::kForward},
+                                  {Bug::kGapWritten, Pass::kForward},
                                   {Bug::kPackedNeighbour, Pass::kForward},
                                   {Bug::kCountFromZero, Pass::kForward},
                                   {Bug::kSinkEscapesCausal, Pass::kForward},
@@ -290,6 +295,68 @@ TEST_CASE("the case table has packed sequences and ranges, each with every mask"
     CHECK(masks == std::set<std::string>{"full", "causal"});
   }
   CHECK(masks_of_sequences(verify::Extent::kCovering, {Feature::kWindows}).empty());
+}
+
+/// Which combinations of `count` features there are among the cases, packed or not: which features,
+/// and which of these a case has.
+std::set<std::pair<std::vector<int>, unsigned>> combinations(
+    const std::vector<verify::HeadCase>& cases, bool packed, int count) {
+  std::set<std::pair<std::vector<int>, unsigned>> seen;
+  for (const verify::HeadCase& one : cases) {
+    if (one.features.has(Feature::kPacked) != packed) continue;
+    for (unsigned set = 0; set < 1u << kFeatures; ++set) {
+      if (std::popcount(set) != count) continue;
+      std::vector<int> features;
+      unsigned here = 0;
+      for (int n = 0; n < kFeatures; ++n) {
+        if ((set >> n & 1) == 0) continue;
+        if (one.features.has(static_cast<Feature>(n))) here |= 1u << features.size();
+        features.push_back(n);
+      }
+      seen.insert({features, here});
+    }
+  }
+  return seen;
+}
+
+TEST_CASE("the case table has every three features together, there or not") {
+  constexpr int kEdges[] = {32, 64};
+  const Support all{.max_d = 256, .features = Features::all()};
+  const auto cases = verify::head_cases(all, kEdges, false);
+  const auto thin = verify::head_cases(all, kEdges, true);
+  // 14 features without kPacked, 10 beside it. kPacked and what it excludes have one value each.
+  CHECK(combinations(cases, false, 3).size() == 364 * 8 + 91 * 4);
+  CHECK(combinations(thin, false, 2).size() == 91 * 4 + 14 * 2);
+  for (const auto* list : {&cases, &thin}) {
+    CHECK(combinations(*list, true, 2).size() == 45 * 4 + 10 * 5 * 2 + 10);
+  }
+  for (const verify::HeadCase& one : cases) {
+    const Features& of = one.features;
+    CHECK(std::max(one.shape.d, one.d_v) <= all.max_d);
+    CHECK((one.gap == 0 || of.has(Feature::kStrides)));
+    CHECK((one.d_v != 0) == of.has(Feature::kValueWidth));
+    CHECK(one.d_v != one.shape.d);
+  }
+  CHECK(
+      verify::head_cases({.features = {Feature::kWindows, Feature::kBias}}, kEdges, false).empty());
+  CHECK(cases.size() < 90);
+  CHECK(thin.size() < 55);
+}
+
+TEST_CASE("the case table has groups that share a tile, and do not, of one query and of many") {
+  constexpr int kEdges[] = {64};
+  std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t>> groups;
+  for (const verify::HeadCase& one :
+       verify::head_cases({.features = {Feature::kGroupedHeads}}, kEdges, false)) {
+    if (one.shape.Hkv < one.shape.H) groups.insert({one.shape.H, one.shape.Hkv, one.shape.Nq});
+  }
+  for (const auto& [H, Hkv, tile] :
+       {std::tuple<std::int64_t, std::int64_t, std::int64_t>{6, 2, 21}, {6, 1, 10}, {12, 3, 16}}) {
+    for (const std::int64_t Nq : {std::int64_t{1}, tile, tile + 1, std::int64_t{69}}) {
+      INFO(H << " heads on " << Hkv << ", " << Nq << " queries");
+      CHECK(groups.contains({H, Hkv, Nq}));
+    }
+  }
 }
 
 /// Three arrays [B, H, N, d] as one, [B, N, 3, H, d].
