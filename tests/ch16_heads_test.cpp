@@ -147,22 +147,31 @@ TEST_CASE("16_heads: a row sees by its place what the oracle lets it see") {
                         {.before = kUnbounded, .after = 2}};
   for (const Mask& mask : masks) {
     for (const std::int64_t sinks : {std::int64_t{0}, std::int64_t{3}, kUnbounded}) {
-      for (const auto& [Nq, Nk] : {std::pair{7, 21}, std::pair{21, 7}}) {
+      reference::ExtraValues<double> plain;
+      plain.sink_keys = sinks;
+      for (const auto& [Nq, Nk] : {std::pair<std::int64_t, std::int64_t>{7, 21}, {21, 7}}) {
         const Shape shape = make_shape(2, 1, Nq, Nk, 1);
-        check_places(shape, mask, {.sink_keys = sinks});
-        check_places(shape, mask, {.key_begin = {2, 0}, .key_count = {4, 7}, .sink_keys = sinks});
-        check_places(shape, mask, {.key_begin = {7, 3}, .sink_keys = sinks});
-        std::vector<std::int64_t> ranges;
+        check_places(shape, mask, plain);
+        auto padded = plain;
+        padded.key_begin = {7, 3};
+        check_places(shape, mask, padded);
+        padded.key_begin = {2, 0};
+        padded.key_count = {4, 7};
+        check_places(shape, mask, padded);
+        auto ranges = plain;
+        ranges.ranges_per_row = 2;
         for (std::int64_t row = 0; row < 2 * Nq; ++row) {
-          ranges.insert(ranges.end(), {row % 3, row % 5, Nk - row % 4, Nk});
+          for (const std::int64_t bound : {row % 3, row % 3 + row % 4, Nk - row % 4, Nk}) {
+            ranges.ranges.push_back(bound);
+          }
         }
-        check_places(shape, mask, {.sink_keys = sinks, .ranges_per_row = 2, .ranges = ranges});
+        check_places(shape, mask, ranges);
       }
-      check_places(make_shape(3, 1, 9, 12, 1), mask,
-                   {.q_offsets = {0, 9, 9, 11},
-                    .k_offsets = {0, 4, 16, 22},
-                    .key_begin = {1, 0, 2},
-                    .sink_keys = sinks});
+      auto packed = plain;
+      packed.q_offsets = {0, 9, 9, 11};
+      packed.k_offsets = {0, 4, 16, 22};
+      packed.key_begin = {1, 0, 2};
+      check_places(make_shape(3, 1, 9, 12, 1), mask, packed);
     }
   }
 }

@@ -776,6 +776,12 @@ TEST_CASE("16_heads: groups, packed or not, as the lesson says") {
   CHECK(elements("step2_pack", many, Mask::kFull) == Both{2'361'344, 329'728});
   CHECK(elements("step1_groups", causal, Mask::kCausal) == Both{4'982'784, 657'408});
   CHECK(elements("step2_pack", causal, Mask::kCausal) == Both{4'851'712, 657'408});
+
+  Problem narrow;
+  narrow.shape = make_shape(1, 1, 512, 512, 64);
+  narrow.extras.d_v = 32;
+  const Io io = find_io_formula("16_heads", "step3_layout", Pass::kForward)(narrow);
+  CHECK(io.loads + io.stores == 442'880);
 }
 
 TEST_CASE("16_heads: what each feature costs, as the lesson says") {

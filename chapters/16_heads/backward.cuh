@@ -37,9 +37,10 @@ struct Owned {
 
 /// One pair, of forward and backward pass.
 struct Pair {
-  float weight;      // what V is multiplied by: P, with dropout
-  float grad_logit;  // by what the exponential is taken of: the bias, too
-  float grad_score;  // by scale * q . k
+  bool seen = false;
+  float weight = 0.0f;      // what V is multiplied by: P, with dropout
+  float grad_logit = 0.0f;  // by what the exponential is taken of: the bias, too
+  float grad_score = 0.0f;  // by scale * q . k
 };
 
 /// The block's shared memory, cut into tiles.
@@ -84,9 +85,10 @@ struct SharedTiles {
       return in.gDO + place(request.layouts.o, r);
     });
     const int r = threadIdx.x;
+    const std::int64_t of_row = place(request.layouts.lse, r);
     if (r < rows.rows) {
-      sLSE[r] = in.gLSE[place(request.layouts.lse, r)];
-      sDelta[r] = in.gDelta[place(request.layouts.lse, r)];
+      sLSE[r] = in.gLSE[of_row];
+      sDelta[r] = in.gDelta[of_row];
     }
     load_slopes(request, rows, sSlopes);
   }
@@ -100,33 +102,39 @@ struct SharedTiles {
     });
   }
 
-  /// Calls work(r, key, pair) for every pair of the tile from key j0 on that is seen; each has one
-  /// thread, the same one in every tile. Between barriers.
-  template <class Work>
-  __device__ __forceinline__ void for_each_pair(const Request& request, const Sequence& at,
-                                                const RowTile& rows, std::int64_t j0,
-                                                Work work) const {
-    const Change change{request, at, rows, sWords, sSlopes, j0};
-    const device::KeptRows kept{sKept, request.dropout.threshold, request.dropout.factor};
+  /// Pair (r, key) of a tile, between barriers. change: what is done to the tile's scores.
+  __device__ __forceinline__ Pair pair(const Change& change, int r, int key) const {
+    const device::RowWord seen{sWords[r]};
+    if (!seen.sees(key)) return {};
+    const Request& request = change.request;
     const int columns = static_cast<int>(request.d > request.d_v ? request.d : request.d_v);
+    float dot = 0.0f;     // q . k
+    float grad_p = 0.0f;  // dO . v
+#pragma unroll 8
+    for (int c = 0; c < columns; ++c) {
+      dot += sQ[r * (kD + 1) + c] * sK[key * (kD + 1) + c];
+      grad_p += sDO[r * (kD + 1) + c] * sV[key * (kD + 1) + c];
+    }
+    float derivative;  // of the softcap
+    const float s = change.seen_pair(r, key, __fmul_rn(request.scale, dot), derivative);
+    const float p = expf(s - sLSE[r]);
+    const device::Dropout& dropout = request.dropout;
+    const device::KeptRows kept{sKept, dropout.threshold, dropout.factor};
+    const auto weigh = kept.row(r);
+    const float grad_logit = p * (weigh(key, grad_p) - sDelta[r]);
+    return {true, weigh(key, p), grad_logit, derivative * grad_logit};
+  }
+
+  /// All pairs of the tile that are seen: their weights, if they are wanted, and gradients of
+  /// scores to sDS. Between barriers.
+  __device__ __forceinline__ void recompute(const Change& change, float* weights) const {
     for (int n = threadIdx.x; n < kT.Br * kT.Bc; n += kBackwardThreads) {
       const int r = n / kT.Bc;  // neighbouring lanes take neighbouring keys
       const int key = n % kT.Bc;
-      const device::RowWord seen{sWords[r]};
-      if (!seen.sees(key)) continue;
-      float dot = 0.0f;     // q . k
-      float grad_p = 0.0f;  // dO . v
-#pragma unroll 8
-      for (int c = 0; c < columns; ++c) {
-        dot += sQ[r * (kD + 1) + c] * sK[key * (kD + 1) + c];
-        grad_p += sDO[r * (kD + 1) + c] * sV[key * (kD + 1) + c];
-      }
-      float derivative = 1.0f;  // of the softcap
-      const float s = change(r, key, __fmul_rn(request.scale, dot), derivative);
-      const float p = expf(s - sLSE[r]);
-      const auto weigh = kept.row(r);
-      const float grad_logit = p * (weigh(key, grad_p) - sDelta[r]);
-      work(r, key, Pair{weigh(key, p), grad_logit, derivative * grad_logit});
+      const Pair pair = this->pair(change, r, key);
+      if (!pair.seen) continue;
+      if (weights != nullptr) weights[r * (kT.Bc + 1) + key] = pair.weight;
+      sDS[r * (kT.Bc + 1) + key] = pair.grad_score;
     }
   }
 };

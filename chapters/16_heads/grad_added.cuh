@@ -59,9 +59,12 @@ __global__ void bias_kernel(Arrays in, Request request, PairShape shape, float* 
           tiles.load_keys(in, request, at, h / request.group(), j0);
           tiles.load_words(seen, request, at, rows, j0);
           __syncthreads();  // wait until the tiles and words are complete
-          tiles.for_each_pair(request, at, rows, j0, [&](int r, int key, const Pair& pair) {
-            sSum[r * (kT.Bc + 1) + key] += pair.grad_logit;
-          });
+          const Change change{request, at, rows, tiles.sWords, tiles.sSlopes, j0};
+          for (int n = threadIdx.x; n < kT.Br * kT.Bc; n += kBackwardThreads) {
+            const int r = n / kT.Bc, key = n % kT.Bc;
+            const Pair pair = tiles.pair(change, r, key);
+            if (pair.seen) sSum[r * (kT.Bc + 1) + key] += pair.grad_logit;
+          }
         }
       }
     }
@@ -92,9 +95,9 @@ __global__ void bias_kernel(Arrays in, Request request, PairShape shape, float* 
   const float sink = request.sink_logits[h];
   float sum = 0.0f;
   for (std::int64_t b = 0; b < request.B; ++b) {
-    const Sequence at = request.sequence(b);
-    for (std::int64_t i = threadIdx.x; i < at.Nq; i += kBackwardThreads) {
-      const std::int64_t row = request.layouts.lse.at(b, h, at.q_row + i);
+    const Range rows = request.queries_of(b);
+    for (std::int64_t i = rows.begin + threadIdx.x; i < rows.end; i += kBackwardThreads) {
+      const std::int64_t row = request.layouts.lse.at(b, h, i);
       // -inf is no sink, and then LSE may be -inf, too.
       if (sink != -INFINITY) sum -= expf(sink - gLSE[row]) * gDelta[row];
     }

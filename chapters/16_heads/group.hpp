@@ -29,8 +29,8 @@ struct RowTile {
   int rows;                 // of the tile that lie inside; 0 or less if none does
 
   /// Token i0 + token(r) of query head head(r).
-  ATTN_HOST_DEVICE constexpr int token(int r) const { return (head0 + r) / group; }
-  ATTN_HOST_DEVICE constexpr std::int64_t head(int r) const {
+  ATTN_HOST_DEVICE_INLINE constexpr int token(int r) const { return (head0 + r) / group; }
+  ATTN_HOST_DEVICE_INLINE constexpr std::int64_t head(int r) const {
     return first_head + (head0 + r) % group;
   }
   /// The tokens of its rows, of which it has at least one.

@@ -13,7 +13,8 @@ struct Layout {
   std::int64_t batch, head, row;
 
   /// The first element of row i of head (b, h).
-  ATTN_HOST_DEVICE constexpr std::int64_t at(std::int64_t b, std::int64_t h, std::int64_t i) const {
+  ATTN_HOST_DEVICE_INLINE constexpr std::int64_t at(std::int64_t b, std::int64_t h,
+                                                    std::int64_t i) const {
     return b * batch + h * head + i * row;
   }
 };

@@ -88,11 +88,12 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   for (int n = 0; n < kRows; ++n) {
     const std::int64_t i = i0 + n * kWarps + warp;
     if (i >= Nq) continue;
+    const float lse = device::log_sum_exp(row_max[n], row_sum[n]);
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[i * d + c] = acc_o[n][m] / row_sum[n];
     }
-    if (lane == 0) gLSE[i] = device::log_sum_exp(row_max[n], row_sum[n]);
+    if (lane == 0) gLSE[i] = lse;
   }
 }
 

@@ -93,11 +93,12 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     const int r = n * kWarps + warp;
     if (r >= rows.rows) continue;
     const std::int64_t row = place(r);
+    const float lse = device::log_sum_exp(row_max[n], row_sum[n]);
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[row * d + c] = acc_o[n][m] / row_sum[n];
     }
-    if (lane == 0) gLSE[row] = device::log_sum_exp(row_max[n], row_sum[n]);
+    if (lane == 0) gLSE[row] = lse;
   }
 }
 

@@ -98,12 +98,14 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   for (int n = 0; n < kRows; ++n) {
     const int r = n * kWarps + warp;
     if (r >= rows.rows) continue;
-    float* o = gO + place(layouts.o, r);
+    float* gRowO = gO + place(layouts.o, r);
+    float* gRowLSE = gLSE + place(layouts.lse, r);
+    const float lse = device::log_sum_exp(row_max[n], row_sum[n]);
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
-      if (c < d_v) o[c] = acc_o[n][m] / row_sum[n];
+      if (c < d_v) gRowO[c] = acc_o[n][m] / row_sum[n];
     }
-    if (lane == 0) gLSE[place(layouts.lse, r)] = device::log_sum_exp(row_max[n], row_sum[n]);
+    if (lane == 0) *gRowLSE = lse;
   }
 }
 

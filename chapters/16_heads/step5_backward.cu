@@ -26,10 +26,10 @@ __global__ void delta_kernel(const float* gDO, const float* gO, const float* gDL
   const std::int64_t i = row % request.Nq, h = row / request.Nq % request.H;
   const std::int64_t b = row / request.Nq / request.H;
   if (b >= request.B) return;  // the whole warp
-  const Sequence at = request.sequence(b);
-  if (i >= at.Nq) return;
-  const std::int64_t place = request.layouts.o.at(b, h, at.q_row + i);
-  const std::int64_t of_row = request.layouts.lse.at(b, h, at.q_row + i);
+  const Range rows = request.queries_of(b);
+  if (i >= rows.size()) return;
+  const std::int64_t place = request.layouts.o.at(b, h, rows.begin + i);
+  const std::int64_t of_row = request.layouts.lse.at(b, h, rows.begin + i);
   float sum = 0.0f;
   for (std::int64_t c = lane; c < request.d_v; c += 32) sum += gDO[place + c] * gO[place + c];
   sum = device::warp_sum(sum);
@@ -67,10 +67,7 @@ __global__ void key_kernel(Arrays in, Request request, float* gDK, float* gDV) {
     tiles.load_queries(in, request, at, rows);
     tiles.load_words(seen, request, at, rows, j0);
     __syncthreads();  // wait until the tiles and words are complete
-    tiles.for_each_pair(request, at, rows, j0, [&](int r, int key, const Pair& pair) {
-      tiles.sP[r * (kT.Bc + 1) + key] = pair.weight;
-      tiles.sDS[r * (kT.Bc + 1) + key] = pair.grad_score;
-    });
+    tiles.recompute({request, at, rows, tiles.sWords, tiles.sSlopes, j0}, tiles.sP);
     __syncthreads();  // wait until P and dS are there
     for (int r = 0; r < kT.Br; ++r) {
       const device::RowWord sees{tiles.sWords[r]};
@@ -126,9 +123,7 @@ __global__ void query_kernel(Arrays in, Request request, float* gDQ) {
     tiles.load_keys(in, request, at, kv_head, j0);
     tiles.load_words(seen, request, at, rows, j0);
     __syncthreads();  // wait until the tiles and words are complete
-    tiles.for_each_pair(request, at, rows, j0, [&](int r, int key, const Pair& pair) {
-      tiles.sDS[r * (kT.Bc + 1) + key] = pair.grad_score;
-    });
+    tiles.recompute({request, at, rows, tiles.sWords, tiles.sSlopes, j0}, nullptr);
     __syncthreads();  // wait until dS is there
     device::RowWord sees[Own::kCount];
 #pragma unroll

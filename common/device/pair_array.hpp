@@ -13,9 +13,9 @@ struct PairArray {
   const T* elements;  // null: there is none
   std::int64_t batch, head, row, key;
 
-  ATTN_HOST_DEVICE constexpr bool given() const { return elements != nullptr; }
-  ATTN_HOST_DEVICE constexpr T at(std::int64_t b, std::int64_t h, std::int64_t i,
-                                  std::int64_t j) const {
+  ATTN_HOST_DEVICE_INLINE constexpr bool given() const { return elements != nullptr; }
+  ATTN_HOST_DEVICE_INLINE constexpr T at(std::int64_t b, std::int64_t h, std::int64_t i,
+                                         std::int64_t j) const {
     return elements[b * batch + h * head + i * row + j * key];
   }
 };
