@@ -115,8 +115,8 @@ struct SharedTiles {
       dot += sQ[r * (kD + 1) + c] * sK[key * (kD + 1) + c];
       grad_p += sDO[r * (kD + 1) + c] * sV[key * (kD + 1) + c];
     }
-    float derivative = 1.0f;  // of the softcap
-    const float s = change(r, key, __fmul_rn(request.scale, dot), derivative);
+    float derivative;  // of the softcap
+    const float s = change.seen_pair(r, key, __fmul_rn(request.scale, dot), derivative);
     const float p = expf(s - sLSE[r]);
     const device::Dropout& dropout = request.dropout;
     const device::KeptRows kept{sKept, dropout.threshold, dropout.factor};

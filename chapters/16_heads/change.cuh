@@ -20,19 +20,22 @@ struct Change {
   std::int64_t j0;
 
   __device__ __forceinline__ float operator()(int r, int key, float s) const {
-    float derivative = 1.0f;
-    return (*this)(r, key, s, derivative);
+    if (request.adds()) {
+      const device::RowWord seen{sWords[r]};
+      if (!seen.sees(key)) return s;  // and is perhaps no pair
+    }
+    float derivative;
+    return seen_pair(r, key, s, derivative);
   }
-  /// derivative: by s, if there is a softcap.
-  __device__ __forceinline__ float operator()(int r, int key, float s, float& derivative) const {
+  /// The same for a pair that is seen. derivative: of the softcap.
+  __device__ __forceinline__ float seen_pair(int r, int key, float s, float& derivative) const {
+    derivative = 1.0f;
     if (request.softcap > 0.0f) {
       const float squeezed = tanhf(s / request.softcap);
       derivative = 1.0f - squeezed * squeezed;
       s = __fmul_rn(request.softcap, squeezed);
     }
     if (!request.adds()) return s;
-    const device::RowWord seen{sWords[r]};
-    if (!seen.sees(key)) return s;  // and is perhaps no pair
     const std::int64_t i = rows.i0 + rows.token(r), j = j0 + key;
     if (request.bias.given()) s += request.bias.at(at.b, rows.head(r), i, j);
     if (request.slopes == nullptr) return s;

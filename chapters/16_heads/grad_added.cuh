@@ -95,9 +95,9 @@ __global__ void bias_kernel(Arrays in, Request request, PairShape shape, float* 
   const float sink = request.sink_logits[h];
   float sum = 0.0f;
   for (std::int64_t b = 0; b < request.B; ++b) {
-    const Sequence at = request.sequence(b);
-    for (std::int64_t i = threadIdx.x; i < at.Nq; i += kBackwardThreads) {
-      const std::int64_t row = request.layouts.lse.at(b, h, at.q_row + i);
+    const Range rows = request.queries_of(b);
+    for (std::int64_t i = rows.begin + threadIdx.x; i < rows.end; i += kBackwardThreads) {
+      const std::int64_t row = request.layouts.lse.at(b, h, i);
       // -inf is no sink, and then LSE may be -inf, too.
       if (sink != -INFINITY) sum -= expf(sink - gLSE[row]) * gDelta[row];
     }

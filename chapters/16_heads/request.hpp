@@ -66,15 +66,20 @@ struct Request {
     return (Nq * group() + Br - 1) / Br;
   }
 
+  /// The rows of batch b, in the arrays' batch.
+  ATTN_HOST_DEVICE constexpr Range queries_of(std::int64_t b) const {
+    if (q_offsets == nullptr) return {0, Nq};
+    return {q_offsets[b], q_offsets[b + 1]};
+  }
   ATTN_HOST_DEVICE constexpr Sequence sequence(std::int64_t b) const {
+    const Range queries = queries_of(b);
     Sequence at{};
     at.b = b;
-    at.Nq = Nq;
+    at.Nq = queries.size();
     at.Nk = Nk;
-    if (q_offsets != nullptr) {
-      at.q_row = q_offsets[b];
+    at.q_row = queries.begin;
+    if (k_offsets != nullptr) {
       at.k_row = k_offsets[b];
-      at.Nq = q_offsets[b + 1] - at.q_row;
       at.Nk = k_offsets[b + 1] - at.k_row;
     }
     at.valid_begin = key_begin != nullptr ? key_begin[b] : 0;

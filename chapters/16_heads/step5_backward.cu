@@ -26,10 +26,10 @@ __global__ void delta_kernel(const float* gDO, const float* gO, const float* gDL
   const std::int64_t i = row % request.Nq, h = row / request.Nq % request.H;
   const std::int64_t b = row / request.Nq / request.H;
   if (b >= request.B) return;  // the whole warp
-  const Sequence at = request.sequence(b);
-  if (i >= at.Nq) return;
-  const std::int64_t place = request.layouts.o.at(b, h, at.q_row + i);
-  const std::int64_t of_row = request.layouts.lse.at(b, h, at.q_row + i);
+  const Range rows = request.queries_of(b);
+  if (i >= rows.size()) return;
+  const std::int64_t place = request.layouts.o.at(b, h, rows.begin + i);
+  const std::int64_t of_row = request.layouts.lse.at(b, h, rows.begin + i);
   float sum = 0.0f;
   for (std::int64_t c = lane; c < request.d_v; c += 32) sum += gDO[place + c] * gO[place + c];
   sum = device::warp_sum(sum);
