@@ -23,5 +23,6 @@ def group_sizes_table():
         flops = 4 * H * KEYS * D
         rows.append([kv_heads, group, mib(cache), mib(each_head), mib(tiles * cache),
                      kv_heads * tiles, f"{flops / (cache * BYTES):.3g}"])
-    return table(["K/V heads:", "heads a group:", "K and V of a layer, MiB:", "step 1 asks for, MiB:",
-                  "step 2, MiB:", "blocks of step 2:", "FLOP per byte of K and V:"], rows)
+    return table(["K/V heads:", "heads a group:", "K and V of a layer, MiB:",
+                  "step 1 asks for, MiB:", "step 2, MiB:", "blocks of step 2:",
+                  "FLOP per byte of K and V:"], rows)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Chapter 16: what groups of heads, rows of V of another length and all features together move, from
-// what the oracle says that each row of each head sees.
+// Chapter 16: what groups of heads, rows of V of another length and all features together move,
+// from what the oracle says that each row of each head sees.
 #include <algorithm>
 #include <set>
 #include <vector>
@@ -122,8 +122,8 @@ class Launch {
       for (std::int64_t n = 0; n < bounds; ++n) ranges_.add(first + n);
     }
   }
-  /// Whether one of the rows sees a key of the tile from j0 on: a byte of the mask is asked for each
-  /// pair that its place shows, and then the bias for each that the mask shows.
+  /// Whether one of the rows sees a key of the tile from j0 on: a byte of the mask is asked for
+  /// each pair that its place shows, and then the bias for each that the mask shows.
   bool look(const std::vector<const Row*>& rows, std::int64_t j0) {
     const auto& extras = pairs_.problem.extras;
     bool some = false;
