@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: MIT
 #
 # What the tracer counts must not depend on how g++ optimised the kernels, and must agree with what
-# nvcc makes of them. dump_counters_O0, _O1 and _O2 run the same launches with kernels compiled at
-# these levels and print their counters. The libraries' own kernels are compiled at -O1.
+# nvcc makes of them. dump_counters_O0 and _O1 run the same launches with kernels compiled at these
+# levels and print their counters. The libraries' own kernels are compiled at -O1.
 function(attn_add_dump_counters level)
   set(target dump_counters_${level})
   list(TRANSFORM ATTN_KERNEL_OPTIONS REPLACE "^-O1$" "-${level}")
-  if(level STREQUAL "O2")
-    # What -O2 adds and the tracer cannot use: code in another order than the source's, and calls
-    # that do not return to their place.
-    list(APPEND ATTN_KERNEL_OPTIONS -fno-reorder-blocks-and-partition -fno-tree-tail-merge
-      -fno-code-hoisting -fno-optimize-sibling-calls)
-  endif()
   add_executable(${target} $<TARGET_OBJECTS:dump_counters_main> $<TARGET_OBJECTS:scenarios>)
   attn_add_cpu_kernel(${target} simt/tracer_kernels.cpp)
   set(others ${ATTN_CHAPTERS})
@@ -19,7 +13,6 @@ function(attn_add_dump_counters level)
   # memory are read and written whole or by fields as g++ likes, so that -O0 and -O1 differ by up to
   # 5 % in the bytes stored there and 1 % in those loaded.
   list(REMOVE_ITEM others 00_playground 13_packed)
-  list(FILTER others INCLUDE REGEX "16_heads")
   if(level STREQUAL "O1")
     set(others "")
   endif()
@@ -43,7 +36,7 @@ endfunction()
 function(attn_add_counter_tests)
   add_library(dump_counters_main OBJECT simt/dump_counters.cpp)
   target_link_libraries(dump_counters_main PRIVATE attn_chapters attn_simt)
-  foreach(level IN ITEMS O0 O1 O2)
+  foreach(level IN ITEMS O0 O1)
     attn_add_dump_counters(${level})
     list(APPEND programs $<TARGET_FILE:dump_counters_${level}>)
   endforeach()

@@ -129,7 +129,7 @@ struct Request {
     return !bias.given() || bias.at(b, h, i, j) != -INFINITY;
   }
   /// Whether something is added to scores.
-  ATTN_HOST_DEVICE constexpr bool adds() const { return bias.given() || slopes != nullptr; }
+  ATTN_HOST_DEVICE_INLINE constexpr bool adds() const { return bias.given() || slopes != nullptr; }
 };
 
 template <class Args>
