@@ -137,8 +137,13 @@ class Builder {
                       .watched = shape.heads() < kManyHeads});
   }
 
-  /// The case that was added last.
-  InputSpec& last() { return cases_.back().spec; }
+  /// Gives the case that was added last another width of V's rows, if d_v is not 0, and gaps where
+  /// rows may begin anywhere.
+  void lay_out_last(std::int64_t d_v, int gap) {
+    InputSpec& spec = cases_.back().spec;
+    if (d_v != 0) spec.d_v = supported_d(support_, elements_.front(), d_v);
+    if (offset() == 1) spec.gap = gap;
+  }
 
   /// Default scale mostly, negative often, zero now and then.
   void add(const Shape& shape, const Mask& mask, InputKind kind) {
@@ -565,8 +570,7 @@ void add_sequences_and_ranges(Builder& builder, const std::optional<Mask>& only_
 void add_heads(Builder& builder, const std::optional<Mask>& only_mask, bool thin) {
   for (const HeadCase& one : head_cases(builder.support(), builder.edges(), thin)) {
     builder.add(one.shape, only_mask.value_or(one.mask), one.kind, 0, one.features);
-    builder.last().d_v = one.d_v;
-    builder.last().gap = one.gap;
+    builder.lay_out_last(one.d_v, one.gap);
   }
 }
 
