@@ -119,7 +119,7 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
 TEST_CASE("the traffic of every step is its formula, on a quarter of the case table") {
   int checked = 0;
   for (const Chapter* chapter : chapters::all()) {
-    if (chapter->memory != device_memory || chapter->id != "16_heads") continue;
+    if (chapter->memory != device_memory) continue;
     for (const Step& step : chapter->steps) {
       if (step.forward != nullptr) check_step(*chapter, step, Pass::kForward);
       if (step.backward != nullptr) check_step(*chapter, step, Pass::kBackward);

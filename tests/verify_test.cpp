@@ -798,7 +798,7 @@ TEST_CASE("right backward passes are never refused", "[verify]") {
 // --- The parts ----------------------------------------------------------------------------------
 
 TEST_CASE("cases with other rows of V say how long they are, and keep the alignment", "[verify]") {
-  const Support support{.features = {Feature::kValueWidth}, .alignment = 16};
+  const Support support{.features = {Feature::kValueWidth, Feature::kStrides}, .alignment = 16};
   int narrow = 0;
   for (const Case& one :
        case_table(support, kFloat32, kTileEdges, Pass::kForward, Extent::kThin, 9)) {
@@ -807,6 +807,7 @@ TEST_CASE("cases with other rows of V say how long they are, and keep the alignm
     CAPTURE(name);
     CHECK((name.find(fmt::format(" dv={},", spec.d_v)) != std::string::npos) == (spec.d_v != 0));
     CHECK(spec.features.has(Feature::kValueWidth) == (spec.d_v != 0));
+    CHECK(spec.gap == 0);
     if (spec.d_v == 0) continue;
     CHECK(spec.d_v != spec.shape.d);
     CHECK(spec.d_v * 4 % 16 == 0);

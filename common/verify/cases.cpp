@@ -41,6 +41,140 @@ std::vector<std::int64_t> head_dimensions(const Support& support) {
   return result;
 }
 
+<<<<<<< HEAD
+=======
+std::vector<int> edges_or_default(std::span<const int> tile_edges) {
+  if (tile_edges.empty()) return {kDefaultEdge};
+  return {tile_edges.begin(), tile_edges.end()};
+}
+
+/// Keys that are visible beside what a mask says, in place of random ones.
+struct KeyRanges {
+  std::optional<std::int64_t> sink_keys = {};
+  std::vector<std::int64_t> begin = {}, count = {};          // of each batch
+  std::vector<std::int64_t> q_offsets = {}, k_offsets = {};  // of packed sequences
+  std::vector<std::int64_t> ranges = {};
+  int ranges_per_row = 0;
+  std::string_view ranges_name = {};
+};
+
+/// Cycles through inputs, scales, offsets and repeats with periods that share no factor.
+class Builder {
+ public:
+  Builder(const Support& support, std::span<const Element> elements,
+          std::span<const int> tile_edges, Pass pass, std::uint64_t seed,
+          const std::optional<Mask>& only_mask)
+      : support_(support),
+        elements_(elements.begin(), elements.end()),
+        edges_(edges_or_default(tile_edges)),
+        seed_(seed),
+        masks_(std::begin(kMasks), std::end(kMasks)) {
+    if (only_mask) {
+      masks_ = {*only_mask};
+    } else if (support.features.has(Feature::kWindows)) {
+      masks_.insert(masks_.end(), std::begin(kWindows), std::end(kWindows));
+    }
+    for (const InputKind kind : kAllInputKinds) {
+      if (kind == InputKind::kHuge) continue;  // has cases of its own, at the table's end
+      if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
+    }
+    if (pass == Pass::kForward) {
+      arrays_ = {"q", "k", "v", "o"};
+    } else {
+      arrays_ = {"q", "k", "v", "o", "dO", "dq", "dk", "dv"};
+    }
+  }
+
+  const std::vector<int>& edges() const { return edges_; }
+  const Support& support() const { return support_; }
+  /// Those that the chapter takes.
+  std::span<const Mask> masks() const { return masks_; }
+  /// Three of them in turn, or in a thin table the one whose turn it is.
+  std::span<const Mask> masks(std::size_t turn, bool thin) const {
+    const std::size_t count = thin ? 1 : std::min(std::size(kMasks), masks_.size());
+    return masks().subspan(turn % (masks_.size() / count) * count, count);
+  }
+  const std::vector<InputKind>& kinds() const { return kinds_; }
+  InputKind next_kind() { return kinds_[kind_++ % kinds_.size()]; }
+
+  /// `scale_turn`: 0 default, 1 negative, 2 zero; ignored where the inputs prescribe their scale.
+  void add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
+           const Features& features = {}, const KeyRanges& keys = {}) {
+    shape.d = supported_d(support_, elements_.front(), shape.d);
+    const std::uint64_t number = cases_.size();
+    const float standard = default_scale(shape.d);
+    float scale = scale_turn == 0 ? standard : scale_turn == 1 ? -standard : 0.0f;
+    if (has_prescribed_logits(kind)) scale = kPrescribedScale;
+    cases_.push_back({.spec = {.shape = shape,
+                               .mask = mask,
+                               .scale = scale,
+                               .kind = kind,
+                               .tile_edge = edges_[number % edges_.size()],
+                               .seed = seed_ + number,
+                               .element = elements_[number / 3 % elements_.size()],
+                               .d_v = features.has(Feature::kValueWidth) ? other_width(shape.d) : 0,
+                               .features = features,
+                               .sink_keys = keys.sink_keys,
+                               .key_begin = keys.begin,
+                               .key_count = keys.count,
+                               .q_offsets = keys.q_offsets,
+                               .k_offsets = keys.k_offsets,
+                               .ranges = keys.ranges,
+                               .ranges_per_row = keys.ranges_per_row,
+                               .ranges_name = keys.ranges_name},
+                      .offset = number % 5 == 4 ? offset() : 0,
+                      .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
+                      .repeat = number % 8 == 3,
+                      .watched = shape.heads() < kManyHeads});
+  }
+
+  /// Gives the case that was added last another width of V's rows, if d_v is not 0, and gaps where
+  /// rows may begin anywhere.
+  void lay_out_last(std::int64_t d_v, int gap) {
+    InputSpec& spec = cases_.back().spec;
+    if (d_v != 0) spec.d_v = supported_d(support_, elements_.front(), d_v);
+    if (offset() == 1) spec.gap = gap;
+  }
+
+  /// Default scale mostly, negative often, zero now and then.
+  void add(const Shape& shape, const Mask& mask, InputKind kind) {
+    static constexpr std::size_t kTurns[] = {0, 0, 1, 0, 1, 0, 2};
+    add(shape, mask, kind, kTurns[scale_++ % std::size(kTurns)]);
+  }
+
+  /// The plainest inputs first, and among them the smallest problem.
+  std::vector<Case> take() {
+    const auto order = [](const Case& one) {
+      return std::pair(one.spec.kind, work(one.spec.shape));
+    };
+    std::stable_sort(cases_.begin(), cases_.end(),
+                     [&](const Case& a, const Case& b) { return order(a) < order(b); });
+    return std::move(cases_);
+  }
+
+ private:
+  /// A width of V's rows that is not d, if the chapter takes another one.
+  std::int64_t other_width(std::int64_t d) const {
+    return supported_d(support_, elements_.front(), d > 8 ? d / 2 + 3 : d + 3);
+  }
+  /// The least misalignment that the chapter must bear, in elements.
+  int offset() const {
+    const std::size_t each = bytes_of(elements_.front());
+    return static_cast<int>(std::max<std::size_t>(support_.alignment / each, 1));
+  }
+  Support support_;
+  std::vector<Element> elements_;
+  std::vector<int> edges_;
+  std::uint64_t seed_;
+  std::vector<Mask> masks_;
+  std::vector<InputKind> kinds_;
+  std::vector<std::string_view> arrays_;  // whose rows a kernel may want to move 16 bytes at a time
+  std::vector<Case> cases_;
+  std::size_t kind_ = 0;
+  std::size_t scale_ = 0;
+};
+
+>>>>>>> wt-b16
 /// Every (Nq, Nk) once per mask; in a thin table every second one, once, with the masks taken in
 /// turn; d, B and H cycle, as large
 /// as kWork allows.
@@ -173,8 +307,7 @@ void add_scores(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool
 void add_heads(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool thin) {
   for (const HeadCase& one : head_cases(builder.support(), builder.edges(), thin)) {
     builder.add(one.shape, only_mask.value_or(one.mask), one.kind, 0, one.features);
-    builder.last().d_v = one.d_v;
-    builder.last().gap = one.gap;
+    builder.lay_out_last(one.d_v, one.gap);
   }
 }
 
