@@ -91,6 +91,12 @@ void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t
                     .watched = shape.heads() < kManyHeads});
 }
 
+void CaseBuilder::lay_out_last(std::int64_t d_v, int gap) {
+  InputSpec& spec = cases_.back().spec;
+  if (d_v != 0) spec.d_v = supported_d(support_, elements_.front(), d_v);
+  if (offset() == 1) spec.gap = gap;
+}
+
 void CaseBuilder::add(const Shape& shape, const Mask& mask, InputKind kind) {
   static constexpr std::size_t kTurns[] = {0, 0, 1, 0, 1, 0, 2};
   add(shape, mask, kind, kTurns[scale_++ % std::size(kTurns)]);

@@ -55,8 +55,9 @@ class CaseBuilder {
   /// Default scale mostly, negative often, zero now and then.
   void add(const Shape& shape, const Mask& mask, InputKind kind);
 
-  /// The case that was added last.
-  InputSpec& last() { return cases_.back().spec; }
+  /// Gives the case that was added last another width of V's rows, if d_v is not 0, and gaps where
+  /// rows may begin anywhere.
+  void lay_out_last(std::int64_t d_v, int gap);
 
   /// The plainest inputs first, and among them the smallest problem.
   std::vector<Case> take();

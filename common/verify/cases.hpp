@@ -45,14 +45,13 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// multiples of `tile_edges` (none: 16 is used), plain inputs and small problems first, so that the
 /// first failure is the easiest to look into. Nq, Nk from {0, 1, 2, 17, T-1, T, T+1, 2T+1, 3T+5}
 /// for every edge T, and awkward pairs; d from {1, 8, 16, 32, 40, 64, 80, 128, 192, 256}, as far as
-/// the chapter takes them; B, H from {1, 3};
-/// every mask; default, zero and negative scale; every input distribution. Where the chapter takes
-/// windows, sink keys or key counts: values of them that end at the tiles' edges, each by itself
-/// and every two of them together. Where it takes packed sequences or ranges: lengths and patterns
-/// around the edges, each with every mask. Where it takes mask arrays: patterns around the edges,
-/// each with three masks, and arrays of every size that is broadcast. Where it takes what is done to
-/// scores: score_cases.hpp. Where it takes grouped heads, strides, or rows of V of another length:
-/// head_cases.hpp.
+/// the chapter takes them; B, H from {1, 3}; every mask; default, zero and negative scale; every
+/// input distribution. Where the chapter takes windows, sink keys or key counts: values of them
+/// that end at the tiles' edges, each by itself and every two of them together. Where it takes
+/// packed sequences or ranges: lengths and patterns around the edges, each with every mask. Where
+/// it takes mask arrays: patterns around the edges, each with three masks, and arrays of every size
+/// that is broadcast. Where it takes what is done to scores: score_cases.hpp. Where it takes
+/// grouped heads, strides, or rows of V of another length: head_cases.hpp.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
 /// that mask, which the chapter must take.
