@@ -35,7 +35,10 @@ __device__ __forceinline__ void draw(const Dropout& dropout, std::int64_t b, std
     const PhiloxWords bits = dropout_bits_of_four(dropout.seed, b, h, i0 + r, j0 / 4 + quad);
     unsigned kept = 0;
 #pragma unroll
-    for (int w = 0; w < 4; ++w) kept |= (bits.word[w] >= dropout.threshold ? 1u : 0u) << w;
+    for (int w = 0; w < 4; ++w) {
+      const unsigned is_kept = bits.word[w] >= dropout.threshold ? 1 : 0;
+      kept |= is_kept << w;
+    }
     kept <<= 4 * quad;
     for (int distance = kQuads / 2; distance > 0; distance /= 2) {
       kept |= __shfl_xor_sync(device::kAllLanes, kept, distance);

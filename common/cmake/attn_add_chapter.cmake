@@ -25,10 +25,7 @@
 # -fsanitize-coverage=trace-pc: a call at the start of each piece of straight-line code, which the
 # sanitizers leave alone, so that a kernel that never ends is stopped in their builds, too.
 set(ATTN_KERNEL_OPTIONS -gdwarf-4 -O1 -Wno-tsan -fsanitize-coverage=trace-pc)
-if(ATTN_SANITIZE)
-  # AddressSanitizer's marks at the end of a variable's life look to g++ like uses without a value.
-  list(APPEND ATTN_KERNEL_OPTIONS -Wno-maybe-uninitialized)
-else()
+if(NOT ATTN_SANITIZE)
   list(APPEND ATTN_KERNEL_OPTIONS -fno-tree-sra -fno-tree-sink -fno-thread-jumps
     -fno-reorder-blocks -fsanitize=thread --param tsan-instrument-func-entry-exit=0)
 endif()
