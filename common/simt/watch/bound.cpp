@@ -36,7 +36,7 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
   }
   const double requested_sectors =
       number(t.global_load_sectors + t.global_store_sectors + t.global_atomic_sectors);
-  // An atomic takes at least one wavefront. What asynchronous copies store may take a way of its own.
+  // An atomic takes at least one wavefront. What asynchronous copies store may go another way.
   const double wavefronts = number(t.shared_load_wavefronts + t.shared_store_wavefronts +
                                    t.shared_atomic_requests + t.matrix_load_wavefronts);
   const double special_rate =
