@@ -116,7 +116,7 @@ __global__ void misaligned_row_kernel(unsigned* out) {
 
 __global__ void row_too_far_kernel(unsigned* out) {
   unsigned x[4];
-  ldmatrix_x4(x, zeros() + 4 * (lane() + 40));  // bug: row_too_far
+  ldmatrix_x4(x, zeros() + 4 * (lane() + 33));  // bug: row_too_far
   out[threadIdx.x] = x[0];
 }
 
