@@ -28,11 +28,9 @@ struct BackwardTiles {
   static constexpr std::size_t kBytes = 2 * 2 * (kOwn + kOther) * kStride + 2 * 4 * kQueries;
   static_assert(Other % 16 == 0 && kQueries <= kThreads);
 };
-/// Registers decide: dK and dV together are twice as many sums as dQ.
-template <int D>
-using KeyTiles = BackwardTiles<D, D == 128 ? 1 : 2, D == 128 ? 64 : 32, true>;
-template <int D>
-using QueryTiles = BackwardTiles<D, 2, 32, false>;
+/// 32 rows a warp where the sums of dK and dV leave room for S and dP of 32 queries.
+template <int D, bool kOwnsKeys>
+using BackwardTilesFor = BackwardTiles<D, D == 128 ? 1 : 2, D == 128 ? 64 : 32, kOwnsKeys>;
 
 /// The block's shared memory, cut into tiles. a and b are K and V in the kernel that owns keys, Q
 /// and dO in the other; c and e are what they are multiplied by: Q and dO, or K and V.

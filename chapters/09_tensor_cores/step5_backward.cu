@@ -145,6 +145,18 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   for (; j0 + kOther <= least; j0 += kOther) visit_tile.template operator()<false>(j0);
   for (; j0 < most; j0 += kOther) visit_tile.template operator()<true>(j0);
 
+    // A row that sees no key at all: exactly 0, whatever K holds beside it in a tile.
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+#pragma unroll
+    for (int n = 0; n < Tiles::kD / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int query = row + 16 * m + device::fragment_row() + i / 2 * 8;
+        if (visible_keys(i0 + query, diagonal, Nk) == 0) grad_q[m][n][i] = 0.0f;
+      }
+    }
+  }
   store_grad(args.grad_q + q_start, row, Nq - i0, d, wide, args.scale, grad_q);
 }
 
@@ -155,8 +167,8 @@ void run(const BackwardArgsOf<T>& args) {
   const std::int64_t diagonal = attn::diagonal(args.mask, Nq, Nk);
   const bool wide = rows_are_wide(
       d, {args.q, args.k, args.v, args.grad_o, args.grad_q, args.grad_k, args.grad_v});
-  using Keys = KeyTiles<kD>;
-  using Queries = QueryTiles<kD>;
+  using Keys = BackwardTilesFor<kD, true>;
+  using Queries = BackwardTilesFor<kD, false>;
   launch(device::element_delta_kernel<T>, ceil_div(B * H * Nq, Keys::kWarps), Keys::kThreads, 0,
          nullptr, args.grad_o, args.o, gDelta, B * H * Nq, d);
   if (Nk > 0) {
