@@ -11,7 +11,7 @@
 
 namespace attn::verify {
 
-/// Lets those elements of o, dq, dk and dv be NaN that get a hidden pair's weight, 0, times a NaN or
+/// Lets those elements of o, dq, dk, dv be NaN that get a hidden pair's weight, 0, times a NaN or
 /// an infinity of `inputs`, where fewer than `reach` keys lie between the pair's key and one that
 /// its row sees:
 ///   o[i, c]  by V[j, c],  dq[i, c]  by K[j, c],  dk[j, c]  by Q[i, c],  dv[j, c]  by dO[i, c].
