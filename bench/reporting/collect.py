@@ -16,6 +16,10 @@ COUNTERS = (
     "global_load_requests global_load_sectors global_read_bytes_compulsory "
     "global_write_bytes_compulsory shared_load_wavefronts shared_load_wavefronts_ideal "
     "shared_store_wavefronts shared_store_wavefronts_ideal special_functions").split()
+# And these, of the kernels that have any.
+RARE_COUNTERS = (
+    "tensor_products shared_matrix_wavefronts shared_matrix_wavefronts_ideal "
+    "shared_async_wavefronts shared_async_wavefronts_ideal").split()
 
 
 def shape_text(shape):
@@ -69,8 +73,9 @@ def workspaces(attn):
 
 def kept(counts, seconds, limit):
     """Of a launch or a total, what the tables need. limit: the resource that sets the bound."""
-    return {**{name: counts[name] for name in COUNTERS}, "bound_seconds": rounded(seconds),
-            "bound_limit": limit}
+    rare = {name: counts[name] for name in RARE_COUNTERS if counts[name]}
+    return {**{name: counts[name] for name in COUNTERS}, **rare,
+            "bound_seconds": rounded(seconds), "bound_limit": limit}
 
 
 def multiprocessors(bound):
@@ -99,6 +104,7 @@ def traced_step(attn, chapter, step, name):
         "step": step,
         "pass": name,
         "device": bound["device"],
+        **({} if result["element"] == "float32" else {"element": result["element"]}),
         "total": kept(result["total"], bound["seconds"], bound["limit"]),
         "memory_seconds": rounded(bound["cold_cache_estimate_seconds"]),
         "multiprocessors": multiprocessors(bound),
