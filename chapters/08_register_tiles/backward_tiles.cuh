@@ -4,8 +4,8 @@
 // memory, and how P and dS come back from them.
 #pragma once
 
-#include "chapters/08_register_tiles/exp2.cuh"
 #include "chapters/08_register_tiles/tiles.cuh"
+#include "common/device/exp2.cuh"
 #include "common/device/recompute.cuh"
 
 namespace attn::register_tiles {
@@ -109,7 +109,7 @@ __device__ __forceinline__ void recompute(const SharedTiles<T>& tiles, const Pai
 #pragma unroll
     for (int n = 0; n < T::TN; ++n) {
       // Rounded before the subtraction, as LSE's maximum was: one multiply-add would differ.
-      float weight = exp2<true>(kLog2E * (__fmul_rn(scale, p[m][n]) - lse));
+      float weight = device::exp2<true>(kLog2E * (__fmul_rn(scale, p[m][n]) - lse));
       float grad = weight * (dp[m][n] - delta);
       if (kMasked && lane.column + kLaneColumns * n >= keys[m]) weight = grad = 0.0f;
       if (kStoresP) tiles.sP[at + kLaneColumns * n] = weight;

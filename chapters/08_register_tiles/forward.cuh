@@ -12,8 +12,8 @@
 // Tiles that every row sees whole come first, in a loop that knows of no mask.
 #pragma once
 
-#include "chapters/08_register_tiles/exp2.cuh"
 #include "chapters/08_register_tiles/tiles.cuh"
+#include "common/device/exp2.cuh"
 #include "common/device/online_softmax.cuh"
 
 namespace attn::register_tiles {
@@ -45,12 +45,12 @@ __device__ __forceinline__ void softmax_tile(float (&s)[T::TM][T::TN], float sca
     }
     const float new_max = fmaxf(rows.maximum[m], row_maximum<Lanes>(tile_max));
     const float reference = device::reference_point(new_max);
-    const float rescale = exp2<kApproximate>(kLog2E * (rows.maximum[m] - reference));
+    const float rescale = device::exp2<kApproximate>(kLog2E * (rows.maximum[m] - reference));
     rows.maximum[m] = new_max;
     rows.sum[m] *= rescale;
 #pragma unroll
     for (int n = 0; n < T::TN; ++n) {
-      const float weight = exp2<kApproximate>(kLog2E * (s[m][n] - reference));
+      const float weight = device::exp2<kApproximate>(kLog2E * (s[m][n] - reference));
       rows.sum[m] += weight;
       p[kLaneRows * m * T::kPStride + kLaneColumns * n] = weight;
     }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 5: 2^x by the one instruction that the special-function unit has for it.
+// Taught in chapter 08 (step 5): 2^x by the one instruction that the special-function unit has for
+// it.
 #pragma once
 
 #include <math.h>
 
 #include "common/device/cuda.cuh"
 
-namespace attn::register_tiles {
+namespace attn::device {
 
 /// 2^x. exp2f is correct for results below 2^-126, too: it multiplies x's result out of the range
 /// that the unit cannot give, for which it needs a comparison and two multiplications. If
@@ -30,4 +31,4 @@ __device__ __forceinline__ float exp2(float x) {
   }
 }
 
-}  // namespace attn::register_tiles
+}  // namespace attn::device
