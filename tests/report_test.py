@@ -277,7 +277,7 @@ def issue_estimates():
 
 
 def made_up_tensor_data():
-    """Two steps on the tensor cores: a loop that masks and one that does not, and a delta kernel."""
+    """A step on the tensor cores: a loop that masks, one that does not, and a delta kernel."""
     def kernel(name, registers, *loops):
         its = {"chapter": "99_tensor", "file": "k.cu", "kernel": name, "architecture": "sm_90a"}
         return ({**its, "loops": list(loops), "products": []},
@@ -289,9 +289,9 @@ def made_up_tensor_data():
         kernel("forward<128>", 240, {"instructions": 960, "tensor": 128, "shared_matrix_load": 40}),
         kernel("delta", 20, {"instructions": 10})]
     data, total = made_up_data(), counts(
-        global_load_bytes=4096, global_read_bytes_compulsory=1024, tensor_products=1000,
-        shared_load_wavefronts=100, shared_load_wavefronts_ideal=50, shared_matrix_wavefronts=1900,
-        shared_matrix_wavefronts_ideal=950, bound_seconds=1e-6, bound_limit="tensor cores")
+        global_load_bytes=4096, global_read_bytes_compulsory=1024, mma_instructions=1000,
+        shared_load_wavefronts=100, shared_load_wavefronts_ideal=50, matrix_load_wavefronts=1900,
+        matrix_load_wavefronts_ideal=950, bound_seconds=1e-6, bound_limit="tensor cores")
     data["trace"]["steps"].append({
         "chapter": "99_tensor", "step": "one", "pass": "forward", "device": "H200",
         "element": "bfloat16", "total": total, "multiprocessors": 132, "memory_seconds": 1e-6,
@@ -320,7 +320,13 @@ def tables_of_tensor_cores():
                 "| 99_tensor | bfloat16 | 2 MiB | 0 B | 512 KiB | 0.00191 | 0 |  |",
                 "| 98_made_up | one |  | 2.25 MiB | 1 MiB | 768 KiB | 1.2 ms |  |"):
         assert row in text.splitlines(), f"{row}\nis not in\n{text}"
-    assert text.count("float32 where none is named") == 2 and "d=64, bfloat16, no mask" in text, text
+    assert text.count("float32 where none is named") == 2, text
+    assert "d=64, bfloat16, no mask" in text, text
+    rolled = issue.tensor_turn({"loops": [
+        {"depth": 1, "innermost": False, "copies": 1, "instructions": 500, "tensor": 64},
+        {"depth": 2, "innermost": True, "copies": 1, "instructions": 25, "tensor": 16,
+         "inside": 0}]})
+    assert rolled == {"instructions": 600, "tensor": 128}, rolled
     step = data["trace"]["steps"][-1]
     got = predict.entry(step, LONG, data["sass"])["from"]["issue_seconds"]
     # 64 heads of 64 times the scores, 10 instructions for each product, four schedulers

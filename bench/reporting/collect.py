@@ -18,7 +18,7 @@ COUNTERS = (
     "shared_store_wavefronts shared_store_wavefronts_ideal special_functions").split()
 # And these, of the kernels that have any.
 RARE_COUNTERS = (
-    "tensor_products shared_matrix_wavefronts shared_matrix_wavefronts_ideal "
+    "mma_instructions matrix_load_wavefronts matrix_load_wavefronts_ideal "
     "shared_async_wavefronts shared_async_wavefronts_ideal").split()
 
 

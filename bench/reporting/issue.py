@@ -128,10 +128,23 @@ def instructions_per_ffma(sass, chapter, step, pass_name, d, architecture):
 
 
 def tensor_turn(kernel):
-    """The loop that makes products on the tensor cores with the fewest instructions for each: the
-    one over tiles that need no mask. None if there is none."""
-    return min((loop for loop in kernel["loops"] if loop.get("tensor")),
-               key=lambda loop: loop["instructions"] / loop["tensor"], default=None)
+    """{kind: number} of one turn of the loop that makes products on the tensor cores with the
+    fewest instructions for each: the one over tiles that need no mask. None if there is none. A
+    loop inside it that was not unrolled makes a product as large as what the turn has besides."""
+    loops, turns = kernel["loops"], []
+    for number, loop in enumerate(loops):
+        around = loops[loop["inside"]] if "inside" in loop else {}
+        if not loop.get("tensor") or around.get("tensor"):
+            continue
+        turn = {kind: count for kind, count in loop.items()
+                if kind not in ("copies", "depth", "inside", "innermost")}
+        for its in loops:
+            if its.get("inside") == number and its.get("tensor"):
+                rounds = loop["tensor"] // its["tensor"]
+                for kind in turn:
+                    turn[kind] += rounds * its.get(kind, 0)
+        turns.append(turn)
+    return min(turns, key=lambda turn: turn["instructions"] / turn["tensor"], default=None)
 
 
 def tensor_issue_seconds(step, times, multiprocessors, sass):
@@ -140,13 +153,13 @@ def tensor_issue_seconds(step, times, multiprocessors, sass):
     device = forms.devices()[step["device"]]
     architecture, instructions = ARCHITECTURE.get(step["device"]), 0.0
     for launch in step["launches"]:
-        if not launch.get("tensor_products"):
+        if not launch.get("mma_instructions"):
             continue
         kernel = kernel_of(sass, step["chapter"], step["step"], launch["kernel"], architecture)
         turn = tensor_turn(kernel) if kernel else None
         if turn is None:
             return None
-        instructions += launch["tensor_products"] * turn["instructions"] / turn["tensor"]
+        instructions += launch["mma_instructions"] * turn["instructions"] / turn["tensor"]
     return times * instructions / (SCHEDULERS * multiprocessors) / device["clocks_per_second"]
 
 

@@ -33,12 +33,12 @@ def seconds_text(seconds):
 
 
 def shared_wavefronts(counts, kinds, what="wavefronts"):
-    return sum(counts.get(f"shared_{kind}_{what}", 0) for kind in kinds)
+    return sum(counts.get(f"{kind}_{what}", 0) for kind in kinds)
 
 
 def wavefronts(counts):
     """How many times as many as without bank conflicts."""
-    kinds = ("load", "store", "matrix", "async")
+    kinds = ("shared_load", "shared_store", "matrix_load", "shared_async")
     return ratio(shared_wavefronts(counts, kinds),
                  shared_wavefronts(counts, kinds, "wavefronts_ideal"))
 
@@ -75,12 +75,12 @@ def sizes_text(data):
 
 def trace_cells(counts):
     """What trace_table shows of a launch and of all of them, for one head."""
-    products = counts.get("tensor_products", 0)
+    products = counts.get("mma_instructions", 0)
     return [kib(requested(counts)), kib(compulsory(counts)),
             ratio(counts["global_load_sectors"], counts["global_load_requests"]),
             wavefronts(counts),
             grouped(products) if products else "",
-            ratio(shared_wavefronts(counts, ("load", "matrix")), products),
+            ratio(shared_wavefronts(counts, ("shared_load", "matrix_load")), products),
             grouped(counts["special_functions"]) if counts["special_functions"] else "",
             f"{seconds_text(counts['bound_seconds'] / heads_of(FULL))}, {counts['bound_limit']}"]
 
@@ -380,7 +380,7 @@ def built_table(data):
     rows = []
     for step in {step["chapter"]: step for step in kernels(data, "forward")}.values():
         total = step["total"]
-        loads = shared_wavefronts(total, ("load", "matrix"))
+        loads = shared_wavefronts(total, ("shared_load", "matrix_load"))
         rows.append([step["chapter"], element(step), bytes_text(heads * requested(total)),
                      bytes_text(heads * step["workspace_bytes"]),
                      bytes_text(heads * compulsory(total)),

@@ -78,36 +78,40 @@ class Filled {
   std::vector<std::vector<std::string>> rows_;
 };
 
-void print_global(std::span<const LaunchRecord> launches, bool styled) {
+void print_global(std::span<const LaunchRecord> launches, bool styled, Element element) {
   Filled table({{"kernel"},
                 {"grid"},
                 {"block"},
                 {"requested: load", kRight},
                 {"store", kRight},
                 {"atomic", kRight},
+                {"asynchronous", kRight},
                 {"sectors/request: load", kRight},
                 {"store", kRight},
                 {"compulsory: read", kRight},
                 {"write", kRight}});
-  for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
-                             const Traffic& t) {
-    table.add_row({name, launch == nullptr ? "" : to_text(launch->grid),
-                   launch == nullptr ? "" : to_text(launch->block), bytes_text(t.global_load_bytes),
-                   bytes_text(t.global_store_bytes), bytes_text(t.global_atomic_bytes),
-                   ratio_text(t.global_load_sectors, t.global_load_requests),
-                   ratio_text(t.global_store_sectors, t.global_store_requests),
-                   bytes_text(t.global_read_bytes_compulsory),
-                   bytes_text(t.global_write_bytes_compulsory)});
-  });
+  for_each_row(launches,
+               [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
+                 table.add_row({name, launch == nullptr ? "" : to_text(launch->grid),
+                                launch == nullptr ? "" : to_text(launch->block),
+                                bytes_text(t.global_load_bytes), bytes_text(t.global_store_bytes),
+                                bytes_text(t.global_atomic_bytes), bytes_text(t.global_async_bytes),
+                                ratio_text(t.global_load_sectors, t.global_load_requests),
+                                ratio_text(t.global_store_sectors, t.global_store_requests),
+                                bytes_text(t.global_read_bytes_compulsory),
+                                bytes_text(t.global_write_bytes_compulsory)});
+               });
   const Traffic t = total(launches);
   const std::uint64_t requested =
       t.global_load_bytes + t.global_store_bytes + t.global_atomic_bytes + t.global_async_bytes;
   const std::uint64_t compulsory = compulsory_bytes(t);
+  const std::uint64_t each = bytes_of(element);
   fmt::print(
       "Global memory\n{}"
-      "In float32 elements: {} requested, {} compulsory: {} to 1.\n\n",
-      table.to_string(styled), grouped(requested / sizeof(float)),
-      grouped(compulsory / sizeof(float)), ratio_text(requested, compulsory));
+      "In {} elements{}: {} requested, {} compulsory: {} to 1.\n\n",
+      table.to_string(styled), to_string(element),
+      element == Element::kFloat32 ? "" : ", a float32 being two", grouped(requested / each),
+      grouped(compulsory / each), ratio_text(requested, compulsory));
 }
 
 void print_inside(std::span<const LaunchRecord> launches, bool styled) {
@@ -115,23 +119,29 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"shared memory", kRight},
                 {"wavefronts: load", kRight},
                 {"store", kRight},
+                {"ldmatrix", kRight},
+                {"asynchronous", kRight},
+                {"mma", kRight},
                 {"atomic requests", kRight},
                 {"barriers", kRight},
                 {"special functions", kRight},
                 {"shuffles", kRight},
                 {"votes", kRight}});
   bool any = false;
-  for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
-                             const Traffic& t) {
-    const std::size_t shared =
-        launch == nullptr ? 0 : launch->shared_bytes + launch->static_shared_bytes;
-    table.add_row({name, bytes_text(shared),
-                   wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
-                   wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
-                   count_text(t.shared_atomic_requests), count_text(t.barriers),
-                   count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes)});
-    any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
-  });
+  for_each_row(
+      launches, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
+        const std::size_t shared =
+            launch == nullptr ? 0 : launch->shared_bytes + launch->static_shared_bytes;
+        table.add_row({name, bytes_text(shared),
+                       wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
+                       wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
+                       wavefronts_text(t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal),
+                       wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
+                       count_text(t.mma_instructions), count_text(t.shared_atomic_requests),
+                       count_text(t.barriers), count_text(t.special_functions),
+                       count_text(t.shuffles), count_text(t.votes)});
+        any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
+      });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
 }
 
@@ -152,8 +162,8 @@ std::uint64_t compulsory_bytes(const Traffic& t) {
   return t.global_read_bytes_compulsory + t.global_write_bytes_compulsory;
 }
 
-void print_counts(std::span<const LaunchRecord> launches, bool styled) {
-  print_global(launches, styled);
+void print_counts(std::span<const LaunchRecord> launches, bool styled, Element element) {
+  print_global(launches, styled, element);
   print_inside(launches, styled);
 }
 
@@ -165,6 +175,7 @@ void print_bound_by_launch(const Bound& bound, bool styled, const std::string& o
                 {"L1", kRight},
                 {"shared memory", kRight},
                 {"special functions", kRight},
+                {"tensor cores", kRight},
                 {"shuffles", kRight},
                 {"votes", kRight},
                 {"at least", kRight}});
