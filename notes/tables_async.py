@@ -50,7 +50,7 @@ def of_tile(D, Br, Bc):
     return mma, loads, 2 * Bc * D * 2 // 128, Br * Bc
 
 
-def budget_table():
+def clocks_of_tile_table():
     """Clocks of a multiprocessor of an H200 for one tile of keys, by what is busy."""
     h200 = devices()["H200"]
     rows = []
