@@ -166,7 +166,8 @@ FourWords load_matrices(int count, unsigned row, bool transposed, std::source_lo
             .count = count,
             .transposed = transposed,
             .x = {}};
-  meet(kLoad, ~0u, &load, where, __builtin_return_address(0));
+  meet(kLoad, ~0u, &load, where, __builtin_return_address(0),
+       {.row_bytes = static_cast<std::uint8_t>(lane < 8 * count ? kRowBytes : 0), .row = load.row});
   return load.x;
 }
 
@@ -174,7 +175,7 @@ FourFloats multiply_add(Element element, FourFloats c, FourWords a, unsigned b0,
                         std::source_location where) {
   MultiplyAdd operands{.c = c, .a = a, .b = {b0, b1}};
   meet(element == Element::kBfloat16 ? kMultiplyBfloat16 : kMultiplyFloat16, ~0u, &operands, where,
-       __builtin_return_address(0));
+       __builtin_return_address(0), {.multiply_adds = 1});
   return operands.c;
 }
 
