@@ -4,6 +4,7 @@
 // is said of misuse.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
 

@@ -103,10 +103,6 @@ void cp_async_wait(int pending, std::source_location where) {
   Worker& worker = Worker::running();
   const int rank = worker.current().rank;
   const CopyGroups& groups = worker.copy_groups();
-  if (pending < 0) {
-    stop("bad cp.async", fmt::format("wait_group {}; allowed: 0 and more", pending),
-         "So many of the thread's latest groups may still be under way.", where);
-  }
   worker.wait_for(GroupsArrived(groups, rank, pending), where);
   active_recorder = nullptr;  // resuming has set it
   const auto left = static_cast<std::uint32_t>(pending);

@@ -38,6 +38,13 @@ std::pair<int, int> two_lanes(unsigned lanes, unsigned others, bool of_one_warp)
   return {std::countr_zero(apart != 0 ? apart : lanes), std::countr_zero(other)};
 }
 
+[[gnu::noinline]] std::string in_flight_advice() {
+  return "Is what it brings meant? Then the thread that has started it waits first (is a "
+         "cp_async_commit missing, or does the wait leave one group too many?), and a "
+         "__syncthreads tells the others. Is what was there before? Then a __syncthreads goes in "
+         "front of the copy.";
+}
+
 /// What mends a race depends on who races: two writers need an owner, a writer and a reader an
 /// order, and between blocks of one launch there is no order.
 const char* advice_for(Access access, std::string_view other_access, bool other_block,
@@ -165,9 +172,7 @@ bool Detectors::touches_copy(const Request& request) {
         fmt::format("{}{} {}; the copy to it that thread {} has started at {}:{} is under way",
                     does, request.unit == Unit::kAsyncCopy ? "" : " of", place_of(request, lane),
                     to_string(recorder_.worker().thread(copy->rank).index), there.file, there.line);
-    found.advice =
-        "The thread that has started a copy waits for it (is a cp_async_commit missing, or does "
-        "the wait leave one group too many under way?), and then a __syncthreads tells the others.";
+    found.advice = in_flight_advice();
     report(std::move(found));
     return true;
   }
