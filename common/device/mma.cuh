@@ -42,11 +42,11 @@ __device__ __forceinline__ unsigned pack(float first, float second) {
 
 /// The address of shared memory as the instructions below take it: 32 bits, counted from the start
 /// of the block's shared memory. (On the CPU machine: of its dynamic shared memory.)
-__device__ __forceinline__ unsigned shared_address(const void* p) {
+__device__ __forceinline__ unsigned shared_address(const void* p ATTN_WHERE) {
 #ifdef __CUDACC__
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 #else
-  return simt::shared_address(p);
+  return simt::shared_address(p, where);
 #endif
 }
 
@@ -68,7 +68,8 @@ __device__ __forceinline__ void ldmatrix_x4(unsigned (&x)[4], unsigned row ATTN_
                  : "memory");
   }
 #else
-  simt::load_matrices(x, 4, row, kTransposed, where);
+  const simt::FourWords loaded = simt::load_matrices(4, row, kTransposed, where);
+  for (int j = 0; j < 4; ++j) x[j] = loaded.x[j];
 #endif
 }
 /// The same with an address as C++ has it.
@@ -77,7 +78,7 @@ __device__ __forceinline__ void ldmatrix_x4(unsigned (&x)[4], const void* row AT
 #ifdef __CUDACC__
   ldmatrix_x4<kTransposed>(x, shared_address(row));
 #else
-  ldmatrix_x4<kTransposed>(x, shared_address(row), where);
+  ldmatrix_x4<kTransposed>(x, shared_address(row, where), where);
 #endif
 }
 
@@ -101,7 +102,9 @@ __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 #else
-  simt::multiply_add(kElementOf<T>, c, a, b0, b1, where);
+  const simt::FourFloats sum = simt::multiply_add(kElementOf<T>, {{c[0], c[1], c[2], c[3]}},
+                                                  {{a[0], a[1], a[2], a[3]}}, b0, b1, where);
+  for (int i = 0; i < 4; ++i) c[i] = sum.x[i];
 #endif
 }
 

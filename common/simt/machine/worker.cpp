@@ -112,6 +112,7 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
   waiting_ = 0;
   async_work_.begin_block();
   named_barriers_.begin_block();
+  copy_groups_.begin_block(thread_count_);
   if (grid.recorder != nullptr) grid.recorder->begin_block(*this);
 
   const int warps = (thread_count_ + kWarpSize - 1) / kWarpSize;

@@ -24,6 +24,7 @@
 #include "common/simt/machine/options.hpp"
 #include "common/simt/machine/wait.hpp"
 #include "common/simt/machine/warp.hpp"
+#include "common/simt/models/copy_groups.hpp"
 
 namespace attn::simt {
 
@@ -108,6 +109,7 @@ class Worker {
   void wait_for(const Condition& condition, std::source_location where);
   AsyncWork& async_work() { return async_work_; }
   NamedBarriers& named_barriers() { return named_barriers_; }
+  CopyGroups& copy_groups() { return copy_groups_; }
   /// Back to the scheduler until `state` has been resolved.
   void suspend(State state);
   /// A detector found something that the kernel cannot continue after: records it, stops the
@@ -157,6 +159,7 @@ class Worker {
   int waiting_ = 0;  // threads of the block in State::kWaiting
   AsyncWork async_work_;
   NamedBarriers named_barriers_;
+  CopyGroups copy_groups_;
 };
 
 /// "(17,0,0)"

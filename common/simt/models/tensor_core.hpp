@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The CPU machine's tensor cores: what common/device/mma.cuh names. Each call is a collective of a
-// whole warp.
+// The CPU machine's tensor cores: what common/device/mma.cuh names. load_matrices and multiply_add
+// are collectives of a whole warp. Registers go by value: an array whose address left the kernel
+// would count as memory.
 #pragma once
 
 #include <source_location>
@@ -14,14 +15,20 @@ namespace attn::simt {
 unsigned pack(Element element, float first, float second);
 
 /// The offset of p in the block's dynamic shared memory, where it must lie.
-unsigned shared_address(const void* p);
+unsigned shared_address(const void* p, std::source_location where);
+
+struct FourWords {
+  unsigned x[4];
+};
+struct FourFloats {
+  float x[4];
+};
 
 /// ldmatrix: `count` matrices (1, 2 or 4) of 8 x 8 16-bit elements; `row` is a shared address.
-void load_matrices(unsigned* x, int count, unsigned row, bool transposed,
-                   std::source_location where);
+FourWords load_matrices(int count, unsigned row, bool transposed, std::source_location where);
 
-/// mma.m16n8k16: c += A B, accumulated in float32 in the order of k.
-void multiply_add(Element element, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
-                  std::source_location where);
+/// mma.m16n8k16: A B + C, accumulated as Options::accumulation says.
+FourFloats multiply_add(Element element, FourFloats c, FourWords a, unsigned b0, unsigned b1,
+                        std::source_location where);
 
 }  // namespace attn::simt
