@@ -150,4 +150,14 @@ __device__ __forceinline__ void store_rows(T* gRows, std::int64_t rows_left, std
   }
 }
 
+/// Stores one number for each of the thread's rows, by one of the row's lanes; gValues: of row 0.
+__device__ __forceinline__ void store_row_values(float* gValues, std::int64_t rows_left,
+                                                 const float (&x)[2]) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = fragment_row() + 8 * h;
+    if (fragment_column() == 0 && row < rows_left) gValues[row] = x[h];
+  }
+}
+
 }  // namespace attn::device
