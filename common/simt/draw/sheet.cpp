@@ -35,11 +35,11 @@ void add_once(std::vector<T>& values, T value) {
 
 }  // namespace
 
-What parse_what(std::string_view text) {
+What parse_what(std::string_view text, std::string_view also) {
   if (text == "touches") return What::kTouches;
   if (text == "warp") return What::kWarp;
   if (text == "timeline") return What::kTimeline;
-  bad(fmt::format("{}: allowed: touches, warp, timeline", text));
+  bad(fmt::format("{}: allowed: touches, warp, timeline{}", text, also));
 }
 
 Sheet::~Sheet() { end(); }

@@ -17,6 +17,9 @@ enum class Anchor { kStart, kMiddle, kEnd };
 
 class Svg {
  public:
+  /// `more_style`: rules for kinds that this picture alone has.
+  explicit Svg(std::string_view more_style = {}) : more_style_(more_style) {}
+
   /// `kind` is the class that a shape gets its colour from: "load", "store", ... (svg.cpp has all).
   void rect(std::string_view kind, double x, double y, double width, double height);
   void line(std::string_view kind, double x1, double y1, double x2, double y2);
@@ -35,6 +38,7 @@ class Svg {
 
  private:
   std::string body_;
+  std::string more_style_;
 };
 
 /// "12.5", "64": one decimal at most.
