@@ -34,19 +34,20 @@ def banks_table():
     return table(["row", *LAYOUTS], rows)
 
 
-# Columns, and queries and keys of the tiles of step 4; warps of a block.
-TILES = ((64, 128, 64), (128, 128, 32))
+# Columns, queries and keys of the tiles of step 4, and whether Q stays in registers.
+TILES = ((64, 128, 64, True), (128, 128, 32, False))
 WARPS, ROWS_OF_WARP = 4, 32
 FLOPS = 2 * 16 * 8 * 16  # of an mma
 SPECIAL = 16  # exponentials per clock and multiprocessor
 
 
-def of_tile(D, Br, Bc):
+def of_tile(D, Br, Bc, keeps_q):
     """(mma, ldmatrix, wavefronts of the arriving K and V, exponentials) of a block and one tile of
     keys."""
     row_fragments = ROWS_OF_WARP // 16
+    fetched = 0 if keeps_q else row_fragments
     mma = WARPS * row_fragments * (D // 16 * (Bc // 8) + Bc // 16 * (D // 8))
-    loads = WARPS * (D // 16 * (row_fragments + Bc // 16) + Bc // 16 * (D // 16))
+    loads = WARPS * (D // 16 * (fetched + Bc // 16) + Bc // 16 * (D // 16))
     return mma, loads, 2 * Bc * D * 2 // 128, Br * Bc
 
 
@@ -54,8 +55,8 @@ def clocks_of_tile_table():
     """Clocks of a multiprocessor of an H200 for one tile of keys, by what is busy."""
     h200 = devices()["H200"]
     rows = []
-    for D, Br, Bc in TILES:
-        mma, loads, stores, exponentials = of_tile(D, Br, Bc)
+    for D, Br, Bc, keeps_q in TILES:
+        mma, loads, stores, exponentials = of_tile(D, Br, Bc, keeps_q)
         rows.append([str(D), f"{Br} × {Bc}", str(mma), str(loads), f"{4 * loads / mma:.3g}",
                      f"{mma * FLOPS / h200['tensor_flops_per_clock']:.0f}",
                      str(4 * loads + stores), str(exponentials // SPECIAL),

@@ -50,7 +50,8 @@ void for_each_row(std::span<const LaunchRecord> launches, Row&& row) {
   if (launches.size() > 1) row("all", nullptr, total(launches));
 }
 
-/// A table without the columns that hold nothing.
+/// A table without the columns that hold nothing. "requested: store" is "store" behind another
+/// column of "requested".
 class Filled {
  public:
   explicit Filled(std::vector<io::Table::Column> columns) : columns_(std::move(columns)) {}
@@ -68,7 +69,15 @@ class Filled {
       for (const std::size_t c : used) some.push_back(from[c]);
       return some;
     };
-    io::Table table(pick(columns_));
+    std::vector<io::Table::Column> columns = pick(columns_);
+    std::string before;
+    for (io::Table::Column& column : columns) {
+      const std::size_t colon = column.title.find(": ");
+      const std::string group = colon == std::string::npos ? "" : column.title.substr(0, colon + 2);
+      if (group == before) column.title.erase(0, group.size());
+      before = group;
+    }
+    io::Table table(std::move(columns));
     for (const auto& row : rows_) table.add_row(pick(row));
     return table.to_string(styled);
   }
@@ -83,13 +92,13 @@ void print_global(std::span<const LaunchRecord> launches, bool styled, Element e
                 {"grid"},
                 {"block"},
                 {"requested: load", kRight},
-                {"store", kRight},
-                {"atomic", kRight},
-                {"asynchronous", kRight},
+                {"requested: store", kRight},
+                {"requested: atomic", kRight},
+                {"requested: asynchronous", kRight},
                 {"sectors/request: load", kRight},
-                {"store", kRight},
+                {"sectors/request: store", kRight},
                 {"compulsory: read", kRight},
-                {"write", kRight}});
+                {"compulsory: write", kRight}});
   for_each_row(launches,
                [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
                  table.add_row({name, launch == nullptr ? "" : to_text(launch->grid),
@@ -118,9 +127,9 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
   Filled table({{"kernel"},
                 {"shared memory", kRight},
                 {"wavefronts: load", kRight},
-                {"store", kRight},
-                {"ldmatrix", kRight},
-                {"asynchronous", kRight},
+                {"wavefronts: store", kRight},
+                {"wavefronts: ldmatrix", kRight},
+                {"wavefronts: asynchronous", kRight},
                 {"mma", kRight},
                 {"atomic requests", kRight},
                 {"barriers", kRight},
