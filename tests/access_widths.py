@@ -26,6 +26,9 @@ SKIPPED = 77
 
 ENTRY = re.compile(r"^\s*(?:\.visible\s+|\.weak\s+)?\.entry\s+([\w$]+)")
 ACCESS = re.compile(r"\b(ld|st)((?:\.\w+(?:::\w+)*)+)\s")
+# Written as PTX: a row of a matrix has 16 bytes, and a copy says how many it has.
+MATRIX_LOAD = re.compile(r"\bldmatrix\.")
+ASYNC_COPY = re.compile(r"\bcp\.async\.c[ag]\.\S+ \[[^\]]+\], \[[^\]]+\], (\d+)")
 # Neither global nor shared memory: parameters, constants, a thread's own stack.
 NOT_TRACED = {"param", "const", "local"}
 
@@ -60,6 +63,10 @@ def ptx_widths(ptx):
             kernel = base_name(demangled)
             widths[kernel]  # a kernel without accesses is a kernel too
             continue
+        if kernel and MATRIX_LOAD.search(line):
+            widths[kernel].add(("matrix load", 16))
+        if kernel and (copy := ASYNC_COPY.search(line)):
+            widths[kernel].add(("async copy", int(copy.group(1))))
         access = ACCESS.search(line)
         if kernel and access:
             found = ptx_access(*access.groups())

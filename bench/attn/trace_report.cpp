@@ -49,6 +49,15 @@ constexpr Counter kCounters[] = {
     {"special_functions", &Traffic::special_functions},
     {"shuffles", &Traffic::shuffles},
     {"votes", &Traffic::votes},
+    {"global_async_requests", &Traffic::global_async_requests},
+    {"global_async_sectors", &Traffic::global_async_sectors},
+    {"shared_async_wavefronts", &Traffic::shared_async_wavefronts},
+    {"shared_async_wavefronts_ideal", &Traffic::shared_async_wavefronts_ideal},
+    {"matrix_load_bytes", &Traffic::matrix_load_bytes},
+    {"matrix_load_requests", &Traffic::matrix_load_requests},
+    {"matrix_load_wavefronts", &Traffic::matrix_load_wavefronts},
+    {"matrix_load_wavefronts_ideal", &Traffic::matrix_load_wavefronts_ideal},
+    {"mma_instructions", &Traffic::mma_instructions},
 };
 static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 

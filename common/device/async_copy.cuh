@@ -37,6 +37,7 @@ __device__ __forceinline__ void cp_async_commit() {
 /// sees their bytes; others do after a barrier. (PTX ISA, "cp.async.wait_group")
 template <int kPending>
 __device__ __forceinline__ void cp_async_wait() {
+  static_assert(kPending >= 0);
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
@@ -49,6 +50,7 @@ __forceinline__ void cp_async_16(unsigned to, const void* from, bool valid,
 __forceinline__ void cp_async_commit() { simt::cp_async_commit(); }
 template <int kPending>
 __forceinline__ void cp_async_wait(std::source_location where = std::source_location::current()) {
+  static_assert(kPending >= 0);
   simt::cp_async_wait(kPending, where);
 }
 

@@ -16,6 +16,7 @@
 #include "common/run/buffers.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
+#include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
 #include "tests/simt/tracer_kernels.hpp"
 
@@ -108,6 +109,7 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
                                                 .mask = mask,
                                                 .scale = default_scale(shape.d),
                                                 .seed = 20260101,
+                                                .element = verify::elements_of(step, pass).front(),
                                                 .features = features},
                                                pass);
   const Sizes sizes = sizes_of(problem.shape, problem.extras.on_host());
@@ -169,7 +171,7 @@ void add_shape(Runner& runner, const Chapter& chapter, const Step& step, const S
     if (step.forward) add_step(runner, chapter, step, Pass::kForward, shape, mask, offset);
     if (step.backward) add_step(runner, chapter, step, Pass::kBackward, shape, mask, offset);
   };
-  add(Mask::kFull, 1);
+  if (chapter.support.alignment == 1) add(Mask::kFull, 1);
   for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) add(mask, 0);
 }
 
@@ -186,6 +188,10 @@ void add_chapters(Runner& runner) {
       for (const Shape& shape : std::span(plain).first(all ? std::size(plain) : 2)) {
         add_shape(runner, *chapter, step, shape);
       }
+      // On tensor cores tiles of 64 and of 128 columns have loops of their own.
+      if (!step.forward.takes(Element::kFloat32) && !step.backward.takes(Element::kFloat32)) {
+        add_shape(runner, *chapter, step, make_shape(1, 1, 33, 40, 72));
+      }
       add_extras(runner, *chapter, step);
       add_all_features(runner, *chapter, step);
     }
@@ -199,7 +205,8 @@ std::string to_text(const simt::LaunchRecord& launch) {
   // Not static_shared_bytes: in a tile used in part it depends on where the linker put the arrays.
   std::string text = fmt::format(
       "  {} {} {} shared {} global {} {} {} {} {} {} atomic {} {} {} async {} compulsory {} {} "
-      "{} shared {} {} {} {} {} {} {} barriers {} special {} shuffles {} votes {}\n",
+      "{} shared {} {} {} {} {} {} {} barriers {} special {} shuffles {} votes {} "
+      "async {} {} {} {} matrix {} {} {} {} mma {}\n",
       launch.kernel, to_text(launch.grid), to_text(launch.block), launch.shared_bytes,
       t.global_load_bytes, t.global_store_bytes, t.global_load_requests, t.global_store_requests,
       t.global_load_sectors, t.global_store_sectors, t.global_atomic_bytes,
@@ -207,7 +214,10 @@ std::string to_text(const simt::LaunchRecord& launch) {
       t.global_read_bytes_compulsory, t.global_write_bytes_compulsory, t.global_sectors_compulsory,
       t.shared_load_bytes, t.shared_store_bytes, t.shared_load_wavefronts,
       t.shared_load_wavefronts_ideal, t.shared_store_wavefronts, t.shared_store_wavefronts_ideal,
-      t.shared_atomic_requests, t.barriers, t.special_functions, t.shuffles, t.votes);
+      t.shared_atomic_requests, t.barriers, t.special_functions, t.shuffles, t.votes,
+      t.global_async_requests, t.global_async_sectors, t.shared_async_wavefronts,
+      t.shared_async_wavefronts_ideal, t.matrix_load_bytes, t.matrix_load_requests,
+      t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal, t.mma_instructions);
   // The compiler may make two accesses of one, in the head and the body of a loop: sum by line.
   using Place = std::tuple<std::string, int, std::string, int>;
   std::map<Place, simt::SiteTraffic> places;

@@ -48,6 +48,7 @@ SeenAccess& WorstRequests::entry_of(const Request& request) {
   seen.line = source.line;
   seen.access = request.access;
   seen.space = request.space;
+  seen.unit = request.unit;
   seen.bytes = request.bytes;
   if (shared) return seen;
   if (!array) array = Arena::get().array_at(address);
@@ -91,11 +92,11 @@ void WorstRequests::request(int /*warp*/, const Request& request) {
 }
 
 std::vector<SeenAccess> WorstRequests::accesses() const {
-  std::map<std::tuple<std::string, int, std::string, Access, Space, std::string>, SeenAccess>
+  std::map<std::tuple<std::string, int, std::string, Access, Space, Unit, std::string>, SeenAccess>
       merged;
   for (const auto& [key, seen] : seen_) {
     const auto [entry, first] = merged.try_emplace(
-        {seen.file, seen.line, seen.kernel, seen.access, seen.space, seen.array}, seen);
+        {seen.file, seen.line, seen.kernel, seen.access, seen.space, seen.unit, seen.array}, seen);
     SeenAccess& sum = entry->second;
     if (!first) {
       const std::uint64_t requests = sum.requests + seen.requests;

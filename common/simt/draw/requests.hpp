@@ -25,6 +25,7 @@ struct SeenAccess {
   std::string array;  // as the picture calls it; empty for shared memory
   Access access = Access::kLoad;
   Space space = Space::kGlobal;
+  Unit unit = Unit::kLoadStore;
   std::uint8_t bytes = 0;  // per lane
   std::uint64_t requests = 0;
   std::uint64_t cost = 0;  // of all requests: sectors of global memory, wavefronts of shared memory
@@ -39,6 +40,7 @@ struct SeenAccess {
   Request request() const {
     return {access,
             space,
+            unit,
             bytes,
             /*site=*/0,
             lanes,

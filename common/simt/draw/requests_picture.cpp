@@ -159,7 +159,10 @@ std::string place_of(const SeenAccess& seen) {
 }
 
 std::string access_text(const SeenAccess& seen) {
-  return fmt::format("{}, {} {} {}", place_of(seen), style_of(seen.access),
+  const char* const does = seen.unit == Unit::kMatrixLoad  ? "matrix load"
+                           : seen.unit == Unit::kAsyncCopy ? "async copy"
+                                                           : style_of(seen.access);
+  return fmt::format("{}, {} {} {}", place_of(seen), does,
                      seen.access == Access::kLoad    ? "from"
                      : seen.access == Access::kStore ? "to"
                                                      : "on",

@@ -26,7 +26,11 @@ void meet(const Collective& collective, unsigned mask, void* operand, std::sourc
     detection.advice = "A lane must be in the mask that it passes.";
     worker.stop(std::move(detection));
   }
-  self.posted = {.where = where, .mask = mask, .collective = &collective, .operand = operand};
+  self.posted = {.where = where,
+                 .site = reinterpret_cast<std::uintptr_t>(site),
+                 .mask = mask,
+                 .collective = &collective,
+                 .operand = operand};
   if (worker.grid().recorder != nullptr) {
     worker.grid().recorder->collective(mask, collective.orders_memory,
                                        reinterpret_cast<std::uintptr_t>(site), instructions);
@@ -78,10 +82,7 @@ bool Worker::complete(const Thread& thread, int warp) const {
     if ((thread.posted.mask >> lane & 1u) == 0 || rank >= thread_count_) continue;
     const Thread& other = this->thread(rank);
     if (other.state == State::kDone) continue;
-    if (other.state != State::kInCollective || other.posted.mask != thread.posted.mask ||
-        other.posted.collective != thread.posted.collective) {
-      return false;
-    }
+    if (other.state != State::kInCollective || !other.posted.same_call(thread.posted)) return false;
   }
   return true;
 }

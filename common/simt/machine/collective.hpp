@@ -26,6 +26,9 @@ struct Meeting {
 struct WarpInstructions {
   std::uint8_t shuffles = 0;
   std::uint8_t votes = 0;
+  std::uint8_t multiply_adds = 0;  // mma
+  std::uint8_t row_bytes = 0;      // ldmatrix: that this lane reads at `row`, 0 if it names none
+  const void* row = nullptr;       // null: no ldmatrix
 };
 
 /// Something that lanes do together. Two calls are the same if they name the same object.
@@ -33,8 +36,8 @@ struct Collective {
   /// Called once, outside of all lanes, which wait meanwhile.
   void (*run)(const Meeting& meeting);
   bool orders_memory = false;  // between the lanes, as __syncwarp does
-  /// Of an instruction that all lanes of a warp must execute together: its name, for the report
-  /// if they do not. Null: the lanes of any mask may.
+  /// Of an instruction that all lanes of a warp must execute together, at one place in the code: its
+  /// name, for the report if they do not. Null: the lanes of any mask may, wherever they call it.
   const char* aligned = nullptr;
 };
 

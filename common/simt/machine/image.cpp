@@ -67,8 +67,17 @@ Image find_image() {
   return image;
 }
 
+/// Whether a file's functions are instructions, each: an access in __ldg, or in ldmatrix_x4,
+/// belongs to the line that calls it.
+bool has_instructions(const std::string& file) {
+  constexpr const char* kFiles[] = {"/common/simt/", "/common/device/mma.cuh",
+                                    "/common/device/async_copy.cuh"};
+  return std::any_of(std::begin(kFiles), std::end(kFiles),
+                     [&file](const char* part) { return file.find(part) != std::string::npos; });
+}
+
 /// Runs addr2line on one address of this program. Of the functions inlined there it takes the
-/// innermost that is not the machine's own: an access in __ldg belongs to the line that calls it.
+/// innermost that is no instruction.
 SourceLine ask_addr2line(std::uintptr_t offset) {
   SourceLine answer;
   const std::string command =
@@ -89,10 +98,10 @@ SourceLine ask_addr2line(std::uintptr_t offset) {
     place.erase(std::min(place.find(' '), place.size()));
     const std::size_t colon = place.rfind(':');
     if (colon == std::string::npos || place[0] == '?') break;
-    const bool of_the_machine = place.find("/common/simt/") != std::string::npos;
-    if (!first && of_the_machine) continue;
+    const bool instruction = has_instructions(place);
+    if (!first && instruction) continue;
     answer = {function, place.substr(0, colon), std::atoi(place.c_str() + colon + 1)};
-    if (!of_the_machine) break;
+    if (!instruction) break;
   }
   return answer;
 }

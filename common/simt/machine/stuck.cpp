@@ -27,9 +27,8 @@ void Worker::report_mismatch() {
     for (const Thread& other : warp_threads(warp)) {
       const int lane = other.rank % kWarpSize;
       if ((thread.posted.mask >> lane & 1u) == 0 || other.state == State::kDone) continue;
-      const bool same = other.state == State::kInCollective &&
-                        other.posted.collective == thread.posted.collective &&
-                        other.posted.mask == thread.posted.mask;
+      const bool same =
+          other.state == State::kInCollective && other.posted.same_call(thread.posted);
       if (same) continue;
       const std::string there =
           fmt::format("lane {} (thread {}) is at {}:{} instead", lane, to_string(other.index),

@@ -52,6 +52,12 @@ struct Posted {
   unsigned mask = 0;  // the rest: of a collective
   const Collective* collective = nullptr;
   void* operand = nullptr;
+
+  /// Of two lanes in collectives: whether both have come to the same.
+  bool same_call(const Posted& other) const {
+    return collective == other.collective && mask == other.mask &&
+           (collective->aligned == nullptr || site == other.site);
+  }
 };
 
 /// One CUDA thread.

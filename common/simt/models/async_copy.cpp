@@ -75,11 +75,17 @@ void cp_async(unsigned to, const void* from, int bytes, int valid, std::source_l
   active_recorder = nullptr;  // what comes now is none of the kernel
   check(to, from, bytes, valid, where);
   Worker& worker = Worker::running();
-  worker.copy_groups().start(worker.current().rank,
-                             {.to = static_cast<char*>(worker.shared_memory()) + to,
-                              .from = static_cast<const char*>(from),
-                              .bytes = static_cast<std::uint8_t>(bytes),
-                              .valid = static_cast<std::uint8_t>(valid)});
+  const int rank = worker.current().rank;
+  if (recorder != nullptr) {
+    recorder->start_copy(reinterpret_cast<std::uintptr_t>(worker.shared_memory()) + to,
+                         reinterpret_cast<std::uintptr_t>(from), static_cast<std::size_t>(bytes),
+                         static_cast<std::size_t>(valid), worker.copy_groups().committed(rank) + 1,
+                         reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+  }
+  worker.copy_groups().start(rank, {.to = static_cast<char*>(worker.shared_memory()) + to,
+                                    .from = static_cast<const char*>(from),
+                                    .bytes = static_cast<std::uint8_t>(bytes),
+                                    .valid = static_cast<std::uint8_t>(valid)});
   active_recorder = recorder;
 }
 
@@ -95,7 +101,15 @@ void cp_async_wait(int pending, std::source_location where) {
   Recorder* recorder = active_recorder;
   active_recorder = nullptr;
   Worker& worker = Worker::running();
-  worker.wait_for(GroupsArrived(worker.copy_groups(), worker.current().rank, pending), where);
+  const int rank = worker.current().rank;
+  const CopyGroups& groups = worker.copy_groups();
+  worker.wait_for(GroupsArrived(groups, rank, pending), where);
+  active_recorder = nullptr;  // resuming has set it
+  const auto left = static_cast<std::uint32_t>(pending);
+  if (recorder != nullptr && groups.committed(rank) > left) {
+    recorder->copies_arrived(groups.committed(rank) - left,
+                             reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+  }
   active_recorder = recorder;
 }
 

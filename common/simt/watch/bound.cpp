@@ -36,9 +36,9 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
   }
   const double requested_sectors =
       number(t.global_load_sectors + t.global_store_sectors + t.global_atomic_sectors);
-  // An atomic takes at least one wavefront.
-  const double wavefronts =
-      number(t.shared_load_wavefronts + t.shared_store_wavefronts + t.shared_atomic_requests);
+  // An atomic takes at least one wavefront. What asynchronous copies store may take a way of its own.
+  const double wavefronts = number(t.shared_load_wavefronts + t.shared_store_wavefronts +
+                                   t.shared_atomic_requests + t.matrix_load_wavefronts);
   const double special_rate =
       bound.occupancy.schedulers * device.special_functions_per_clock / kSchedulers;
 
@@ -154,6 +154,7 @@ Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,
   Bound bound{.device = device.name, .work = work, .parts = {}, .limit = {}, .by_launch = {}};
   double schedulers = 0;  // of the launch that keeps most of them busy
   double compulsory_bytes = 0;
+  bool tensor_cores = false;
   for (const LaunchRecord& launch : launches) {
     const LaunchBound& one = bound.by_launch.emplace_back(bound_of_launch(launch, device));
     for (const Resource part : kLaunchResources) bound.parts[part] += one.parts[part];
@@ -161,10 +162,13 @@ Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,
     schedulers = std::max(schedulers, one.occupancy.schedulers);
     compulsory_bytes += number(launch.traffic.global_read_bytes_compulsory +
                                launch.traffic.global_write_bytes_compulsory);
+    tensor_cores = tensor_cores || launch.traffic.mma_instructions != 0;
   }
   if (launches.empty()) return bound;
-  // Which launch does which of the FLOPs is not known: all of them in the best one.
-  const double flops_rate = schedulers * device.flops_per_clock / kSchedulers;
+  // Which launch does which of the FLOPs is not known: all of them in the best one, and on tensor
+  // cores if any are.
+  const int flops_per_clock = tensor_cores ? device.tensor_flops_per_clock : device.flops_per_clock;
+  const double flops_rate = schedulers * flops_per_clock / kSchedulers;
 
   bound.limit = to_string(bound.parts.largest());
   bound.seconds = bound.launches;

@@ -34,7 +34,8 @@ enum class Resource {
   kSpecialFunctions,  // exponentials and the like
   kShuffles,          // between the lanes of a warp
   kVotes,             // of a warp
-  kFlops,             // float32 multiply-adds of the problem, two FLOPs each
+  kFlops,             // multiply-adds of the problem, two FLOPs each: float32's rate, or, where
+                      // the launches execute mma, that of tensor cores with 16-bit factors
 };
 inline constexpr int kResources = 8;
 /// Those that a launch has a part for.

@@ -28,8 +28,11 @@ struct Traffic {
   std::uint64_t global_atomic_bytes = 0;
   std::uint64_t global_atomic_requests = 0;
   std::uint64_t global_atomic_sectors = 0;
-  // Asynchronous copies from global to shared memory (op_ldgsts), apart from loads.
+  // Asynchronous copies from global to shared memory (op_ldgsts), apart from loads; what arrives as
+  // zeros without being read is not among the bytes.
   std::uint64_t global_async_bytes = 0;
+  std::uint64_t global_async_requests = 0;
+  std::uint64_t global_async_sectors = 0;
   // Distinct bytes that the launch reads, and writes; atomics do both. Counted once per launch.
   std::uint64_t global_read_bytes_compulsory = 0;
   std::uint64_t global_write_bytes_compulsory = 0;
@@ -44,6 +47,15 @@ struct Traffic {
   std::uint64_t shared_store_wavefronts = 0;
   std::uint64_t shared_store_wavefronts_ideal = 0;
   std::uint64_t shared_atomic_requests = 0;
+  // What asynchronous copies store, apart from stores.
+  std::uint64_t shared_async_wavefronts = 0;
+  std::uint64_t shared_async_wavefronts_ideal = 0;
+  // ldmatrix, apart from loads: 16 bytes for each row of 8 elements; a matrix of 8 rows is ideally
+  // one wavefront.
+  std::uint64_t matrix_load_bytes = 0;
+  std::uint64_t matrix_load_requests = 0;
+  std::uint64_t matrix_load_wavefronts = 0;
+  std::uint64_t matrix_load_wavefronts_ideal = 0;
   // Barriers that a block passed, summed over blocks.
   std::uint64_t barriers = 0;
   // Calls of functions that run on the special-function unit, summed over threads.
@@ -53,6 +65,9 @@ struct Traffic {
   // together, whatever their masks are.
   std::uint64_t shuffles = 0;
   std::uint64_t votes = 0;
+  // Matrix products of a warp: mma.m16n8k16, 2,048 multiply-adds each.
+  // smsp__inst_executed_pipe_tensor_op_hmma.sum
+  std::uint64_t mma_instructions = 0;
 
   Traffic& operator+=(const Traffic& other);
   bool operator==(const Traffic&) const = default;
@@ -62,7 +77,7 @@ struct Traffic {
 struct SiteTraffic {
   std::string file;
   int line = 0;
-  std::string access;  // "global load", "shared store", ...
+  std::string access;  // "global load", "shared store", "matrix load", "async copy", ...
   int lane_bytes = 0;  // width: 1 to 16 bytes per lane
   std::uint64_t bytes = 0;
   std::uint64_t requests = 0;

@@ -38,6 +38,13 @@ std::pair<int, int> two_lanes(unsigned lanes, unsigned others, bool of_one_warp)
   return {std::countr_zero(apart != 0 ? apart : lanes), std::countr_zero(other)};
 }
 
+[[gnu::noinline]] std::string in_flight_advice() {
+  return "Is what it brings meant? Then the thread that has started it waits first (is a "
+         "cp_async_commit missing, or does the wait leave one group too many?), and a "
+         "__syncthreads tells the others. Is what was there before? Then a __syncthreads goes in "
+         "front of the copy.";
+}
+
 /// What mends a race depends on who races: two writers need an owner, a writer and a reader an
 /// order, and between blocks of one launch there is no order.
 const char* advice_for(Access access, std::string_view other_access, bool other_block,
@@ -102,6 +109,7 @@ void Detectors::begin_block() {
   join_all();
   block_start_ = clocks_.start();
   block_starts_.emplace_back(block_start_, recorder_.worker().block());
+  in_flight_.begin_block();
   // What an earlier block left in shared memory counts as never written.
   for (const AddressRange range : {recorder_.static_shared(), recorder_.dynamic_shared()}) {
     if (range.size() > 0)
@@ -117,8 +125,58 @@ void Detectors::join_all() {
 void Detectors::sync_warp(unsigned lanes) { clocks_.sync_warp(warp(), lanes); }
 
 void Detectors::request(const Request& request) {
+  if (touches_copy(request)) return;  // a race, too, but that says it better
   check_initialised(request);
   check_races(request);
+}
+
+void Detectors::start_copies(Request request, const std::array<std::uint32_t, 32>& groups) {
+  std::array<std::uint32_t, kWarpSize> values;  // not known yet: each one of its own
+  for (std::uint32_t& value : values) value = unknown_value_ += 0x9E3779B9u;
+  request.values = values.data();
+  this->request(request);
+  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
+    const auto lane = static_cast<unsigned>(std::countr_zero(rest));
+    in_flight_.start({.site = request.site,
+                      .rank = static_cast<std::uint16_t>(warp() * kWarpSize + lane),
+                      .bytes = request.bytes,
+                      .offset = static_cast<std::uint32_t>(request.addresses[lane] -
+                                                           recorder_.dynamic_shared().begin),
+                      .group = groups[lane]});
+  }
+}
+
+void Detectors::copies_arrived(unsigned lanes, const std::array<std::uint32_t, 32>& groups) {
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const auto lane = static_cast<unsigned>(std::countr_zero(lanes));
+    in_flight_.arrive(warp() * kWarpSize + lane, groups[lane],
+                      [this](const InFlight::Copy& copy) { renew_write(copy); });
+  }
+}
+
+/// Whether some lane touches bytes that an asynchronous copy may write any time.
+bool Detectors::touches_copy(const Request& request) {
+  if (in_flight_.empty() || request.space != Space::kShared) return false;
+  const AddressRange dynamic = recorder_.dynamic_shared();
+  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    const std::uintptr_t address = request.addresses[lane];
+    if (!dynamic.contains(address)) return false;
+    const InFlight::Copy* copy = in_flight_.find(address - dynamic.begin, request.bytes);
+    if (copy == nullptr) continue;
+    if (!first_time("in flight", request.site, copy->site)) return true;
+    Detection found = recorder_.detection("in flight", lane, request.site);
+    const SourceLine there = source_line(recorder_.image_base() + copy->site);
+    const char* does = request.unit == Unit::kAsyncCopy ? "copy to" : access_name(request.access);
+    found.what =
+        fmt::format("{}{} {}; the copy to it that thread {} has started at {}:{} is under way",
+                    does, request.unit == Unit::kAsyncCopy ? "" : " of", place_of(request, lane),
+                    to_string(recorder_.worker().thread(copy->rank).index), there.file, there.line);
+    found.advice = in_flight_advice();
+    report(std::move(found));
+    return true;
+  }
+  return false;
 }
 
 bool Detectors::first_time(const char* kind, std::uint32_t site, std::uint32_t other_site) {

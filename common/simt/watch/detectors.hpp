@@ -4,6 +4,7 @@
 // does not: reads of memory that nobody wrote, and accesses to one address that nothing orders.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include "common/simt/machine/arena.hpp"
 #include "common/simt/watch/clocks.hpp"
 #include "common/simt/watch/histories.hpp"
+#include "common/simt/watch/in_flight.hpp"
 #include "common/simt/watch/recorder.hpp"
 
 namespace attn::simt {
@@ -33,6 +35,11 @@ class Detectors {
   void release(Knowledge& knowledge) { clocks_.release(warp(), knowledge); }
   void acquire(std::size_t warp, const Knowledge& knowledge) { clocks_.acquire(warp, knowledge); }
   void request(const Request& request);
+  /// Lanes of the current warp start asynchronous copies: the request has what they store, `groups`
+  /// by lane the numbers of the groups that they belong to.
+  void start_copies(Request request, const std::array<std::uint32_t, 32>& groups);
+  /// These lanes know that their groups up to so many have arrived.
+  void copies_arrived(unsigned lanes, const std::array<std::uint32_t, 32>& groups);
   /// Loads at this code address are each followed by a compare-and-swap of what they have loaded.
   void first_step_of_a_loop(std::uint32_t site) { loop_loads_.insert(site); }
   /// The launch is over: reports what had to wait.
@@ -40,8 +47,10 @@ class Detectors {
 
  private:
   void check_initialised(const Request& request);
+  bool touches_copy(const Request& request);
   // races.cpp
   void check_races(const Request& request);
+  void check_rows(const Request& request);
   /// A word, or a half of one, that a request touches.
   struct Place {
     Histories& words;
@@ -54,6 +63,7 @@ class Detectors {
   void check_halves(const Request& request, const Place& place);
   void check_history(const Request& request, const Place& place);
   bool ordered(const LastAccess& earlier, unsigned lanes) const;
+  void renew_write(const InFlight::Copy& copy);
   void check_others(const Request& request, const Place& place, Together kind,
                     const LastAccess& last);
   void remember(const Request& request, const Place& place, Together kind, LastAccess& last);
@@ -76,6 +86,7 @@ class Detectors {
   Time launch_start_;  // the first of this launch
   Time block_start_ = 0;
   Clocks clocks_;
+  InFlight in_flight_;
   // When other warps did what the last one did, at the places in Histories::other_times().
   std::vector<Knowledge> other_times_;
   std::vector<std::pair<Time, uint3>> block_starts_;  // first time, blockIdx
@@ -84,6 +95,7 @@ class Detectors {
   // only later: the load's code address, and what to report.
   std::vector<std::pair<std::uint32_t, Detection>> waiting_;
   std::set<std::uint32_t> loop_loads_;
+  std::uint32_t unknown_value_ = 0;
 };
 
 }  // namespace attn::simt

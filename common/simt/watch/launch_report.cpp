@@ -85,19 +85,24 @@ void print_global(std::span<const LaunchRecord> launches, bool styled) {
                 {"requested: load", kRight},
                 {"store", kRight},
                 {"atomic", kRight},
+                {"async", kRight},
                 {"sectors/request: load", kRight},
                 {"store", kRight},
+                {"async", kRight},
                 {"compulsory: read", kRight},
                 {"write", kRight}});
   for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
                              const Traffic& t) {
-    table.add_row({name, launch == nullptr ? "" : to_text(launch->grid),
-                   launch == nullptr ? "" : to_text(launch->block), bytes_text(t.global_load_bytes),
-                   bytes_text(t.global_store_bytes), bytes_text(t.global_atomic_bytes),
-                   ratio_text(t.global_load_sectors, t.global_load_requests),
-                   ratio_text(t.global_store_sectors, t.global_store_requests),
-                   bytes_text(t.global_read_bytes_compulsory),
-                   bytes_text(t.global_write_bytes_compulsory)});
+    table.add_row(
+        {name, launch == nullptr ? "" : to_text(launch->grid),
+         launch == nullptr ? "" : to_text(launch->block), bytes_text(t.global_load_bytes),
+         bytes_text(t.global_store_bytes), bytes_text(t.global_atomic_bytes),
+         bytes_text(t.global_async_bytes),
+         ratio_text(t.global_load_sectors, t.global_load_requests),
+         ratio_text(t.global_store_sectors, t.global_store_requests),
+         t.global_async_bytes == 0 ? ""
+                                   : ratio_text(t.global_async_sectors, t.global_async_requests),
+         bytes_text(t.global_read_bytes_compulsory), bytes_text(t.global_write_bytes_compulsory)});
   });
   const Traffic t = total(launches);
   const std::uint64_t requested =
@@ -115,11 +120,14 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"shared memory", kRight},
                 {"wavefronts: load", kRight},
                 {"store", kRight},
+                {"async", kRight},
+                {"ldmatrix", kRight},
                 {"atomic requests", kRight},
                 {"barriers", kRight},
                 {"special functions", kRight},
                 {"shuffles", kRight},
-                {"votes", kRight}});
+                {"votes", kRight},
+                {"mma", kRight}});
   bool any = false;
   for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
                              const Traffic& t) {
@@ -128,9 +136,13 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
     table.add_row({name, bytes_text(shared),
                    wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
                    wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
+                   wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
+                   wavefronts_text(t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal),
                    count_text(t.shared_atomic_requests), count_text(t.barriers),
-                   count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes)});
-    any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
+                   count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes),
+                   count_text(t.mma_instructions)});
+    any = any ||
+          shared + t.barriers + t.special_functions + t.shuffles + t.votes + t.mma_instructions > 0;
   });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
 }

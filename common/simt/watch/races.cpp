@@ -131,6 +131,23 @@ void Detectors::check_others(const Request& request, const Place& place, Togethe
   }
 }
 
+/// The thread that has started a copy learns that it has arrived: it is as if it wrote the bytes
+/// now.
+void Detectors::renew_write(const InFlight::Copy& copy) {
+  const std::uintptr_t begin = recorder_.dynamic_shared().begin + copy.offset;
+  Histories& words = histories(Space::kShared, begin);
+  for (std::uintptr_t word = begin; word < begin + copy.bytes; word += 4) {
+    for (const std::size_t half : {0u, 1u}) {
+      LastAccess& write = words.of(word, half).write;
+      if (write.site == copy.site && write.warp == warp() &&
+          write.lanes == 1u << copy.rank % kWarpSize) {
+        write.time = clocks_.now(warp());
+      }
+      if (words.of(word).write.split == 0) break;
+    }
+  }
+}
+
 LastAccess Detectors::access_of(const Request& request, unsigned lanes, unsigned bytes) const {
   return {.time = clocks_.now(warp()),
           .lanes = lanes,
@@ -180,7 +197,23 @@ bool Detectors::keep(const Place& place, Together kind, const LastAccess& last) 
   return true;
 }
 
+/// A row that one lane of an ldmatrix names is read by all lanes: each gets a part of it.
+void Detectors::check_rows(const Request& request) {
+  std::array<std::uintptr_t, kWarpSize> addresses;
+  Request row = request;
+  row.addresses = addresses.data();
+  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
+    const std::uintptr_t address = request.addresses[std::countr_zero(rest)];
+    addresses.fill(address);
+    Histories& words = histories(request.space, address);
+    for (std::uintptr_t word = address; word < address + request.bytes; word += 4) {
+      check_word(row, {words, word, 0, ~0u, kWord});
+    }
+  }
+}
+
 void Detectors::check_races(const Request& request) {
+  if (request.unit == Unit::kMatrixLoad) return check_rows(request);
   Histories& words = histories(request.space, request.addresses[std::countr_zero(request.lanes)]);
   for (unsigned rest = request.lanes; rest != 0;) {
     const int lane = std::countr_zero(rest);

@@ -296,13 +296,53 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
 
 void Recorder::collective(unsigned mask, bool orders_memory, std::uintptr_t return_address,
                           WarpInstructions instructions) {
-  const Access access = orders_memory                ? Access::kSyncWarp
-                        : instructions.shuffles != 0 ? Access::kShuffle
-                        : instructions.votes != 0    ? Access::kVote
-                                                     : Access::kCollective;
-  append({mask, static_cast<std::uint32_t>(return_address - image_.begin),
-          static_cast<std::uint8_t>(instructions.shuffles + instructions.votes), access,
-          Space::kGlobal});
+  const auto site = static_cast<std::uint32_t>(return_address - image_.begin);
+  if (instructions.row != nullptr) {
+    append({reinterpret_cast<std::uintptr_t>(instructions.row), site, instructions.row_bytes,
+            Access::kMatrixLoad, Space::kShared});
+    return;
+  }
+  const Access access = orders_memory                     ? Access::kSyncWarp
+                        : instructions.shuffles != 0      ? Access::kShuffle
+                        : instructions.votes != 0         ? Access::kVote
+                        : instructions.multiply_adds != 0 ? Access::kMultiplyAdd
+                                                          : Access::kCollective;
+  append({mask, site,
+          static_cast<std::uint8_t>(instructions.shuffles + instructions.votes +
+                                    instructions.multiply_adds),
+          access, Space::kGlobal});
+}
+
+void Recorder::start_copy(std::uintptr_t to, std::uintptr_t from, std::size_t bytes,
+                          std::size_t valid, std::uint32_t group, std::uintptr_t return_address) {
+  step(return_address);
+  std::uintptr_t noted = from;
+  if (valid > 0 && arena_.contains(from)) {
+    if (detectors_ && !arena_.is_allocated(from, valid)) {
+      stop_at("out of bounds", return_address,
+              fmt::format("asynchronous copy of {} bytes: {}", valid, arena_.describe(from, valid)),
+              "Rows beyond the end are not read if the copy is told that nothing is valid.");
+    }
+  } else if (valid > 0) {
+    noted = image_.contains(from) ? variable(from, valid, Access::kLoad, return_address) : 0;
+    if (noted == 0) {
+      stop_at("out of bounds", return_address,
+              fmt::format("asynchronous copy of {} bytes from an address that is not in global "
+                          "memory",
+                          valid),
+              "An asynchronous copy reads memory from cudaMalloc, and writes shared memory.");
+    }
+  }
+  const auto site = static_cast<std::uint32_t>(return_address - image_.begin);
+  append({(to - dynamic_shared_.begin) | std::uint64_t{group} << 32, site,
+          static_cast<std::uint8_t>(bytes), Access::kCopyStore, Space::kShared});
+  // Also where nothing is read, so that the lanes' logs stay side by side.
+  append({noted, site, static_cast<std::uint8_t>(valid), Access::kCopyLoad, Space::kGlobal});
+}
+
+void Recorder::copies_arrived(std::uint32_t group, std::uintptr_t return_address) {
+  append({group, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kCopyWait,
+          Space::kShared});
 }
 
 void Recorder::append(Entry entry) {
@@ -401,22 +441,26 @@ void Recorder::drain(bool to_the_end) {
 /// waits; with `force`, the first group passes as it is. Returns the lanes that passed.
 unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
   unsigned passed = 0;
-  Entry executed{};  // by all groups that pass together
+  Entry executed{};                              // by all groups that pass together
+  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix
+    return entry.access == Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
+  };
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
     if (((from & ~passed) >> first & 1u) == 0) continue;
     const Entry entry = log(first).front();
-    const auto mask = static_cast<unsigned>(entry.address);
+    const unsigned mask = mask_of(entry);
     unsigned group = 0;
     bool complete = true;
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if ((mask >> lane & 1u) == 0) continue;
       const bool here = ((at_collective & ~passed) >> lane & 1u) != 0 &&
-                        log(lane).front().address == mask &&
+                        mask_of(log(lane).front()) == mask &&
                         log(lane).front().access == entry.access;
       if (here) group |= 1u << lane;
       complete = complete && (here || (log(lane).empty() && lanes_[lane].state == State::kDone));
     }
     if (!complete && !force) continue;
+    if (entry.access == Access::kMatrixLoad) serve_matrix_load(group);
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if ((group >> lane & 1u) != 0) ++log(lane).head;
     }
@@ -427,6 +471,7 @@ unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool fo
   }
   if (executed.access == Access::kShuffle) shuffles_ += executed.bytes;
   if (executed.access == Access::kVote) votes_ += executed.bytes;
+  if (executed.access == Access::kMultiplyAdd) multiply_adds_ += executed.bytes;
   return passed;
 }
 
@@ -442,8 +487,10 @@ void Recorder::serve(unsigned lanes) {
       }
       return;
     }
+    if (entry.access >= Access::kCopyStore) return serve_copies(lanes);
     Request request{.access = entry.access,
                     .space = entry.space,
+                    .unit = Unit::kLoadStore,
                     .bytes = entry.bytes,
                     .site = entry.site,
                     .lanes = 0,
@@ -463,9 +510,82 @@ void Recorder::serve(unsigned lanes) {
       ++own.head;
     }
     lanes &= ~request.lanes;
-    if (tracer_) tracer_->request(request);
-    if (observer_ != nullptr) observer_->request(warp_, request);
+    show(request);
     if (detectors_) detectors_->request(request);
+  }
+}
+
+void Recorder::show(const Request& request) {
+  if (tracer_) tracer_->request(request);
+  if (observer_ != nullptr) observer_->request(warp_, request);
+}
+
+/// These lanes have met in an ldmatrix; the first 8, 16 or all of them name a row.
+void Recorder::serve_matrix_load(unsigned lanes) {
+  std::array<std::uintptr_t, kWarpSize> addresses;
+  Request request{.access = Access::kLoad,
+                  .space = Space::kShared,
+                  .unit = Unit::kMatrixLoad,
+                  .bytes = 16,
+                  .site = log(static_cast<std::size_t>(std::countr_zero(lanes))).front().site,
+                  .lanes = 0,
+                  .lane_count = 0,
+                  .addresses = addresses.data(),
+                  .values = nullptr};
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const auto lane = static_cast<std::size_t>(std::countr_zero(lanes));
+    const Entry& entry = log(lane).front();
+    if (entry.bytes == 0) continue;
+    addresses[lane] = entry.address;
+    request.lanes |= 1u << lane;
+    ++request.lane_count;
+  }
+  count(kRequest);
+  show(request);
+  if (detectors_) detectors_->request(request);
+}
+
+/// The parts of asynchronous copies, and the waits for them, at the heads of these lanes' logs.
+void Recorder::serve_copies(unsigned lanes) {
+  std::array<std::uintptr_t, kWarpSize> addresses;
+  std::array<std::uint32_t, kWarpSize> groups;
+  while (lanes != 0) {  // more than once only where lanes copy different sizes
+    const Entry entry = log(static_cast<std::size_t>(std::countr_zero(lanes))).front();
+    const bool store = entry.access == Access::kCopyStore;
+    Request request{.access = store ? Access::kStore : Access::kLoad,
+                    .space = entry.space,
+                    .unit = Unit::kAsyncCopy,
+                    .bytes = entry.bytes,
+                    .site = entry.site,
+                    .lanes = 0,
+                    .lane_count = 0,
+                    .addresses = addresses.data(),
+                    .values = nullptr};
+    for (unsigned rest = lanes; rest != 0; rest &= rest - 1) {
+      const auto lane = static_cast<std::size_t>(std::countr_zero(rest));
+      Log& own = log(lane);
+      if (own.front().access != entry.access || own.front().bytes != entry.bytes) continue;
+      const std::uintptr_t address = own.front().address;
+      groups[lane] = static_cast<std::uint32_t>(store ? address >> 32 : address);
+      addresses[lane] = store ? dynamic_shared_.begin + (address & 0xFFFFFFFFu) : address;
+      request.lanes |= 1u << lane;
+      ++request.lane_count;
+      ++own.head;
+    }
+    lanes &= ~request.lanes;
+    if (entry.access == Access::kCopyWait) {
+      if (detectors_) detectors_->copies_arrived(request.lanes, groups);
+      continue;
+    }
+    if (entry.bytes == 0) continue;  // zeros arrive
+    count(kRequest);
+    show(request);
+    if (!detectors_) continue;
+    if (store) {
+      detectors_->start_copies(request, groups);
+    } else {
+      detectors_->request(request);
+    }
   }
 }
 
@@ -521,6 +641,7 @@ void Recorder::finish() {
   record.traffic.special_functions = special_functions_;
   record.traffic.shuffles = shuffles_;
   record.traffic.votes = votes_;
+  record.traffic.mma_instructions = multiply_adds_;
   publish(std::move(record));
 }
 

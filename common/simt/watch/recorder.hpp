@@ -30,26 +30,40 @@ enum class Access : std::uint8_t {
   kLoad,
   kStore,
   kAtomic,
+  kCopyStore,  // an asynchronous copy, which stores and
+  kCopyLoad,   // loads later
+  kCopyWait,
   kBlockOfCode,
   kCollective,  // from here on: lanes that wait for each other
   kShuffle,
   kVote,
-  kSyncWarp
+  kSyncWarp,
+  kMultiplyAdd,
+  kMatrixLoad
 };
 enum class Space : std::uint8_t { kGlobal, kShared };
 /// "read", "write" or "atomic".
 const char* access_name(Access access);
 
+/// What executes a request.
+enum class Unit : std::uint8_t {
+  kLoadStore,   // as most do
+  kMatrixLoad,  // ldmatrix, a load of shared memory
+  kAsyncCopy    // cp.async: one store of shared memory, one load of global memory
+};
+
 /// One warp executing one access.
 struct Request {
-  Access access;
+  Access access;  // kLoad, kStore or kAtomic
   Space space;
+  Unit unit;
   std::uint8_t bytes;               // per lane
   std::uint32_t site;               // code address, relative to the program's
   unsigned lanes;                   // which lanes take part
   unsigned lane_count;              // how many
   const std::uintptr_t* addresses;  // by lane; only those of `lanes` are set
-  const std::uint32_t* values;      // of a store, by lane: equal where equal values were stored
+  // Of a kLoadStore's store, by lane: equal where equal values were stored.
+  const std::uint32_t* values;
 };
 
 inline constexpr std::size_t kLargestBlock = 1024;  // threads
@@ -114,6 +128,12 @@ class Recorder {
   void collective(unsigned mask, bool orders_memory, std::uintptr_t return_address,
                   WarpInstructions instructions = {});
   void special_functions(unsigned instructions) { special_functions_ += instructions; }
+  /// An asynchronous copy begins, of `bytes` bytes to shared memory, of which `valid` come from
+  /// global memory. It belongs to the thread's group of that number.
+  void start_copy(std::uintptr_t to, std::uintptr_t from, std::size_t bytes, std::size_t valid,
+                  std::uint32_t group, std::uintptr_t return_address);
+  /// The thread knows that its groups up to this one have arrived.
+  void copies_arrived(std::uint32_t group, std::uintptr_t return_address);
 
   // For detectors.
   const Worker& worker() const { return *worker_; }
@@ -125,9 +145,11 @@ class Recorder {
 
  private:
   struct Entry {
-    std::uintptr_t address;  // for collectives: the mask
+    // Of most collectives: the mask. Of a copy's store: the byte in dynamic shared memory, and in
+    // the upper half the group; of a wait for copies: the group.
+    std::uintptr_t address;
     std::uint32_t site;
-    std::uint8_t bytes;  // for collectives: the warp's instructions
+    std::uint8_t bytes;  // of collectives: the warp's instructions
     Access access;
     Space space;
   };
@@ -158,6 +180,9 @@ class Recorder {
   /// Reads as far as the order of requests is certain; all of it if `to_the_end`.
   void drain(bool to_the_end);
   void serve(unsigned lanes);
+  void serve_copies(unsigned lanes);
+  void serve_matrix_load(unsigned lanes);
+  void show(const Request& request);
   unsigned pop_collective(unsigned from, unsigned at_collective, bool force);
   Log& log(std::size_t lane) { return (*logs_)[lane]; }
   [[noreturn]] void stop_at(std::string kind, std::uintptr_t site, std::string what,
@@ -185,6 +210,7 @@ class Recorder {
   std::uint64_t barriers_ = 0;
   std::uint64_t shuffles_ = 0;
   std::uint64_t votes_ = 0;
+  std::uint64_t multiply_adds_ = 0;
   std::int64_t steps_ = 0;  // of the block that runs
   // Each thread's last code address, and the one before it entered the last piece of code: where it
   // decided to return, once it has returned.

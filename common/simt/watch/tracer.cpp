@@ -22,7 +22,9 @@ std::vector<LaunchRecord>& recorded_launches() {
   return launches;
 }
 
-const char* access_name(Access access, Space space) {
+const char* access_name(Access access, Space space, Unit unit) {
+  if (unit == Unit::kMatrixLoad) return "matrix load";
+  if (unit == Unit::kAsyncCopy) return "async copy";
   switch (access) {
     case Access::kLoad:
       return space == Space::kGlobal ? "global load" : "shared load";
@@ -46,6 +48,8 @@ Traffic& Traffic::operator+=(const Traffic& o) {
   global_atomic_requests += o.global_atomic_requests;
   global_atomic_sectors += o.global_atomic_sectors;
   global_async_bytes += o.global_async_bytes;
+  global_async_requests += o.global_async_requests;
+  global_async_sectors += o.global_async_sectors;
   global_read_bytes_compulsory += o.global_read_bytes_compulsory;
   global_write_bytes_compulsory += o.global_write_bytes_compulsory;
   global_sectors_compulsory += o.global_sectors_compulsory;
@@ -56,10 +60,17 @@ Traffic& Traffic::operator+=(const Traffic& o) {
   shared_store_wavefronts += o.shared_store_wavefronts;
   shared_store_wavefronts_ideal += o.shared_store_wavefronts_ideal;
   shared_atomic_requests += o.shared_atomic_requests;
+  shared_async_wavefronts += o.shared_async_wavefronts;
+  shared_async_wavefronts_ideal += o.shared_async_wavefronts_ideal;
+  matrix_load_bytes += o.matrix_load_bytes;
+  matrix_load_requests += o.matrix_load_requests;
+  matrix_load_wavefronts += o.matrix_load_wavefronts;
+  matrix_load_wavefronts_ideal += o.matrix_load_wavefronts_ideal;
   barriers += o.barriers;
   special_functions += o.special_functions;
   shuffles += o.shuffles;
   votes += o.votes;
+  mma_instructions += o.mma_instructions;
   return *this;
 }
 
@@ -78,11 +89,13 @@ Tracer::Tracer(std::uintptr_t image_base) : image_base_(image_base), arena_(Aren
 }
 
 Tracer::Site& Tracer::site_of(const Request& request) {
-  const std::uint64_t key =
-      std::uint64_t{request.site} << 1 | (request.space == Space::kShared ? 1u : 0u);
+  // An asynchronous copy is one access, whose store comes first.
+  const bool shared = request.space == Space::kShared && request.unit != Unit::kAsyncCopy;
+  const std::uint64_t key = std::uint64_t{request.site} << 1 | (shared ? 1u : 0u);
   if (last_site_ == nullptr || key != last_key_) {
     last_key_ = key;
-    last_site_ = &sites_.try_emplace(key, Site{request.access, request.space, {}}).first->second;
+    last_site_ = &sites_.try_emplace(key, Site{request.access, request.space, request.unit, {}})
+                      .first->second;
     last_site_->traffic.lane_bytes = request.bytes;
   }
   return *last_site_;
@@ -90,8 +103,11 @@ Tracer::Site& Tracer::site_of(const Request& request) {
 
 void Tracer::request(const Request& request) {
   SiteTraffic& site = site_of(request).traffic;
-  ++site.requests;
-  site.bytes += std::uint64_t{request.lane_count} * request.bytes;
+  const bool copy = request.unit == Unit::kAsyncCopy;
+  if (!copy || request.access == Access::kStore) ++site.requests;
+  if (!copy || request.access == Access::kLoad) {
+    site.bytes += std::uint64_t{request.lane_count} * request.bytes;
+  }
   if (request.space == Space::kGlobal) {
     global(request, site);
   } else {
@@ -119,6 +135,11 @@ void Tracer::global(const Request& request, SiteTraffic& site) {
   }
   total_.global_read_bytes_compulsory += fresh_reads;
   total_.global_write_bytes_compulsory += fresh_writes;
+  if (request.unit == Unit::kAsyncCopy) {
+    total_.global_async_bytes += bytes;
+    total_.global_async_sectors += sectors;
+    return;
+  }
   switch (request.access) {
     case Access::kLoad:
       total_.global_load_bytes += bytes;
@@ -143,6 +164,19 @@ void Tracer::shared(const Request& request, SiteTraffic& site) {
   site.wavefronts += wavefronts;
   site.wavefronts_ideal += ideal;
   const auto bytes = std::uint64_t{request.lane_count} * request.bytes;
+  if (request.unit == Unit::kMatrixLoad) {
+    total_.matrix_load_bytes += bytes;
+    ++total_.matrix_load_requests;
+    total_.matrix_load_wavefronts += wavefronts;
+    total_.matrix_load_wavefronts_ideal += ideal;
+    return;
+  }
+  if (request.unit == Unit::kAsyncCopy) {
+    ++total_.global_async_requests;
+    total_.shared_async_wavefronts += wavefronts;
+    total_.shared_async_wavefronts_ideal += ideal;
+    return;
+  }
   switch (request.access) {
     case Access::kLoad:
       total_.shared_load_bytes += bytes;
@@ -168,7 +202,7 @@ LaunchRecord Tracer::finish() {
     const SourceLine source = source_line(image_base_ + static_cast<std::uintptr_t>(key >> 1));
     site.traffic.file = source.file;
     site.traffic.line = source.line;
-    site.traffic.access = access_name(site.access, site.space);
+    site.traffic.access = access_name(site.access, site.space, site.unit);
     record.sites.push_back(std::move(site.traffic));
   }
   std::sort(record.sites.begin(), record.sites.end(), [](const auto& a, const auto& b) {

@@ -22,6 +22,7 @@ class Tracer {
   struct Site {
     Access access;
     Space space;
+    Unit unit;
     SiteTraffic traffic;
   };
   Site& site_of(const Request& request);

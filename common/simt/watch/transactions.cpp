@@ -46,12 +46,13 @@ bool agree(const Request& request, unsigned partner) {
 
 }  // namespace
 
-/// All with up to 4 bytes each, half a warp
-/// with 8, a quarter with 16; twice as many where a load's lanes agree in pairs.
+/// All with up to 4 bytes each, half a warp with 8, a quarter with 16; twice as many where a load's
+/// lanes agree in pairs. A matrix of ldmatrix is always a phase of its own.
 unsigned lanes_per_phase(const Request& request) {
   if (request.bytes < 8) return kWarpSize;
   const unsigned lanes = request.bytes == 8 ? 16 : 8;
-  const bool pairs = request.access == Access::kLoad && (agree(request, 1) || agree(request, 2));
+  const bool pairs = request.access == Access::kLoad && request.unit == Unit::kLoadStore &&
+                     (agree(request, 1) || agree(request, 2));
   return pairs ? 2 * lanes : lanes;
 }
 
