@@ -23,6 +23,11 @@ const Chapter& ch09_tensor_cores() {
        .idea = "32 rows a warp: each fragment of K and V feeds two products",
        .forward = {forward_rows32<bfloat16>, forward_rows32<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_backward",
+       .idea = "backward: P and dS stay in the registers too, no atomics",
+       .price = "S and dP computed twice",
+       .backward = {backward_registers<bfloat16>, backward_registers<float16>},
+       .backward_workspace_bytes = backward_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {64};  // 128 queries are two of them
   static constexpr Chapter kChapter{

@@ -18,40 +18,6 @@
 
 namespace attn::tensor_cores {
 
-/// s[m] = q_m K^T for the warp's kM x 16 rows of Q, from q on, and the tile of keys at k.
-template <class T, class Tiles, class Loads>
-__device__ __forceinline__ void add_scores(float (&s)[Tiles::kM][Tiles::kBc / 8][4], const T* q,
-                                           const T* k) {
-#pragma unroll
-  for (int c = 0; c < Tiles::kD; c += 16) {
-    unsigned a[Tiles::kM][4];
-#pragma unroll
-    for (int m = 0; m < Tiles::kM; ++m) {
-      Loads::template load<false, Tiles::kStride>(a[m], q + 16 * m * Tiles::kStride + c);
-    }
-#pragma unroll
-    for (int n = 0; n < Tiles::kBc / 8; n += 2) {
-      unsigned b[4];
-      Loads::template load<false, Tiles::kStride>(b, k + 8 * n * Tiles::kStride + c);
-#pragma unroll
-      for (int m = 0; m < Tiles::kM; ++m) multiply_add<T, false>(s[m], n, a[m], b);
-    }
-  }
-}
-
-/// acc_o[m] += P V for 16 keys, the rows of V from v on. p[m]: P of these keys as fragments A.
-template <class T, class Tiles, class Loads>
-__device__ __forceinline__ void add_weighted(float (&acc_o)[Tiles::kM][Tiles::kD / 8][4],
-                                             const unsigned (&p)[Tiles::kM][4], const T* v) {
-#pragma unroll
-  for (int n = 0; n < Tiles::kD / 8; n += 2) {
-    unsigned b[4];
-    Loads::template load<true, Tiles::kStride>(b, v + 8 * n);
-#pragma unroll
-    for (int m = 0; m < Tiles::kM; ++m) multiply_add<T, true>(acc_o[m], n, p[m], b);
-  }
-}
-
 /// Stores 16 rows of P as elements to shared memory, at p.
 template <class T, class Tiles>
 __device__ __forceinline__ void store_weights(T* p, const float (&s)[Tiles::kBc / 8][4]) {
@@ -100,7 +66,7 @@ static __global__ void __launch_bounds__(Tiles::kThreads)
     load_tile<Tiles::kThreads, Tiles::kBc, Tiles::kD, kStride>(sV, gV + j0 * d, most - j0, d, wide);
     __syncthreads();  // wait until the tiles are complete
     float s[kM][Tiles::kBc / 8][4] = {};
-    add_scores<T, Tiles, Loads>(s, sQ + row * kStride, sK);
+    add_dots<Loads, Tiles::kD, kStride>(s, sQ + row * kStride, sK);
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
       int keys[2] = {};
@@ -125,7 +91,7 @@ static __global__ void __launch_bounds__(Tiles::kThreads)
               p[m], sP + (row + 16 * m) * Tiles::kPStride + 16 * k);
         }
       }
-      add_weighted<T, Tiles, Loads>(acc_o, p, sV + 16 * k * kStride);
+      add_weighted<Loads, kStride>(acc_o, p, sV + 16 * k * kStride);
     }
   };
   std::int64_t j0 = 0;

@@ -48,18 +48,51 @@ struct MatrixLoads {
   }
 };
 
-/// acc[n] += a B for 16 x 16 elements of B: those of columns 8 n to 8 n + 15 of the result.
-/// kTransposed: see above, which registers of x are B's.
-template <class T, bool kTransposed, int kTiles>
-__device__ __forceinline__ void multiply_add(float (&acc)[kTiles][4], int n, const unsigned (&a)[4],
-                                             const unsigned (&x)[4]) {
-  device::mma_m16n8k16<T>(acc[n], a, x[0], kTransposed ? x[1] : x[2]);
-  device::mma_m16n8k16<T>(acc[n + 1], a, kTransposed ? x[2] : x[1], x[3]);
+/// acc[m] += a_m B^T for the warp's kM x 16 rows of A, from a on, and 8 kTiles rows of B, from b
+/// on, all of kD elements: Q K^T.
+template <class Loads, int kD, int kStride, class T, int kM, int kTiles>
+__device__ __forceinline__ void add_dots(float (&acc)[kM][kTiles][4], const T* a, const T* b) {
+#pragma unroll
+  for (int c = 0; c < kD; c += 16) {
+    unsigned rows[kM][4];
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+      Loads::template load<false, kStride>(rows[m], a + 16 * m * kStride + c);
+    }
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 2) {
+      unsigned x[4];
+      Loads::template load<false, kStride>(x, b + 8 * n * kStride + c);
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+        device::mma_m16n8k16<T>(acc[m][n], rows[m], x[0], x[2]);
+        device::mma_m16n8k16<T>(acc[m][n + 1], rows[m], x[1], x[3]);
+      }
+    }
+  }
+}
+
+/// acc[m] += w_m V for 16 rows of V, from v on, of 8 kTiles elements, and as many columns of w:
+/// P V.
+template <class Loads, int kStride, class T, int kM, int kTiles>
+__device__ __forceinline__ void add_weighted(float (&acc)[kM][kTiles][4],
+                                             const unsigned (&w)[kM][4], const T* v) {
+#pragma unroll
+  for (int n = 0; n < kTiles; n += 2) {
+    unsigned x[4];
+    Loads::template load<true, kStride>(x, v + 8 * n);
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+      device::mma_m16n8k16<T>(acc[m][n], w[m], x[0], x[1]);
+      device::mma_m16n8k16<T>(acc[m][n + 1], w[m], x[2], x[3]);
+    }
+  }
 }
 
 /// Copies a tile of rows of d elements to shared memory, rows kStride elements apart there. What
-/// lies beyond the matrix (row >= rows_left or column >= d) becomes zero. wide: d % 8 = 0, and gRows
-/// is 16-byte aligned. Call it with all kThreads threads, and put a barrier before the tile is read.
+/// lies beyond the matrix (row >= rows_left or column >= d) becomes zero. wide: d % 8 = 0, and
+/// gRows is 16-byte aligned. Call it with all kThreads threads, and put a barrier before the tile
+/// is read.
 template <int kThreads, int kRows, int kColumns, int kStride, class T>
 __device__ __forceinline__ void load_tile(T* sTile, const T* gRows, std::int64_t rows_left,
                                           std::int64_t d, bool wide) {
