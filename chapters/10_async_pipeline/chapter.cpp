@@ -36,7 +36,8 @@ const Chapter& ch10_async_pipeline() {
       .tile_edges = kTileEdges,
       .support = {.max_n = std::int64_t{1} << 35,  // tiles of 32 keys are counted in 31 bits
                   .only_d = kD,
-                  .alignment = 16},
+                  .alignment = 16,
+                  .reach = 128},
   };
   return kChapter;
 }
