@@ -16,10 +16,11 @@ COUNTERS = (
     "global_load_requests global_load_sectors global_read_bytes_compulsory "
     "global_write_bytes_compulsory shared_load_wavefronts shared_load_wavefronts_ideal "
     "shared_store_wavefronts shared_store_wavefronts_ideal special_functions").split()
-# And these, of the kernels that have any.
+# Kept where there is something to count.
 RARE_COUNTERS = (
-    "mma_instructions matrix_load_wavefronts matrix_load_wavefronts_ideal "
-    "shared_async_wavefronts shared_async_wavefronts_ideal").split()
+    "global_async_requests global_async_sectors shared_async_wavefronts "
+    "shared_async_wavefronts_ideal matrix_load_bytes matrix_load_requests matrix_load_wavefronts "
+    "matrix_load_wavefronts_ideal mma_instructions").split()
 
 
 def shape_text(shape):
@@ -73,9 +74,9 @@ def workspaces(attn):
 
 def kept(counts, seconds, limit):
     """Of a launch or a total, what the tables need. limit: the resource that sets the bound."""
-    rare = {name: counts[name] for name in RARE_COUNTERS if counts[name]}
-    return {**{name: counts[name] for name in COUNTERS}, **rare,
-            "bound_seconds": rounded(seconds), "bound_limit": limit}
+    rare = {name: counts[name] for name in RARE_COUNTERS if counts.get(name)}
+    return {**{name: counts[name] for name in COUNTERS}, **rare, "bound_seconds": rounded(seconds),
+            "bound_limit": limit}
 
 
 def multiprocessors(bound):

@@ -69,7 +69,7 @@ __device__ __forceinline__ void ldmatrix_x4(unsigned (&x)[4], unsigned row ATTN_
   }
 #else
   const simt::FourWords loaded = simt::load_matrices(4, row, kTransposed, where);
-  for (int j = 0; j < 4; ++j) x[j] = loaded.x[j];
+  x[0] = loaded.x[0], x[1] = loaded.x[1], x[2] = loaded.x[2], x[3] = loaded.x[3];
 #endif
 }
 /// The same with an address as C++ has it.
@@ -104,7 +104,7 @@ __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[
 #else
   const simt::FourFloats sum = simt::multiply_add(kElementOf<T>, {{c[0], c[1], c[2], c[3]}},
                                                   {{a[0], a[1], a[2], a[3]}}, b0, b1, where);
-  for (int i = 0; i < 4; ++i) c[i] = sum.x[i];
+  c[0] = sum.x[0], c[1] = sum.x[1], c[2] = sum.x[2], c[3] = sum.x[3];
 #endif
 }
 

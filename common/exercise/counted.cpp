@@ -40,13 +40,17 @@ void hold(verify::Medal medal, std::string_view what, std::uint64_t used, std::u
 
 void hold_to_own(const simt::Traffic& mine, const simt::Traffic& own, const Allowance& beyond) {
   using verify::Medal;
-  hold(Medal::kSilver, "bytes loaded from global memory", mine.global_load_bytes,
-       own.global_load_bytes, beyond.load_bytes);
+  hold(Medal::kSilver, "bytes loaded from global memory",
+       mine.global_load_bytes + mine.global_async_bytes,
+       own.global_load_bytes + own.global_async_bytes, beyond.load_bytes);
   hold(Medal::kSilver, "bytes stored to global memory", mine.global_store_bytes,
        own.global_store_bytes, 0);
-  hold(Medal::kGold, "wavefronts of shared memory",
-       mine.shared_load_wavefronts + mine.shared_store_wavefronts,
-       own.shared_load_wavefronts + own.shared_store_wavefronts, beyond.wavefronts);
+  const auto wavefronts = [](const simt::Traffic& t) {
+    return t.shared_load_wavefronts + t.shared_store_wavefronts + t.shared_async_wavefronts +
+           t.matrix_load_wavefronts;
+  };
+  hold(Medal::kGold, "wavefronts of shared memory", wavefronts(mine), wavefronts(own),
+       beyond.wavefronts);
   hold(Medal::kGold, "barriers", mine.barriers, own.barriers, beyond.barriers);
 }
 

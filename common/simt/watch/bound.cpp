@@ -37,10 +37,10 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
   }
   const double requested_sectors =
       number(t.global_load_sectors + t.global_store_sectors + t.global_atomic_sectors);
-  // An atomic takes at least one wavefront.
-  const double wavefronts =
-      number(t.shared_load_wavefronts + t.shared_store_wavefronts + t.shared_atomic_requests +
-             t.matrix_load_wavefronts + t.shared_async_wavefronts);
+  // An atomic takes at least one wavefront. What asynchronous copies store arrives from L2 and may
+  // go past the loads and stores: nothing is published.
+  const double wavefronts = number(t.shared_load_wavefronts + t.shared_store_wavefronts +
+                                   t.shared_atomic_requests + t.matrix_load_wavefronts);
   const double special_rate =
       bound.occupancy.schedulers * device.special_functions_per_clock / kSchedulers;
   const double tensor_rate =

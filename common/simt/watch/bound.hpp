@@ -30,7 +30,7 @@ enum class Resource {
   kMemory,            // bytes of the problem's inputs and outputs: HBM or GDDR
   kL2,                // compulsory sectors of a launch: each comes from L2, or goes there, once
   kL1,                // requested sectors
-  kShared,            // shared wavefronts: of loads and stores, ldmatrix, asynchronous copies
+  kShared,            // shared wavefronts: of loads, stores, atomics and ldmatrix
   kSpecialFunctions,  // exponentials and the like
   kTensor,            // products of fragments: mma
   kShuffles,          // between the lanes of a warp

@@ -94,22 +94,25 @@ void print_global(std::span<const LaunchRecord> launches, bool styled, Element e
                 {"requested: load", kRight},
                 {"requested: store", kRight},
                 {"requested: atomic", kRight},
-                {"requested: asynchronous", kRight},
+                {"requested: async", kRight},
                 {"sectors/request: load", kRight},
                 {"sectors/request: store", kRight},
+                {"sectors/request: async", kRight},
                 {"compulsory: read", kRight},
                 {"compulsory: write", kRight}});
-  for_each_row(launches,
-               [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
-                 table.add_row({name, launch == nullptr ? "" : to_text(launch->grid),
-                                launch == nullptr ? "" : to_text(launch->block),
-                                bytes_text(t.global_load_bytes), bytes_text(t.global_store_bytes),
-                                bytes_text(t.global_atomic_bytes), bytes_text(t.global_async_bytes),
-                                ratio_text(t.global_load_sectors, t.global_load_requests),
-                                ratio_text(t.global_store_sectors, t.global_store_requests),
-                                bytes_text(t.global_read_bytes_compulsory),
-                                bytes_text(t.global_write_bytes_compulsory)});
-               });
+  for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
+                             const Traffic& t) {
+    table.add_row(
+        {name, launch == nullptr ? "" : to_text(launch->grid),
+         launch == nullptr ? "" : to_text(launch->block), bytes_text(t.global_load_bytes),
+         bytes_text(t.global_store_bytes), bytes_text(t.global_atomic_bytes),
+         bytes_text(t.global_async_bytes),
+         ratio_text(t.global_load_sectors, t.global_load_requests),
+         ratio_text(t.global_store_sectors, t.global_store_requests),
+         t.global_async_bytes == 0 ? ""
+                                   : ratio_text(t.global_async_sectors, t.global_async_requests),
+         bytes_text(t.global_read_bytes_compulsory), bytes_text(t.global_write_bytes_compulsory)});
+  });
   const Traffic t = total(launches);
   const std::uint64_t requested =
       t.global_load_bytes + t.global_store_bytes + t.global_atomic_bytes + t.global_async_bytes;
@@ -129,13 +132,13 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"wavefronts: load", kRight},
                 {"wavefronts: store", kRight},
                 {"wavefronts: ldmatrix", kRight},
-                {"wavefronts: asynchronous", kRight},
-                {"mma", kRight},
+                {"wavefronts: async", kRight},
                 {"atomic requests", kRight},
                 {"barriers", kRight},
                 {"special functions", kRight},
                 {"shuffles", kRight},
-                {"votes", kRight}});
+                {"votes", kRight},
+                {"mma", kRight}});
   bool any = false;
   for_each_row(
       launches, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
@@ -146,9 +149,9 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                        wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
                        wavefronts_text(t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal),
                        wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
-                       count_text(t.mma_instructions), count_text(t.shared_atomic_requests),
-                       count_text(t.barriers), count_text(t.special_functions),
-                       count_text(t.shuffles), count_text(t.votes)});
+                       count_text(t.shared_atomic_requests), count_text(t.barriers),
+                       count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes),
+                       count_text(t.mma_instructions)});
         any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
       });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
