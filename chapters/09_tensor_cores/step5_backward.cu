@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     const int last_key = after < kOther ? static_cast<int>(after) : kOther;
     const int farthest = last_key + row + device::fragment_row() - column;
     const int keys = (Nk - j0 < kOther ? static_cast<int>(Nk - j0) : kOther) - column;
-    __syncthreads();                   // wait until the tiles are complete
+    __syncthreads();  // wait until the tiles are complete
+
     float p[kM][kOther / 8][4] = {};   // S, then P
     float ds[kM][kOther / 8][4] = {};  // dP, then dS
     add_dots<MatrixLoads, Tiles::kD, kStride>(p, tiles.a + row * kStride, tiles.c);
