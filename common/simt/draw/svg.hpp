@@ -41,6 +41,16 @@ class Svg {
   std::string more_style_;
 };
 
+/// More style for ldmatrix ("matrix") and cp.async ("copy"), which few kernels have.
+inline constexpr std::string_view kTensorStyle = R"(
+  .matrix { fill: #7a9a2e; }
+  .copy { fill: #c2477f; }
+  @media (prefers-color-scheme: dark) {
+    .matrix { fill: #b7d46a; }
+    .copy { fill: #f08ab8; }
+  }
+)";
+
 /// "12.5", "64": one decimal at most.
 std::string number(double value);
 /// "12,345,678"

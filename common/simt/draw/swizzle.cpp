@@ -172,6 +172,7 @@ std::uintptr_t TileLayout::offset(int row, int chunk) const {
 std::uint64_t TileLayout::wavefronts(int row, int chunk) const {
   SeenAccess seen;
   seen.space = Space::kShared;
+  seen.unit = Unit::kMatrixLoad;
   seen.bytes = kChunkBytes;
   seen.lanes = (1u << kMatrixRows) - 1;
   for (int r = 0; r < kMatrixRows; ++r) {

@@ -15,8 +15,22 @@ struct Look {
   const char* name;
 };
 constexpr Look kLooks[] = {{Timeline::kGlobalLoad, "load", "global load"},
+                           {Timeline::kAsyncCopy, "copy", "cp.async"},
                            {Timeline::kShared, "shared", "shared memory"},
+                           {Timeline::kMatrixLoad, "matrix", "ldmatrix"},
                            {Timeline::kGlobalStore, "store", "global store or atomic"}};
+
+/// Whether one of the panels shows any of this kind.
+bool some_have(std::span<const TimelinePanel> panels, Timeline::Kind kind) {
+  for (const TimelinePanel& panel : panels) {
+    for (const Timeline::Stretch& stretch : panel.block->stretches) {
+      for (const Timeline::Requests& warp : stretch.warps) {
+        if (warp[kind] > 0) return true;
+      }
+    }
+  }
+  return false;
+}
 
 /// One panel from y on; returns its height.
 double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
@@ -77,9 +91,15 @@ double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
 
 std::string draw_timelines(std::span<const TimelinePanel> panels, const std::string& note,
                            const std::string& command) {
-  Svg svg;
+  const bool copies = some_have(panels, Timeline::kAsyncCopy);
+  const bool matrices = some_have(panels, Timeline::kMatrixLoad);
+  Svg svg(copies || matrices ? kTensorStyle : "");
   double legend = kLeft;
-  for (const Look& look : kLooks) legend = svg.legend(look.style, legend, 24, look.name);
+  for (const Look& look : kLooks) {
+    if (look.kind == Timeline::kAsyncCopy && !copies) continue;
+    if (look.kind == Timeline::kMatrixLoad && !matrices) continue;
+    legend = svg.legend(look.style, legend, 24, look.name);
+  }
   legend = svg.legend("wait", legend, 24, "waits");
   svg.line("barrier", legend + 4, 12, legend + 4, 26);
   svg.text("", legend + 12, 24, "barrier");
