@@ -111,6 +111,13 @@ TEST_CASE("10_async_pipeline: right in whatever order warps take turns") {
   require_right_on_cases();
 }
 
+TEST_CASE("10_async_pipeline: right if products are added up as GPUs do") {
+  const Watched watched;
+  SECTION("A100") { simt::options().accumulation = simt::Accumulation::kA100; }
+  SECTION("H100") { simt::options().accumulation = simt::Accumulation::kH100; }
+  require_right_on_cases();
+}
+
 #endif  // ATTN_USE_CUDA
 
 TEST_CASE("10_async_pipeline: a forward pass needs no workspace") {

@@ -280,20 +280,6 @@ TEST_CASE("bound: sectors that are read in part, or read and written", "[simt][b
   CHECK(clocks() == about(50));
 }
 
-TEST_CASE("bound: launches with mma have the tensor cores' FLOPs, and ldmatrix takes wavefronts",
-          "[simt][bound]") {
-  LaunchRecord launch = empty_launch(132, 128);
-  const auto bound = [&] { return simt::bound_of(std::vector{launch}, {.flops = 4e12}, h200()); };
-  CHECK(bound().parts[Resource::kFlops] * kClock == about(4e12 / (132 * 256)));
-  CHECK(bound().parts[Resource::kShared] == 0);
-  launch.traffic.mma_instructions = 1;
-  CHECK(bound().parts[Resource::kFlops] * kClock == about(4e12 / (132 * 4096)));
-  launch.traffic.shared_load_wavefronts = 132 * 10;
-  launch.traffic.matrix_load_wavefronts = 132 * 30;
-  launch.traffic.shared_async_wavefronts = 132 * 100;
-  CHECK(bound().parts[Resource::kShared] * kClock == about(40));
-}
-
 TEST_CASE("bound: no launches, no time", "[simt][bound]") {
   const Bound bound = simt::bound_of({}, {.bytes = 1e9, .flops = 1e9}, h200());
   CHECK(bound.seconds == 0);
