@@ -916,6 +916,8 @@ constexpr Entry kFormulas[] = {
     {"10_async_pipeline", "step2_cp_async", Pass::kForward, async_forward},
     {"10_async_pipeline", "step3_hoisted", Pass::kForward, async_forward},
     {"10_async_pipeline", "step4_tiles", Pass::kForward, async_forward},
+    {"10_async_pipeline", "step5_backward", Pass::kBackward, async_backward_atomics},
+    {"10_async_pipeline", "step6_deterministic", Pass::kBackward, async_backward_deterministic},
     {"12_windows", "step1_range", Pass::kForward, by_mask<v2_forward_whole>},
     {"12_windows", "step2_skip", Pass::kForward, windows_forward},
     {"12_windows", "step3_lengths", Pass::kForward, windows_forward},

@@ -62,6 +62,8 @@ Io all_features_backward(const Problem& problem);
 /// Of chapter 10, in io_formulas_async.cpp.
 Io swizzled_forward(const Problem& problem);
 Io async_forward(const Problem& problem);
+Io async_backward_atomics(const Problem& problem);
+Io async_backward_deterministic(const Problem& problem);
 
 /// The formula of a step's pass; null if there is none yet.
 IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass);
