@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+//
+// What the runs of a cache leave of a row, and chapter 04's merge of it, a warp per row.
+#pragma once
+
+#include "chapters/17_decode/cache.hpp"
+#include "common/device/online_softmax.cuh"
+#include "common/device/warp_reduce.cuh"
+
+namespace attn::decoding {
+
+/// O and LSE of every row. Lane s has the statistics of run s; then lanes take columns of O.
+/// Grid: ceil(rows / kWarps); block: 32 kWarps.
+template <int kWarps, int kD>
+__global__ void merge_kernel(Partials partials, float* gO, float* gLSE, Request request,
+                             std::int64_t rows) {
+  constexpr float kLog2E = 1.44269504f;
+  const std::int64_t row = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  if (row >= rows) return;  // the whole warp
+  const int splits = partials.splits;
+  const int lane = threadIdx.x % 32;
+  const std::int64_t d = request.d;
+  float split_max = -INFINITY, split_sum = 0.0f;
+  if (lane < splits) {
+    split_max = partials.gMax[row * splits + lane];
+    split_sum = partials.gSum[row * splits + lane];
+  }
+  const float row_max = device::warp_max(split_max);
+  const float weight = exp2f(kLog2E * (split_max - device::reference_point(row_max)));
+  const float row_sum = device::warp_sum(weight * split_sum);
+
+  float acc_o[kD / 32] = {};
+  const float* gRow = partials.gO + row * splits * d + lane;
+#pragma unroll 4  // 4 to 16 loads of a thread are under way at a time
+  for (int split = 0; split < splits; ++split, gRow += d) {
+    const float split_weight = __shfl_sync(device::kAllLanes, weight, split);
+    for (int m = 0; m < kD / 32; ++m) {
+      if (lane + m * 32 < d) acc_o[m] += split_weight * gRow[m * 32];
+    }
+  }
+  const SeenKeys seen = request.seen(request.valid(row / (request.H * request.Nq)));
+  const bool empty = seen.sees_none(row % request.Nq);
+  for (int m = 0; m < kD / 32; ++m) {
+    const int c = lane + m * 32;
+    if (c < d) gO[row * d + c] = empty ? 0.0f : acc_o[m] / row_sum;
+  }
+  if (lane == 0) gLSE[row] = device::log_sum_exp(row_max, row_sum);
+}
+
+template <int kD>
+void merge(const ForwardArgs& args, const Partials& partials) {
+  constexpr int kWarps = 4;
+  const std::int64_t rows = args.shape.rows();
+  launch(merge_kernel<kWarps, kD>, ceil_div(rows, kWarps), 32 * kWarps, 0, nullptr, partials,
+         args.o, args.lse, request_of(args), rows);
+}
+
+/// Of the GPU in use.
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+}  // namespace attn::decoding
