@@ -32,11 +32,14 @@ std::vector<std::int64_t> check(const AppendArgs& args) {
   for (std::size_t b = 0; b < key_count.host.size(); ++b) {
     const std::int64_t begin = key_begin.host.empty() ? 0 : key_begin.host[b];
     const std::int64_t count = key_count.host[b];
-    if (begin < 0 || count < 0 || begin > Nk || count > Nk - begin || N_new > Nk - begin - count) {
+    if (begin < 0 || begin > Nk) {
+      refuse(fmt::format("key_begin[{}] = {}: allowed: 0 to Nk = {}", b, begin, Nk));
+    }
+    if (count < 0 || count > Nk - begin || N_new > Nk - begin - count) {
       refuse(
-          fmt::format("key_count[{}] = {}: with key_begin = {} and {} new keys allowed: 0 to {}, "
-                      "the cache has room for {}",
-                      b, count, begin, N_new, Nk - begin - N_new, Nk));
+          fmt::format("key_count[{}] = {}: from key_begin = {} on there is room for {} keys, "
+                      "with {} new ones",
+                      b, count, begin, Nk - begin, N_new));
     }
     counts.push_back(count + N_new);
   }
