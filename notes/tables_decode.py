@@ -5,7 +5,7 @@ from formulas import devices, percent, table, three
 
 H, KV_HEADS, D, KEYS, BYTES = 32, 8, 128, 4096, 4  # of Llama 3 8B; a cache of float32
 TILE = 32  # keys
-DEVICE = "H200"
+CHIP = int(devices()["H200"]["multiprocessors"])
 SPLITS = (1, 4, 8, 15, 16, 17, 32)
 LONG = 32750  # keys in a longer cache
 WINDOWS = ((None, 0), (1023, 0), (1023, 4), (4095, 4))  # keys before the row's own; sink keys
@@ -27,25 +27,33 @@ def unsplit():
     return 2 * KEYS * D * KV_HEADS + H * D + H * (D + 1)
 
 
-def longest_run(splits):
-    return -(-KEYS // TILE // splits)
+def runs(splits):
+    """Tiles of each block: the runs of a head one behind the other, head by head."""
+    tiles = KEYS // TILE
+    return [tiles * (n + 1) // splits - tiles * n // splits
+            for _ in range(KV_HEADS) for n in range(splits)]
 
 
-def busy(splits):
-    """The part of all multiprocessors' time that is work, if a tile always takes equally long: the
-    busiest of them has so many blocks, one after the other or at a time."""
-    chip = int(devices()[DEVICE]["multiprocessors"])
-    turns = -(-KV_HEADS * splits // chip)
-    return KV_HEADS * KEYS // TILE / (chip * turns * longest_run(splits))
+def schedule(splits):
+    """[(multiprocessor, begin, tiles)] of each block, in time for a tile, and the end of all, if a
+    tile always takes equally long and who is free first takes the next block."""
+    busy_until, placed = [0] * CHIP, []
+    for tiles in runs(splits):
+        sm = busy_until.index(min(busy_until))
+        placed.append((sm, busy_until[sm], tiles))
+        busy_until[sm] += tiles
+    return placed, max(busy_until)
 
 
-def splits_table():
+def cache_splits_table():
     rows = []
     for splits in SPLITS:
-        rows.append([splits, KV_HEADS * splits, longest_run(splits), percent(busy(splits)),
-                     mib(requested(splits)), percent(requested(splits) / unsplit() - 1)])
-    return table(["runs S:", "blocks:", "tiles of a run, at most:", "of the chip at work:",
-                  "asked for, MiB:", "more than without runs:"], rows)
+        took = schedule(splits)[1]
+        rows.append([splits, KV_HEADS * splits, max(runs(splits)), took,
+                     percent(sum(runs(splits)) / (CHIP * took)), mib(requested(splits)),
+                     percent(requested(splits) / unsplit() - 1)])
+    return table(["runs S:", "blocks:", "tiles of a run, at most:", "all take, in tiles:",
+                  "of the chip at work:", "asked for, MiB:", "more than without runs:"], rows)
 
 
 def tiles_seen(count, before, sinks):
@@ -54,7 +62,7 @@ def tiles_seen(count, before, sinks):
     return {j // TILE for j in range(count) if j >= first or j < sinks}
 
 
-def windows_table():
+def cache_windows_table():
     """K and V of a long cache that steps 3 and 4 load for one query of every head."""
     rows = []
     for before, sinks in WINDOWS:
