@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What the runs of a cache leave of a row, and chapter 04's merge of it, a warp per row.
+// Chapter 04's merge of what the runs of a cache have left of a row.
 #pragma once
 
 #include "chapters/17_decode/cache.hpp"
@@ -9,16 +9,14 @@
 
 namespace attn::decoding {
 
-/// O and LSE of every row. Lane s has the statistics of run s; then lanes take columns of O.
-/// Grid: ceil(rows / kWarps); block: 32 kWarps.
-template <int kWarps, int kD>
-__global__ void merge_kernel(Partials partials, float* gO, float* gLSE, Request request,
-                             std::int64_t rows) {
+/// O and LSE of every row. Lane s has the statistics of run s; then lanes take columns of O. A block
+/// of one warp has a row, so that few rows have many multiprocessors. Grid: rows; block: 32.
+template <int kD>
+__global__ void merge_kernel(Partials partials, float* gO, float* gLSE, Request request) {
   constexpr float kLog2E = 1.44269504f;
-  const std::int64_t row = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
-  if (row >= rows) return;  // the whole warp
+  const std::int64_t row = blockIdx.x;
   const int splits = partials.splits;
-  const int lane = threadIdx.x % 32;
+  const int lane = threadIdx.x;
   const std::int64_t d = request.d;
   float split_max = -INFINITY, split_sum = 0.0f;
   if (lane < splits) {
@@ -49,10 +47,8 @@ __global__ void merge_kernel(Partials partials, float* gO, float* gLSE, Request 
 
 template <int kD>
 void merge(const ForwardArgs& args, const Partials& partials) {
-  constexpr int kWarps = 4;
-  const std::int64_t rows = args.shape.rows();
-  launch(merge_kernel<kWarps, kD>, ceil_div(rows, kWarps), 32 * kWarps, 0, nullptr, partials,
-         args.o, args.lse, request_of(args), rows);
+  launch(merge_kernel<kD>, grid_size(args.shape.rows()), 32, 0, nullptr, partials, args.o, args.lse,
+         request_of(args));
 }
 
 /// Of the GPU in use.
