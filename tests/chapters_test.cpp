@@ -96,8 +96,10 @@ TEST_CASE("a new token's row in chapter 17 is the last row of chapter 16's prefi
         const auto row = prompt.q.begin() + ((head + 1) * Nq - 1) * d;
         std::copy(row, row + d, token.q.begin() + head * d);
       }
-      const Outputs whole = run_forward(prefill, find_step(prefill, ""), prompt);
-      Outputs last{.o = token.q, .lse = std::vector<float>(token.q.size() / d)};
+      const Outputs whole = run_forward(prefill, *default_step(prefill, Pass::kForward), prompt);
+      Outputs last;
+      last.o.resize(token.q.size());
+      last.lse.resize(token.q.size() / d);
       for (std::int64_t head = 0; head < token.shape.heads(); ++head) {
         const auto row = whole.o.begin() + ((head + 1) * Nq - 1) * d;
         std::copy(row, row + d, last.o.begin() + head * d);

@@ -43,8 +43,8 @@ float sum_of(const Vector& x) {
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/// A row's part of the tile of K and V that comes next, to be fetched on the way: so many floats for
-/// each key of this one. Otherwise memory would wait for the core, and then the core for memory.
+/// A row's part of the tile of K and V that comes next, to be fetched on the way: so many floats
+/// for each key of this one. Otherwise memory would wait for the core, then the core for memory.
 struct Next {
   const float *k, *v;
   std::int64_t per_key;

@@ -9,8 +9,8 @@
 
 namespace attn::decoding {
 
-/// O and LSE of every row. Lane s has the statistics of run s; then lanes take columns of O. A block
-/// of one warp has a row, so that few rows have many multiprocessors. Grid: rows; block: 32.
+/// O and LSE of every row. Lane s has the statistics of run s; then lanes take columns of O. A row
+/// is a block of one warp, so that few rows have many multiprocessors. Grid: rows; block: 32.
 template <int kD>
 __global__ void merge_kernel(Partials partials, float* gO, float* gLSE, Request request) {
   constexpr float kLog2E = 1.44269504f;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 3: step 2 with a block per head of K and V, and run. Its rows are the queries of all heads of
-// the group, as in chapter 16, and so the cache is read once for all of them.
+// Step 3: step 2 with a block per head of K and V, and run. Its rows are the queries of all heads
+// of the group, as in chapter 16, and so the cache is read once for all of them.
 #include "chapters/17_decode/few_rows.cuh"
 #include "chapters/17_decode/merge.cuh"
 #include "common/columns.hpp"

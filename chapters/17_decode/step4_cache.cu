@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 4: step 3 with runs of those tiles only of which some row sees a key: a window, and sink keys
-// before it. Each sequence divides its own, so that no run of a short one, or of a window, is left
-// without work.
+// Step 4: step 3 with runs of those tiles only of which some row sees a key: a window, and sink
+// keys before it. Each sequence divides its own, so that no run of a short one, or of a window, is
+// left without work.
 #include "chapters/17_decode/few_rows.cuh"
 #include "chapters/17_decode/merge.cuh"
 #include "common/columns.hpp"
