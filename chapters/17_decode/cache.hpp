@@ -19,8 +19,8 @@ struct SeenTiles {
   }
 };
 
-/// The keys of one sequence that its tokens see: a band, and the first `sinks` keys, which the lower
-/// diagonal does not hide. Counted from the first valid one.
+/// The keys of one sequence that its tokens see: a band, and the first `sinks` keys, which the
+/// lower diagonal does not hide. Counted from the first valid one.
 struct SeenKeys {
   device::Band band;
   std::int64_t sinks;
