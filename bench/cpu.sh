@@ -40,9 +40,10 @@ if [[ ${load%.*} -ge 1 ]]; then
   echo "Busy: $load processes ran or waited in the last minute. Times will be too long."
 fi
 
-say "what the cores can do at most"
-"$build/attn_benchmarks" --benchmark_filter='^cpu/peak' --benchmark_out="$parts/chapters100.json" \
-  --benchmark_context=commit="$commit" 2>"$parts/log" | grep -E '_median|ERROR' ||
+say "what the cores can do at most, and one new token"
+"$build/attn_benchmarks" --benchmark_filter='^cpu/(peak|copy)|/decode/' \
+  --benchmark_out="$parts/chapters100.json" --benchmark_context=commit="$commit" \
+  2>"$parts/log" | grep -E '_median|ERROR' ||
   { cat "$parts/log" >&2; exit 1; }
 
 mapfile -t shapes < <("$build/attn_benchmarks" --list_shapes)

@@ -27,6 +27,7 @@ const Chapter& ch13_packed();
 const Chapter& ch14_masks();
 const Chapter& ch15_scores();
 const Chapter& ch16_heads();
+const Chapter& ch17_decode();
 
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();

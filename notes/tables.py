@@ -15,6 +15,7 @@ import sys
 
 import tables_async
 import tables_claims
+import tables_decode
 import tables_heads
 import tables_io
 import tables_limits
@@ -34,6 +35,7 @@ PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores
 PAGES["chapters/16_heads/README.md"] = tables_heads
+PAGES["chapters/17_decode/README.md"] = tables_decode
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

@@ -77,6 +77,59 @@ TEST_CASE("all chapters and their twins agree, within the tolerance of both") {
   }
 }
 
+#if ATTN_HAS_DEVICE
+TEST_CASE("a new token's row in chapter 17 is the last row of chapter 16's prefill") {
+  const Chapter& decode = chapters::ch17_decode();
+  const Chapter& prefill = chapters::ch16_heads();
+  const auto spec = [](std::int64_t Nq, const Mask& mask, const Features& features) {
+    return verify::InputSpec{.shape = {.B = 2, .H = 6, .Hkv = 2, .Nq = Nq, .Nk = 90, .d = 40},
+                             .mask = mask,
+                             .scale = default_scale(40),
+                             .seed = kSeed,
+                             .features = features,
+                             .sink_keys = 5,
+                             .key_begin = {4, 0},
+                             .key_count = {81, 70}};
+  };
+  const Features all = {Feature::kGroupedHeads, Feature::kWindows, Feature::kSinkKeys,
+                        Feature::kKeyCounts};
+  for (const Mask& mask : {Mask(Mask::kFull), Mask(Mask::kCausal), Mask{.before = 40, .after = 0},
+                           Mask{.before = 2, .after = 1}}) {
+    for (const Features& features :
+         {Features{}, Features{Feature::kSinkKeys}, Features{Feature::kKeyCounts}, all}) {
+      // The same cache; of the prefill's queries the last one is the token.
+      const std::int64_t Nq = 70, d = 40;
+      const Problem prompt = verify::make_problem(spec(Nq, mask, features), Pass::kForward);
+      Problem token = verify::make_problem(spec(1, mask, features), Pass::kForward);
+      token.k = prompt.k;
+      token.v = prompt.v;
+      for (std::int64_t head = 0; head < token.shape.heads(); ++head) {
+        const auto row = prompt.q.begin() + ((head + 1) * Nq - 1) * d;
+        std::copy(row, row + d, token.q.begin() + head * d);
+      }
+      const Outputs whole = run_forward(prefill, *default_step(prefill, Pass::kForward), prompt);
+      Outputs last;
+      last.o.resize(token.q.size());
+      last.lse.resize(token.q.size() / d);
+      for (std::int64_t head = 0; head < token.shape.heads(); ++head) {
+        const auto row = whole.o.begin() + ((head + 1) * Nq - 1) * d;
+        std::copy(row, row + d, last.o.begin() + head * d);
+        last.lse[static_cast<std::size_t>(head)] =
+            whole.lse[static_cast<std::size_t>((head + 1) * Nq - 1)];
+      }
+      const std::vector<verify::Expected> others =
+          as_computed(verify::truth_of(token, Pass::kForward), last);
+      const auto agree = [&](const Step& step) {
+        INFO(fmt::format("{}, {}", step.id, to_string(mask)));
+        check_agree(others, run_forward(decode, step, token));
+      };
+      for (const Step& step : decode.steps) agree(step);
+      agree(*decode.twin);
+    }
+  }
+}
+#endif
+
 TEST_CASE("from chapter 04 on no workspace grows with N^2, but those that say so") {
   const Shape small = make_shape(1, 1, 1024, 1024, 64);
   const Shape longer = make_shape(1, 1, 2048, 2048, 64);

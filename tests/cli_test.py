@@ -761,8 +761,8 @@ def commands(cli):
         for name in (
             "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k "
             "llama3_gqa gqa_one_query mistral_7b_16k longformer_4k llava_4img_window "
-            "eight_documents qwen25vl_window swin_56 pi0_prefill neighbourhood_32 bigbird_4k "
-            "swin_56_bias mpt_7b_2k gpt_oss_20b_4k"
+            "eight_documents qwen25vl_window swin_56 pi0_prefill pi0_step neighbourhood_32 "
+            "bigbird_4k swin_56_bias mpt_7b_2k gpt_oss_20b_4k"
         ).split():
             assert name in text, name
         assert "window 4095,0" in text and "window 255,0" in text

@@ -941,6 +941,10 @@ constexpr Entry kFormulas[] = {
     {"16_heads", "step3_layout", Pass::kForward, pack_forward},
     {"16_heads", "step4_all", Pass::kForward, pack_forward},
     {"16_heads", "step5_backward", Pass::kBackward, all_features_backward},
+    {"17_decode", "step1_one_query", Pass::kForward, one_query_forward},
+    {"17_decode", "step2_split", Pass::kForward, split_forward},
+    {"17_decode", "step3_group", Pass::kForward, group_forward},
+    {"17_decode", "step4_cache", Pass::kForward, cache_forward},
 };
 
 }  // namespace

@@ -58,6 +58,11 @@ Io mask_tiles_backward(const Problem& problem);
 Io groups_forward(const Problem& problem);
 Io pack_forward(const Problem& problem);
 Io all_features_backward(const Problem& problem);
+/// Of chapter 17, in io_formulas_decode.cpp.
+Io one_query_forward(const Problem& problem);
+Io split_forward(const Problem& problem);
+Io group_forward(const Problem& problem);
+Io cache_forward(const Problem& problem);
 
 /// Of chapter 10, in io_formulas_async.cpp.
 Io swizzled_forward(const Problem& problem);

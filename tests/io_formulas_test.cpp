@@ -14,6 +14,7 @@
 #include <tuple>
 #include <vector>
 
+#include "chapters/17_decode/splits.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/image_windows.hpp"
 #include "common/io/mask_arrays.hpp"
@@ -960,6 +961,57 @@ TEST_CASE("16_heads: what each feature costs, as the lesson says") {
     CHECK(counted.shared_load_wavefronts == one.shared_loads);
     CHECK(counted.special_functions == one.special);
   }
+}
+
+TEST_CASE("17_decode: one new token with a long cache, as the lesson says") {
+  const Chapter& chapter = chapters::ch17_decode();
+  const verify::InputSpec spec{.shape = {.B = 1, .H = 32, .Hkv = 8, .Nq = 1, .Nk = 4096, .d = 128},
+                               .scale = default_scale(128),
+                               .seed = kSeed};
+  const auto elements = [&](std::string_view step) {
+    Problem problem;
+    problem.shape = spec.shape;
+    const Io io = find_io_formula("17_decode", step, Pass::kForward)(problem);
+    return io.loads + io.stores;
+  };
+  CHECK(elements("step1_one_query") == 33'562'656);
+  CHECK(elements("step2_split") == 33'657'888);  // 8 runs
+  CHECK(elements("step3_group") == 8'790'048);   // 32 runs
+  CHECK(elements("step4_cache") == 8'790'048);
+  // 8 runs by hand: K and V once for a group, Q once for a run; O, a maximum and a sum for each row
+  // and run, written and read; O and LSE.
+  constexpr int kRuns = 8;
+  const Step step{
+      .id = "8 runs",
+      .idea = "",
+      .forward = [](const ForwardArgs& args) { decoding::forward_with_splits(args, kRuns); },
+      .forward_workspace_bytes =
+          [](const Shape& shape) { return decoding::partial_bytes(shape, kRuns); }};
+  const Io io = io_of(count(chapter, step, Pass::kForward, spec, 0));
+  CHECK(io.loads == 2 * 4096 * 128 * 8 + kRuns * 32 * 128 + kRuns * 32 * (128 + 2));
+  CHECK(io.stores == kRuns * 32 * (128 + 2) + 32 * (128 + 1));
+  CHECK(io.loads + io.stores == 8'492'064);  // 32.4 MiB
+  // What one run, which would write O and LSE at once, needs not move.
+  const std::int64_t alone = 2 * 4096 * 128 * 8 + 32 * 128 + 32 * (128 + 1);
+  CHECK(io.loads + io.stores - alone == 95'232);
+  CHECK(1000 * (io.loads + io.stores - alone) / alone == 11);  // 1.1 %
+}
+
+TEST_CASE("17_decode: a window, padding and sink keys, as the lesson says") {
+  // A window of 4096 in a cache of 32768 that holds 30000 keys from the 1000th on, and 4 sink keys.
+  Problem problem;
+  problem.shape = {.B = 1, .H = 32, .Hkv = 8, .Nq = 1, .Nk = 32768, .d = 128};
+  problem.mask = {.before = 4095, .after = 0};
+  problem.extras.sink_keys = 4;
+  problem.extras.key_begin = {1000};
+  problem.extras.key_count = {30000};
+  const auto keys = [&](std::string_view step) {  // of K and V, of one head
+    const Io io = find_io_formula("17_decode", step, Pass::kForward)(problem);
+    const std::int64_t q = 32 * 128, integers = 2 * 2;
+    return (io.reads - q - integers - (32 * (128 + 2) * 32 + integers)) / (2 * 128 * 8);
+  };
+  CHECK(keys("step3_group") == 30'000);
+  CHECK(keys("step4_cache") == 4'144);  // one tile for the sinks, and those of the window
 }
 
 }  // namespace

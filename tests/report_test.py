@@ -19,7 +19,7 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402  (found by the line above)
 from reporting import (  # noqa: E402
-    FULL, LONG, SHAPE, Failure, charts, collect, issue, load, plots, predict, sass, tables, times)
+    FULL, LONG, SHAPE, TOKEN, Failure, charts, collect, issue, load, plots, predict, sass, tables, times)
 
 SKIPPED = 77
 SMALL = "02_naive_gpu"  # the chapter that is counted afresh
@@ -135,13 +135,15 @@ def peer_times():
 
 def made_up_runs():
     """Two runs on a CPU, of which the later counts, and one on each of two GPUs, from files."""
-    def written(folder, medians):
+    def written(folder, medians, rates=()):
         folder.mkdir(parents=True)
         context = {"device": "X, 2 cores", "compiler": "g++", "commit": "abc"}
         benchmarks = [{"run_name": name, "aggregate_name": which, "real_time": time,
                        "time_unit": unit, "workspace_bytes": 2048.0}
                       for name, time, unit in medians
                       for which in ("median", "mean")]
+        benchmarks += [{"run_name": name, "aggregate_name": "median", "real_time": time,
+                        "time_unit": "ms", "bytes/s": rate} for name, time, rate in rates]
         for entry in benchmarks:
             entry["real_time"] *= 1 if entry["aggregate_name"] == "median" else 7
         (folder / "chapters.json").write_text(
@@ -156,7 +158,10 @@ def made_up_runs():
                                                 (f"98_made_up/cpu/{at}", 25000, "us"),
                                                 (f"99_later/cpu/{at}", 1, "ms"),
                                                 (f"other/flash/{at}", 20, "ms"),
-                                                *peer_times()])
+                                                *peer_times()],
+                rates=[("cpu/copy/real_time", 33.6, 8e9),
+                       ("17_decode/cpu/decode/Nk:32768/manual_time", 41.95, 6.4e9),
+                       ("17_decode/cpu/decode/Nk:4096/manual_time", 10.49, 3.2e9)])
         written(root / "gpu-y" / "2026-01-02",
                 [(f"98_made_up/one/{size.format(512)}", 99, "us")])
         written(root / "h200" / "2026-01-02",
@@ -425,6 +430,34 @@ def counted_tables():
         assert row in steps.splitlines(), f"{row}\nis not in\n{steps}"
     again, stale = report.filled(text, made_up_data(), "en")
     assert again == text and not stale, stale
+
+
+def token_tables():
+    """A chapter about one query has a shape and bounds of its own, and no row in the ladder; its
+    twin's time stands beside a copy."""
+    data = made_up_data()
+    made_up = data["trace"]["steps"][-1]
+    token = {**made_up, "chapter": "17_decode", "step": "token", "shape": dict(sorted(TOKEN.items()))}
+    del token["long"]
+    data["trace"]["steps"].append(token)
+    text, _ = report.filled(page("trace 17_decode", "ladder", "decode times"), data, "en")
+    assert "| bound on an H200, set by | workspace, KiB |" in text, text
+    assert "| `first<64>` | 4.5 | 1.5 | 4 | 32 | 768 µs, L1 | 2 |" in text, text
+    assert "at B=1, H=32, Hkv=8, Nq=1, Nk=4096, d=128, no mask. The kernel cannot beat the" in text
+    assert "| 98_made_up | two |" in text and "17_decode | token" not in text, text
+    # 3.2 of 8 GB/s, the shorter cache first
+    assert ("|---:|---:|---:|---:|---:|\n| 4,096 | 32 MiB | 10.5 ms | 3.2 | 40% |\n"
+            "| 32,768 | 256 MiB | 42 ms | 6.4 | 80% |\n") in text, text
+    assert "reads and writes 8 GB/s." in text, text
+    assert not [its for its in predict.predictions(data["trace"], NO_CODE)["predictions"]
+                if its["chapter"] == "17_decode"]
+    data["runs"] = {}
+    try:
+        report.filled(page("decode times"), data, "en")
+    except Failure as failure:
+        assert "bench/cpu.sh" in str(failure), failure
+    else:
+        raise AssertionError("a table without a run")
 
 
 def times_tables():
@@ -710,8 +743,8 @@ def main():
     attn = sys.argv[1] if len(sys.argv) > 1 else None
     tests = [(test, ()) for test in (
         ptxas_text, sass_loops, sass_copies, issue_estimates, tables_of_tensor_cores,
-        committed_sass, kernel_names,
-        counted_tables, times_tables, peer_tables, prediction_tables, predictions_keep_their_date,
+        committed_sass, kernel_names, counted_tables, token_tables, times_tables, peer_tables,
+        prediction_tables, predictions_keep_their_date,
         order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
         committed_predictions, committed_order_has_reasons, readme_comparison, committed_plots,
         committed_registers, turns_over_tiles, loops_left_by_a_call)]

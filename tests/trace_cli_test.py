@@ -85,6 +85,11 @@ def counts(cli):
         assert masked["bound"]["flops"] * 64 * 64 == full["bound"]["flops"] * 64 * 65 / 2
         assert masked["total"]["global_load_bytes"] < 0.6 * full["total"]["global_load_bytes"]
 
+    def workspace():
+        """What the step needs beside inputs and outputs: S of chapter 02, none in 04."""
+        assert trace(cli, "02", "--shape", "B=2,N=32,d=8")["workspace_bytes"] == 2 * 32 * 32 * 4
+        assert trace(cli, "04", "--shape", "N=32,d=8")["workspace_bytes"] == 0
+
     def many_heads():
         """--times-heads 6 is the bound of six heads, though one of them was counted. 128 rows fill
         the blocks of every kernel."""
@@ -107,6 +112,7 @@ def counts(cli):
 
     cli.test("the lesson's counts", lesson)
     cli.test("shuffles", warp_instructions)
+    cli.test("workspace", workspace)
     cli.test("--times-heads", many_heads)
     cli.test("the bound and its parts", bound)
     cli.test("devices", devices)

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/io/table.hpp"
+#include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/watch/launch_report.hpp"
 
@@ -221,6 +222,7 @@ Json to_json(const Trace& trace, bool lines) {
           {"causal", trace.mask != Mask::kFull},
           {"launches", launches},
           {"total", counters(total(trace.launches))},
+          {"workspace_bytes", workspace_bytes(*trace.step, trace.pass, trace.sizes.shape)},
           {"detections", detections},
           {"bound", trace.stopped ? Json::object() : to_json(trace.bound)},
           {"times_heads", trace.times_heads},

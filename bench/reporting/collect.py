@@ -5,7 +5,8 @@ import pathlib
 import re
 import tempfile
 
-from . import FULL, LONG, ROOT, SHAPE, Failure, compulsory, heads_of, requested, run, sass
+from . import (DECODING, FULL, LONG, ROOT, SHAPE, TOKEN, Failure, compulsory, heads_of, requested,
+               run, sass)
 
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
@@ -97,9 +98,13 @@ def long_bound(attn, chapter, step, name):
 
 def traced_step(attn, chapter, step, name):
     """One step of a chapter as trace.json has it, without its workspace and its price: counts of
-    one head, bounds of all of them."""
-    result = trace(attn, chapter, step, name, SHAPE, heads_of(FULL))
+    one head, bounds of all of them; or both of a new token."""
+    decodes = chapter in DECODING
+    shape, heads = (TOKEN, 1) if decodes else (SHAPE, heads_of(FULL))
+    result = trace(attn, chapter, step, name, shape, heads)
     bound = result["bound"]
+    own = {"shape": TOKEN, "workspace_bytes": result["workspace_bytes"]} if decodes else {
+        "long": long_bound(attn, chapter, step, name)}
     return {
         "chapter": chapter,
         "step": step,
@@ -109,7 +114,7 @@ def traced_step(attn, chapter, step, name):
         "total": kept(result["total"], bound["seconds"], bound["limit"]),
         "memory_seconds": rounded(bound["cold_cache_estimate_seconds"]),
         "multiprocessors": multiprocessors(bound),
-        "long": long_bound(attn, chapter, step, name),
+        **own,
         "launches": [
             {"kernel": launch["kernel"],
              **kept(launch, its["seconds"], max(its["parts"], key=its["parts"].get))}
@@ -127,7 +132,8 @@ def collect_trace(attn):
         steps.append(traced_step(attn, chapter, step, name))
     price = prices(attn)
     for step in steps:
-        step["workspace_bytes"] = workspace[step["chapter"], step["step"], step["pass"]]
+        step.setdefault("workspace_bytes",
+                        workspace[step["chapter"], step["step"], step["pass"]])
         step["price"] = price[step["chapter"], step["step"]]
     steps.sort(key=lambda step: step["chapter"])
     return {"shape": SHAPE, "full": FULL, "mask": "full", "steps": steps,
@@ -138,7 +144,7 @@ def scaling(attn, traced):
     """What every forward step moves at a few N."""
     found = []
     for chapter, step, name in traced:
-        if name != "forward":
+        if name != "forward" or chapter in DECODING:
             continue
         for N in SCALING_N:
             total = trace(attn, chapter, step, name, {**SHAPE, "Nq": N, "Nk": N})["total"]

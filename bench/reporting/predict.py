@@ -12,7 +12,7 @@ wavefront takes an SM as long as four instructions do. Others may issue for long
 import datetime
 import subprocess
 
-from . import FULL, LONG, ROOT, SHAPE, heads_of
+from . import DECODING, FULL, LONG, ROOT, SHAPE, heads_of
 from .issue import issue_estimate_seconds, tensor_issue_seconds
 
 SHAPES = ({**FULL, "N": SHAPE["Nq"], "d": SHAPE["d"]}, LONG)
@@ -45,9 +45,9 @@ def entry(step, shape, sass):
 
 
 def entries(trace, sass):
-    """All predictions that follow from what was counted."""
+    """All predictions that follow from what was counted of heads that are alike."""
     return [entry(step, shape, sass) for shape in SHAPES for step in trace["steps"]
-            if "total" in step]
+            if "total" in step and step["chapter"] not in DECODING]
 
 
 def predictions(trace, sass, before=None):

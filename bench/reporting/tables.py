@@ -3,7 +3,8 @@
 import itertools
 import statistics
 
-from . import FULL, LONG, SHAPE, Failure, compulsory, heads_of, predict, requested, times
+from . import (DECODING, FULL, LONG, TOKEN, Failure, compulsory, heads_of, predict, requested,
+               times)
 from .collect import ARCHITECTURES
 from .issue import kernel_of, tensor_turn
 
@@ -69,12 +70,8 @@ def of_chapter(entries, chapter):
     return found
 
 
-def sizes_text(data):
-    return ", ".join(f"{name}={data['trace']['shape'][name]}" for name in SHAPE)
-
-
-def trace_cells(counts):
-    """What trace_table shows of a launch and of all of them, for one head."""
+def trace_cells(counts, heads):
+    """What trace_table shows of a launch and of all of them, whose bound is for so many times."""
     products = counts.get("mma_instructions", 0)
     return [kib(requested(counts)), kib(compulsory(counts)),
             ratio(counts["global_load_sectors"], counts["global_load_requests"]),
@@ -82,7 +79,12 @@ def trace_cells(counts):
             grouped(products) if products else "",
             ratio(shared_wavefronts(counts, ("shared_load", "matrix_load")), products),
             grouped(counts["special_functions"]) if counts["special_functions"] else "",
-            f"{seconds_text(counts['bound_seconds'] / heads_of(FULL))}, {counts['bound_limit']}"]
+            f"{seconds_text(counts['bound_seconds'] / heads)}, {counts['bound_limit']}"]
+
+
+def heads_of_bound(chapter):
+    """How many times the counted heads a chapter's bounds are for."""
+    return 1 if chapter in DECODING else heads_of(FULL)
 
 
 def counted_steps(data, chapter):
@@ -127,8 +129,8 @@ def tensor_table(data, chapter):
 
 def steps_table(data, chapter):
     """Of each step, all kernels together."""
-    steps = counted_steps(data, chapter)
-    return traced(data, steps, [[step_name(step), "", *trace_cells(step["total"]),
+    steps, heads = counted_steps(data, chapter), heads_of_bound(chapter)
+    return traced(data, steps, [[step_name(step), "", *trace_cells(step["total"], heads),
                                  kib(step["workspace_bytes"])] for step in steps])
 
 
@@ -141,7 +143,7 @@ def trace_table(data, chapter):
         if len(named) > 1:
             named.append(("all", step["total"]))
         for name, counts in named:
-            rows.append(["", name, *trace_cells(counts), ""])
+            rows.append(["", name, *trace_cells(counts, heads_of_bound(chapter)), ""])
         if len(named) > 1:
             rows[-1] = [cell and f"**{cell}**" for cell in rows[-1]]
         if len(steps) > 1:
@@ -151,17 +153,19 @@ def trace_table(data, chapter):
 
 
 def traced(data, steps, rows):
-    device = steps[0]["device"]
+    device, heads = steps[0]["device"], heads_of_bound(steps[0]["chapter"])
     titles = ["step", "kernel", "requested, KiB:", "compulsory, KiB:", "sectors per load request:",
               "shared wavefronts / ideal:", "products of fragments (mma):",
               "wavefronts of shared loads, per mma:", "special functions:",
-              f"bound on a full {device}, set by:", "workspace, KiB:"]
-    heads = heads_of(FULL)
+              f"bound on {'a full' if heads > 1 else 'an'} {device}, set by:", "workspace, KiB:"]
+    counted = steps[0].get("shape", data["trace"]["shape"])
+    shape = {name: counted[name] for name in TOKEN if name in counted}
+    bound = (f"The bound: {heads} such heads at a time, enough for all multiprocessors of an "
+             f"{device}, divided by {heads}. The kernel cannot beat it" if heads > 1 else
+             "The kernel cannot beat the bound")
     return (f"{markdown(titles, rows)}\n\n"
-            f"<sub>Counted on the CPU machine at {sizes_text(data)}{of_element(steps)}, no mask. "
-            f"The bound: {heads} "
-            f"such heads at a time, enough for all multiprocessors of an {device}, divided by "
-            f"{heads}. The kernel cannot beat it; a real run takes longer.</sub>")
+            f"<sub>Counted on the CPU machine at {sizes(shape)}{of_element(steps)}, no mask. "
+            f"{bound}; a real run takes longer.</sub>")
 
 
 def of_element(steps):
@@ -243,10 +247,11 @@ def price_text(step, language):
 
 
 def kernels(data, name):
-    """The counted steps that have this pass, in the order of the ladder. Chapters 12 to 16 are
-    about masks, and without one, as all is counted here, a chapter's steps do the same: the last
-    one stands for them."""
-    steps = [step for step in data["trace"]["steps"] if step["pass"] == name and "total" in step]
+    """The counted steps that have this pass, in the order of the ladder, but for chapters that are
+    not about prompts. Chapters 12 to 16 are about masks, and without one, as all is counted here, a
+    chapter's steps do the same: the last one stands for them."""
+    steps = [step for step in data["trace"]["steps"] if step["pass"] == name and "total" in step
+             and step["chapter"] not in DECODING]
     last = {step["chapter"]: step["step"] for step in steps}
     return [step for step in steps
             if not "12" <= step["chapter"][:2] <= "16" or step["step"] == last[step["chapter"]]]
@@ -524,6 +529,27 @@ def peers_table(data, chapter, language):
                              "; ".join(means)))
 
 
+def tokens_table(data):
+    """What one new token takes chapter 17's twin, beside a copy."""
+    run = cpu_run(data)
+    found, copied = times.tokens(run), times.copied(run)
+    if not found or not copied:
+        raise Failure("no times of one new token in the latest run on a CPU; bench/cpu.sh measures "
+                      "them")
+    rows = []
+    for keys, entry in sorted(found.items()):
+        seconds = entry["real_time"] * times.UNITS[entry["time_unit"]] / 1e3
+        rate = entry["bytes/s"]
+        rows.append([grouped(keys), bytes_text(rate * seconds), seconds_text(seconds),
+                     f"{rate / 1e9:.3g}", f"{rate / copied:.0%}"])
+    context = run["context"]["chapters"]
+    titles = ["keys:", "K and V:", "time:", "GB/s:", "of a copy:"]
+    return (f"{markdown(titles, rows)}\n\n<sub>One new token of Llama 3 8B, one layer, float32, by "
+            f"plain C++ on {context['device']} ({context['compiler']}); medians of one run, commit "
+            f"{context['commit']}. A copy of 128 MiB by all cores reads and writes "
+            f"{copied / 1e9:.3g} GB/s. Real times of this computer: they predict no GPU's.</sub>")
+
+
 def times_table(data, chapter, language):
     """CPU times of chapter 01 and the twins up to a chapter, as ratios."""
     run = cpu_run(data)
@@ -554,6 +580,8 @@ def table(data, name, language):
                                  "long" in arguments, language)
     if name == "built":
         return built_table(data)
+    if name == "decode times":
+        return tokens_table(data)
     if kind == "times" and arguments in ([], ["backward"]):
         return all_times_table(data, arguments[0] if arguments else "forward", language)
     if kind == "times" and len(arguments) == 1:
@@ -566,4 +594,4 @@ def table(data, name, language):
         return counted[kind](data, arguments[0])
     raise Failure(f"unknown table '{name}'; allowed: steps CHAPTER, trace CHAPTER, ptxas CHAPTER, "
                   "tensor CHAPTER, ladder, ladder backward, built, predicted, predicted backward, "
-                  "predicted long, times, times backward, times CHAPTER, peers CHAPTER")
+                  "predicted long, times, times backward, times CHAPTER, decode times, peers CHAPTER")

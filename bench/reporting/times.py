@@ -2,11 +2,14 @@
 """Measured runs: bench/results/<device>/<date>/*.json, each in Google Benchmark's form. One folder
 is one run on one machine, or one and another of more sizes; of each device the latest counts."""
 import json
+import re
 
 from . import RESULTS
 
 PLAIN = "01_naive_cpu/naive"  # what everything on a CPU is compared with
 PEAK = "cpu/peak"  # multiply-adds on registers (bench/benchmarks/cpu_peak.cpp)
+UNITS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}  # in milliseconds
+COPY = "cpu/copy"  # from memory and to it (bench/benchmarks/cpu_copy.cpp)
 
 
 def read_run(folder):
@@ -55,13 +58,28 @@ def milliseconds(run, implementation, name="forward", B=1, H=1, N=4096, d=64, ma
     entry = run["results"].get(key) if run else None
     if entry is None:
         return None
-    return entry["real_time"] * {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}[entry["time_unit"]]
+    return entry["real_time"] * UNITS[entry["time_unit"]]
 
 
 def peak(run):
     """FLOP/s of this CPU's multiply-adds on registers, or None where it was not measured."""
     return next((its["FLOP/s"] for name, its in run["results"].items() if name.startswith(PEAK)),
                 None)
+
+
+def copied(run):
+    """Bytes per second that a copy by all cores reads and writes, or None likewise."""
+    return next((its["bytes/s"] for name, its in run["results"].items() if name.startswith(COPY)),
+                None)
+
+
+def tokens(run):
+    """{keys: the medians of one new token with so many in the cache}"""
+    found = {}
+    for name, entry in run["results"].items():
+        if keys := re.match(r"17_decode/cpu/decode/Nk:(\d+)", name):
+            found[int(keys[1])] = entry
+    return found
 
 
 def workspace_bytes(run, implementation, **shape):

@@ -137,6 +137,13 @@ const Workload kWorkloads[] = {
          [] {
            return block_causal({787, 1, 50});
          }},
+    {.name = "pi0_step",
+     .what =
+         "the same model's solver step: 50 action tokens see all 838; 16 heads of 128 over 2 for "
+         "its 8 of 256 over 1",
+     .shape = {.B = 1, .H = 16, .Hkv = 2, .Nq = 50, .Nk = 838, .d = 128},
+     .on_cpu = {.B = 1, .H = 16, .Hkv = 2, .Nq = 50, .Nk = 838, .d = 128},
+     .scaled = ""},
     {.name = "neighbourhood_32",
      .what = "NAT-Tiny, stage 2 of a 256-pixel image: 32x32 tokens, each sees 7x7 (Hassani et al. "
              "2023)",

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+//
+// Step 2: step 1 with the cache in runs of whole tiles, each a block of its own: as many as fill
+// the GPU. A block leaves O, not yet divided, with its maximum and its sum, and a second kernel
+// merges what the runs have left of a row, as chapter 04 does.
+#include "chapters/17_decode/few_rows.cuh"
+#include "chapters/17_decode/merge.cuh"
+#include "common/columns.hpp"
+#include "common/device/tiles.cuh"
+
+namespace attn::decoding {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarp;
+constexpr int kRows = kBr / kWarps;  // of a warp: w, w + kWarps, w + 2 kWarps, ...
+
+/// The tiles, and behind them a word per row.
+template <int kD>
+constexpr std::size_t kSharedBytes = tile_floats(kD) * sizeof(float) + kBr * sizeof(unsigned);
+
+/// Grid: B*H times the tiles of a head's queries, times the runs; block: kThreads; dynamic shared
+/// memory: kSharedBytes<kD>.
+template <int kD>
+__global__ void forward_kernel(const float* gQ, const float* gK, const float* gV, Partials partials,
+                               Request request) {
+  float* sQ = dynamic_shared<float>();                                   // (Br, D)
+  float* sK = sQ + kBr * kD;                                             // (Bc, D + 1)
+  float* sV = sK + kBc * (kD + 1);                                       // (Bc, D)
+  float* sS = sV + kBc * kD;                                             // (Br, Bc + 1)
+  unsigned* sWords = reinterpret_cast<unsigned*>(sS + kBr * (kBc + 1));  // (Br)
+  const std::int64_t d = request.d, Nq = request.Nq;
+  const std::int64_t row_tiles = tiles_of(Nq, kBr);
+  const int split = blockIdx.x % partials.splits;
+  const std::int64_t row_tile = blockIdx.x / partials.splits;
+  const std::int64_t head = row_tile / row_tiles;
+  const std::int64_t i0 = row_tile % row_tiles * kBr;
+  const std::int64_t b = head / request.H, kv_head = head / request.group();  // of all batches
+  const int rows = Nq - i0 < kBr ? static_cast<int>(Nq - i0) : kBr;
+  const Range valid = request.valid(b);
+  const SeenKeys seen = request.seen(valid);
+  const int warp = threadIdx.x / kWarp;
+  const int lane = threadIdx.x % kWarp;
+  gQ += (head * Nq + i0) * d;
+  gK += (kv_head * request.Nk + valid.begin) * d;
+  gV += (kv_head * request.Nk + valid.begin) * d;
+
+  float row_max[kRows];
+  float row_sum[kRows] = {};
+  float acc_o[kRows][kD / kWarp] = {};
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) row_max[n] = -INFINITY;
+
+  device::load_tile<kThreads, kBr, kD>(sQ, kD, gQ, rows, d);
+  const Range run = run_of(tiles_of(request.Nk, kBc), split, partials.splits);
+  for (std::int64_t j0 = run.begin * kBc; j0 < run.end * kBc && j0 < valid.size(); j0 += kBc) {
+    device::load_tile<kThreads, kBc, kD>(sK, kD + 1, gK + j0 * d, valid.size() - j0, d);
+    device::load_tile<kThreads, kBc, kD>(sV, kD, gV + j0 * d, valid.size() - j0, d);
+    const int r = threadIdx.x;
+    if (r < kBr) sWords[r] = r < rows ? word_of_token(seen, i0 + r, j0) : 0;
+    __syncthreads();  // wait until the tiles and words are complete
+    scores<kWarps, kD>(sQ, sK, sS, rows, d, request.scale);
+    __syncwarp();  // wait until the warp's own scores are there
+    device::update_rows<kWarps, kBr, kBc, kD>(sS, sV, device::WordTile{sWords}, row_max, row_sum,
+                                              acc_o);
+    __syncthreads();  // wait until everyone is done with K_j, V_j and the words
+  }
+
+#pragma unroll
+  for (int n = 0; n < kRows; ++n) {
+    const int r = n * kWarps + warp;
+    if (r >= rows) continue;
+    const std::int64_t row = (head * Nq + i0 + r) * partials.splits + split;
+    for (int m = 0; m < kD / kWarp; ++m) {
+      const int c = lane + m * kWarp;
+      if (c < d) partials.gO[row * d + c] = acc_o[n][m];
+    }
+    if (lane == 0) {
+      partials.gMax[row] = row_max[n];
+      partials.gSum[row] = row_sum[n];
+    }
+  }
+}
+
+/// Blocks of one run.
+std::int64_t blocks_of(const Shape& shape) { return shape.heads() * tiles_of(shape.Nq, kBr); }
+
+template <int kD>
+void run(const ForwardArgs& args, int splits) {
+  static_assert(kSharedBytes<kD> <= 48 * 1024);
+  const Partials partials = partials_in(args.workspace, args.shape, splits);
+  launch(forward_kernel<kD>, grid_size(blocks_of(args.shape) * splits), kThreads, kSharedBytes<kD>,
+         nullptr, args.q, args.k, args.v, partials, request_of(args));
+  merge<kD>(args, partials);
+}
+
+}  // namespace
+
+std::size_t split_workspace_bytes(const Shape& shape) {
+  return partial_bytes(shape,
+                       splits_for(blocks_of(shape), kMostMultiprocessors, tiles_of(shape.Nk, kBc)));
+}
+
+void forward_split(const ForwardArgs& args) {
+  const int splits =
+      splits_for(blocks_of(args.shape), multiprocessors(), tiles_of(args.shape.Nk, kBc));
+  with_columns(args.shape.d, [&]<int kD>() { run<kD>(args, splits); });
+}
+
+}  // namespace attn::decoding
