@@ -370,15 +370,18 @@ TEST_CASE_METHOD(EveryOrder,
                  "[simt][tensor]") {
   const std::vector<std::uint16_t> tile = random_integers<std::uint16_t>(8 * 64, 0, 65535, 1);
   DeviceArray<std::uint16_t> in(tile);
-  for (const auto& [rows, each] :
-       {std::pair{Rows::kPlain, 8u}, {Rows::kPadded, 1u}, {Rows::kSwizzled, 1u}}) {
+  for (const auto& [rows, each] : {std::pair{Rows::kPlain, 8u},
+                                   {Rows::kPadded, 1u},
+                                   {Rows::kSwizzled, 1u},
+                                   {Rows::kPairs, 1u}}) {
     CAPTURE(each);
     DeviceArray<unsigned> out(128, 0u);
     const simt::LaunchRecord launch = traced([&] { run_rows(rows, in.data(), out.data()); });
     const std::vector<unsigned> words = out.read();
     for (unsigned l = 0; l < 32; ++l) {
       for (unsigned j = 0; j < 4; ++j) {
-        const unsigned at = 64 * (l / 4) + 32 + 8 * j + 2 * (l % 4);
+        const unsigned row = rows == Rows::kPairs ? l / 4 / 2 * 2 : l / 4;
+        const unsigned at = 64 * row + 32 + 8 * j + 2 * (l % 4);
         CHECK(words[4 * l + j] == (tile[at] | unsigned{tile[at + 1]} << 16));
       }
     }
