@@ -248,6 +248,11 @@ struct Support {
   std::size_t alignment = 1;  // bytes that the addresses of Q, K, V, O and of their rows divide by
   int min_compute = 0;        // of the GPU: 90 for compute capability 9.0
   Features of_other_steps = {};  // not taken, but by other steps of the chapter (support_of())
+  // Where tensor cores multiply whole tiles, hidden pairs are multiplied by 0, and 0 * NaN is NaN.
+  // A NaN or an infinity in a row of Q, K, V or dO may pass through a hidden pair (i, j) to row i
+  // or key j if fewer than `reach` keys lie between j and a key that row i sees: the largest edge
+  // of the tiles. 0: never. (notes/semantics.md, "NaN and infinity in the inputs")
+  std::int64_t reach = 0;
 };
 
 /// A forward kernel of the chapter with tiles of a certain size, to be compared with others of its

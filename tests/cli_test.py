@@ -603,6 +603,8 @@ def bad_arguments(cli):
         (["check", "1", "--window", "4"], "--window 4: allowed: LEFT,RIGHT"),
         (["check", "1", "--completion", "soon"],
          "--completion soon: allowed: late, eager, random"),
+        (["check", "2", "--accumulation", "A101"],
+         "--accumulation A101: allowed: in-order, A100, H100"),
         (["check", "1", "--causal-align", "top-left"], "--causal-align top-left: given alone"),
         (["compare", "--shape", "nonsense"], "--shape nonsense"),
         (["compare", "--shape", ""], "--shape"),
@@ -678,6 +680,9 @@ def bad_arguments(cli):
         cli.test(f"{chapter} {step}: check of a completion it does not have", lambda: refused(
             3, ["check", chapter, "--step", step, "--completion", "late"],
             f"attn: --completion late: {chapter} {step} is plain C++; allowed: with a chapter's"))
+        cli.test(f"{chapter} {step}: check of an accumulation it does not have", lambda: refused(
+            3, ["check", chapter, "--step", step, "--accumulation", "H100"],
+            f"attn: --accumulation H100: {chapter} {step} is plain C++; allowed: with a chapter's"))
     taking = [feature for chapter in chapters(cli) for feature in chapter["features"]]
     if "rows of V of another length" not in taking:
         narrow = ["compare", "--shape", "N=4,d=4,dv=3"]

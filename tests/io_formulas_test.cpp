@@ -56,7 +56,6 @@ Moved moved_by(const simt::Traffic& traffic) {
 }
 
 constexpr std::uint64_t kSeed = 20260101;
-constexpr Element kFloat32[] = {Element::kFloat32};
 
 std::int64_t floats(std::uint64_t bytes) {
   CHECK(bytes % sizeof(float) == 0);
@@ -106,7 +105,8 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   // the way, whose loops the default step has, every second case of it.
   const std::size_t stride = &step == default_step(chapter, pass) ? 1 : 2;
   std::size_t number = 0;
-  for (verify::Case& one : verify::case_table(support_of(chapter, step), kFloat32, largest, pass,
+  const std::vector<Element> elements = verify::elements_of(step, pass);
+  for (verify::Case& one : verify::case_table(support_of(chapter, step), elements, largest, pass,
                                               verify::Extent::kThin, kSeed)) {
     if (number++ % stride != 0) continue;
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
@@ -276,6 +276,59 @@ TEST_CASE("08_register_tiles: N = 512, one head") {
     CHECK(wavefronts_per_128_ffma(full.shared_load_wavefronts, N, d, adds ? 5 : 7) <= 0.19 * 128);
     CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
     CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+  }
+}
+
+/// Matrix products of a warp, and wavefronts of shared loads and of ldmatrix for each of them.
+struct Products {
+  std::string_view step;
+  std::int64_t d;
+  double wavefronts;
+};
+
+TEST_CASE("09_tensor_cores: N = 512, one head") {
+  constexpr std::int64_t N = 512;
+  const Chapter& chapter = chapters::ch09_tensor_cores();
+  const auto traffic = [&](std::string_view step, Pass pass, Mask mask, std::int64_t d) {
+    return count(chapter, find_step(chapter, step), pass,
+                 {.shape = make_shape(1, 1, N, N, d),
+                  .mask = mask,
+                  .scale = default_scale(d),
+                  .seed = kSeed,
+                  .element = Element::kBfloat16},
+                 0);
+  };
+  // A fragment of 16 x 16 is four wavefronts, and twice as many where V is fetched by 2 bytes. With
+  // 16 rows a warp, Q K^T: (4 of Q + 16 of K) for 8 products (64 keys). P V: 4 of P, unless it is in
+  // registers, and 4 (or 8) for each two products. With 32 rows those of K and V serve twice as
+  // many; at d = 128 a tile has 32 keys, (8 + 8) for 8.
+  for (const auto& [step, d, wavefronts] :
+       {Products{"step1_fragments", 64, (20.0 / 8 + 36.0 / 8) / 2},
+        {"step1_fragments", 128, (20.0 / 8 + 68.0 / 16) / 2},
+        {"step2_ldmatrix", 64, (20.0 / 8 + 20.0 / 8) / 2},
+        {"step2_ldmatrix", 128, (20.0 / 8 + 36.0 / 16) / 2},
+        {"step3_registers", 64, (20.0 / 8 + 16.0 / 8) / 2},
+        {"step3_registers", 128, (20.0 / 8 + 32.0 / 16) / 2},
+        {"step4_rows32", 64, (24.0 / 16 + 16.0 / 16) / 2},
+        {"step4_rows32", 128, (16.0 / 8 + 32.0 / 32) / 2}}) {
+    INFO(step << " d=" << d);
+    const std::int64_t Tr = step == "step4_rows32" ? N / 128 : N / 64;
+    const std::int64_t Bc = step == "step4_rows32" && d == 128 ? 32 : 64;
+    const simt::Traffic full = traffic(step, Pass::kForward, Mask::kFull, d);
+    CHECK(full.global_load_bytes + full.global_store_bytes ==
+          static_cast<std::uint64_t>(2 * (2 * N * d + Tr * 2 * N * d) + 4 * N));
+    CHECK(full.barriers == static_cast<std::uint64_t>(2 * Tr * (N / Bc)));
+    CHECK(full.mma_instructions == static_cast<std::uint64_t>(2 * N * N * d / 2048));
+    const std::uint64_t all = full.shared_load_wavefronts + full.matrix_load_wavefronts;
+    CHECK(static_cast<double>(all) == wavefronts * static_cast<double>(full.mma_instructions));
+    CHECK((full.matrix_load_requests > 0) == (step != "step1_fragments"));
+    CHECK((full.shared_load_wavefronts > 0) == (step == "step1_fragments"));
+    CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
+    CHECK(full.matrix_load_wavefronts == full.matrix_load_wavefronts_ideal);
+    CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+    const simt::Traffic causal = traffic(step, Pass::kForward, Mask::kCausal, d);
+    CHECK(causal.global_load_bytes + causal.global_store_bytes ==
+          static_cast<std::uint64_t>(2 * (2 * N * d + (Tr + 1) * N * d) + 4 * N));
   }
 }
 

@@ -795,7 +795,169 @@ TEST_CASE("right backward passes are never refused", "[verify]") {
   CHECK(worst > 0.001);
 }
 
+// --- Where a NaN may pass through a hidden pair -------------------------------------------------
+
+/// Whether the results of a step with this reach may have `value` in element (row, column) of one
+/// array in which the oracle has a finite number. Twelve rows of d = 4; row i sees keys 0 to i.
+bool allowed(const Problem& problem, Pass pass, std::int64_t reach, const std::string& array,
+             std::int64_t row, std::int64_t column, float value) {
+  const Truth truth = truth_of(problem, pass, reach);
+  for (const Expected& expected : truth.arrays) {
+    if (expected.name != array) continue;
+    std::vector<float> got = reference::narrow(expected.values);
+    for (std::size_t e = 0; e < got.size(); ++e) got[e] = rounded_to(problem.element, got[e]);
+    REQUIRE(compare(expected, got).passed);
+    float& element = got[size(row * problem.shape.d + column)];
+    REQUIRE(std::isfinite(element));
+    element = value;
+    return compare(expected, got).passed;
+  }
+  return false;
+}
+
+struct Poisoned {
+  std::vector<float> Problem::*input;
+  Pass pass;
+  const char* output;
+  bool to_rows;  // from a key's number to rows before it, or from a row's to keys behind it
+};
+
+TEST_CASE("a NaN may pass through hidden pairs within the reach, and nowhere else", "[verify]") {
+  const Poisoned routes[] = {{&Problem::v, Pass::kForward, "o", true},
+                             {&Problem::k, Pass::kBackward, "dq", true},
+                             {&Problem::q, Pass::kBackward, "dk", false},
+                             {&Problem::grad_o, Pass::kBackward, "dv", false}};
+  for (const Poisoned& route : routes) {
+    for (const float poison : {kNan, kInfinity}) {
+      INFO(route.output << " by " << poison);
+      Problem problem = make_problem({.shape = make_shape(1, 1, 12, 12, 4),
+                                      .mask = Mask::kCausalTopLeft,
+                                      .scale = 0.5f,
+                                      .seed = 3,
+                                      .element = Element::kBfloat16},
+                                     route.pass);
+      const std::int64_t from = 6, column = 2;
+      (problem.*route.input)[size(from * 4 + column)] = poison;
+      const auto check = [&](std::int64_t reach, std::int64_t to, std::int64_t c, float value) {
+        return allowed(problem, route.pass, reach, route.output, to, c, value);
+      };
+      // Between key 6 and the keys of row 2 lie three: 3, 4 and 5. Row 6 sees keys up to 6, and
+      // three lie between these and key 10.
+      const std::int64_t to = route.to_rows ? 2 : 10;
+      CHECK(check(4, to, column, kNan));
+      CHECK_FALSE(check(3, to, column, kNan));
+      CHECK_FALSE(check(0, to, column, kNan));
+      CHECK_FALSE(check(4, to, column + 1, kNan));
+      CHECK_FALSE(check(4, route.to_rows ? to - 1 : to + 1, column, kNan));
+      CHECK_FALSE(check(4, to, column, kInfinity));
+      CHECK_FALSE(check(4, to, column, 100.0f));
+      // Without it, nothing may be NaN.
+      (problem.*route.input)[size(from * 4 + column)] = 1.0f;
+      CHECK_FALSE(check(4, to, column, kNan));
+    }
+  }
+}
+
+TEST_CASE("within no reach: K of a hidden key forward, V backward, what takes no part",
+          "[verify]") {
+  const auto problem_with = [](std::int64_t Nq, std::int64_t Nk, Mask mask, Pass pass) {
+    return make_problem(
+        {.shape = make_shape(1, 1, Nq, Nk, 4), .mask = mask, .scale = 0.5f, .seed = 3}, pass);
+  };
+  Problem problem = problem_with(12, 12, Mask::kCausal, Pass::kForward);
+  problem.k[size(6 * 4)] = kNan;
+  CHECK_FALSE(allowed(problem, Pass::kForward, 100, "o", 2, 0, kNan));
+  problem = problem_with(12, 12, Mask::kCausal, Pass::kBackward);
+  problem.v[size(6 * 4)] = kNan;
+  CHECK_FALSE(allowed(problem, Pass::kBackward, 100, "dq", 2, 0, kNan));
+
+  // Rows 0 to 3 see no key; keys 6 to 9 are seen by no row.
+  problem = problem_with(8, 4, Mask::kCausal, Pass::kForward);
+  problem.v[size(1 * 4)] = kNan;
+  CHECK(allowed(problem, Pass::kForward, 100, "o", 4, 0, kNan));
+  CHECK_FALSE(allowed(problem, Pass::kForward, 100, "o", 3, 0, kNan));
+  problem = problem_with(6, 10, Mask::kCausalTopLeft, Pass::kForward);
+  problem.v[size(6 * 4)] = kNan;
+  CHECK_FALSE(allowed(problem, Pass::kForward, 100, "o", 5, 0, kNan));
+  problem = problem_with(6, 10, Mask::kCausalTopLeft, Pass::kBackward);
+  problem.grad_o[size(2 * 4)] = kNan;
+  CHECK(allowed(problem, Pass::kBackward, 100, "dv", 5, 0, kNan));
+  CHECK_FALSE(allowed(problem, Pass::kBackward, 100, "dv", 6, 0, kNan));
+}
+
+/// Plain loops that multiply 0 with V of the hidden keys up to the end of a tile, or of all.
+template <bool kWholeRow>
+void tiled_forward(const ForwardArgs& args) {
+  const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
+  const std::int64_t most = visible_keys(Nq - 1, diagonal(args.mask, Nq, Nk), Nk);
+  fake_forward(args, Bug::kNone);
+  for (std::int64_t row = 0; row < args.shape.rows(); ++row) {
+    const std::int64_t visible = visible_keys(row % Nq, diagonal(args.mask, Nq, Nk), Nk);
+    const std::int64_t tile = (visible + kTile - 1) / kTile * kTile;
+    for (std::int64_t j = visible; visible > 0 && j < std::min(kWholeRow ? Nk : tile, most); ++j) {
+      const float* v = args.v + (row / Nq * Nk + j) * d;
+      for (std::int64_t c = 0; c < d; ++c) args.o[row * d + c] += 0.0f * v[c];
+    }
+  }
+}
+
+template <bool kWholeRow>
+bool passes_with_reach(std::int64_t reach) {
+  static constexpr Step kStep{.id = "tiled",
+                              .idea = "float32 loops",
+                              .forward = tiled_forward<kWholeRow>,
+                              .forward_workspace_bytes = [](const Shape& shape) {
+                                return fake_forward_workspace(shape, Bug::kNone);
+                              }};
+  Chapter chapter = fake_chapter(kStep);
+  chapter.support.reach = reach;
+  CheckOptions options;
+  options.max_failures = 1;
+  options.survey = 0;
+  return check(chapter, kStep, Pass::kForward, options).passed();
+}
+
+TEST_CASE("the battery allows a NaN within the tile of a chapter that says so", "[verify]") {
+  CHECK(passes_with_reach<false>(kTile));
+  CHECK_FALSE(passes_with_reach<false>(0));
+  CHECK_FALSE(passes_with_reach<true>(kTile));
+}
+
 // --- The parts ----------------------------------------------------------------------------------
+
+TEST_CASE("where rows must be aligned, every case has them so, at the least alignment",
+          "[verify]") {
+  constexpr Element kNarrow[] = {Element::kBfloat16, Element::kFloat16};
+  constexpr Element kAll[] = {Element::kFloat32, Element::kBfloat16, Element::kFloat16};
+  constexpr int kLarge[] = {200};  // so many pairs that the table asks for d = 1
+  std::vector<std::int64_t> eights(16);
+  for (std::size_t n = 0; n < eights.size(); ++n) eights[n] = 8 * static_cast<std::int64_t>(n + 1);
+  constexpr std::int64_t kTwo[] = {64, 128};
+  for (const std::span<const std::int64_t> only :
+       {std::span<const std::int64_t>(), {eights}, {kTwo}}) {
+    for (const std::span<const Element> elements : {std::span<const Element>(kNarrow), {kAll}}) {
+      const Support support{.only_d = only, .alignment = 16};
+      std::map<std::int64_t, int> dims;
+      int unaligned = 0;
+      for (const Case& one :
+           case_table(support, elements, kLarge, Pass::kForward, Extent::kThin, 9)) {
+        const InputSpec& spec = one.spec;
+        CAPTURE(to_string(one));
+        CHECK(why_unsupported(spec.element, spec.shape, spec.mask, {}, support) == "");
+        const auto bytes = static_cast<std::int64_t>(bytes_of(spec.element));
+        CHECK((one.offset == 0 || one.offset * bytes == 16));
+        unaligned += one.offset == 0 ? 0 : 1;
+        ++dims[spec.shape.d];
+      }
+      CHECK(unaligned > 20);
+      if (only.size() == 2) {
+        CHECK(dims.size() == 2);
+      } else {
+        for (const std::int64_t d : {8, 16, 32, 40, 64, 80, 128}) CHECK(dims[d] >= 3);
+      }
+    }
+  }
+}
 
 TEST_CASE("cases with other rows of V say how long they are, and keep the alignment", "[verify]") {
   const Support support{.features = {Feature::kValueWidth, Feature::kStrides}, .alignment = 16};

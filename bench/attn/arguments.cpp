@@ -304,14 +304,13 @@ void add_completion_option(CLI::App& command, std::string& completion) {
                      "eager, or random, which ATTN_SEED=n in the environment varies");
 }
 
-void set_completion(const std::string& text, const Chapter& chapter,
-                    std::span<const Step* const> steps) {
-  if (text.empty()) return;
-  if (text != "late" && text != "eager" && text != "random") {
-    bad(fmt::format("--completion {}: allowed: late, eager, random", text));
-  }
+namespace {
+
+/// Refuses an option of the CPU machine where none of the steps runs there.
+void require_machine(const std::string& option, const Chapter& chapter,
+                     std::span<const Step* const> steps) {
   const auto unsupported = [&](std::string_view why) {
-    throw Error(ErrorKind::kUnsupported, fmt::format("--completion {}: {}", text, why));
+    throw Error(ErrorKind::kUnsupported, fmt::format("{}: {}", option, why));
   };
   const bool plain = std::all_of(steps.begin(), steps.end(), [&](const Step* step) {
     return step == chapter.twin || chapter.memory == host_memory;
@@ -324,7 +323,19 @@ void set_completion(const std::string& text, const Chapter& chapter,
   unsupported("a GPU does not let itself be told; allowed: with attn, on the CPU machine");
 #elif !ATTN_HAS_DEVICE
   unsupported("this build has no CPU machine; install Boost.Context and configure again");
-#else
+#endif
+}
+
+}  // namespace
+
+void set_completion(const std::string& text, const Chapter& chapter,
+                    std::span<const Step* const> steps) {
+  if (text.empty()) return;
+  if (text != "late" && text != "eager" && text != "random") {
+    bad(fmt::format("--completion {}: allowed: late, eager, random", text));
+  }
+  require_machine("--completion " + text, chapter, steps);
+#if ATTN_HAS_DEVICE && !defined(ATTN_USE_CUDA)
   simt::Options& options = simt::options();
   options.completion = text == "late"    ? simt::Completion::kLate
                        : text == "eager" ? simt::Completion::kEager
@@ -334,6 +345,26 @@ void set_completion(const std::string& text, const Chapter& chapter,
   fmt::print(stderr,
              "attn: asynchronous operations complete at random, seed {}; ATTN_SEED=n for another\n",
              options.shuffle_seed);
+#endif
+}
+
+void add_accumulation_option(CLI::App& command, std::string& accumulation) {
+  command.add_option("--accumulation", accumulation,
+                     "how tensor cores add up on the CPU machine: in-order (default), or as those\n"
+                     "of an A100 or H100, which cut off bits");
+}
+
+void set_accumulation(const std::string& text, const Chapter& chapter,
+                      std::span<const Step* const> steps) {
+  if (text.empty()) return;
+  if (text != "in-order" && text != "A100" && text != "H100") {
+    bad(fmt::format("--accumulation {}: allowed: in-order, A100, H100", text));
+  }
+  require_machine("--accumulation " + text, chapter, steps);
+#if ATTN_HAS_DEVICE && !defined(ATTN_USE_CUDA)
+  simt::options().accumulation = text == "in-order" ? simt::Accumulation::kInOrder
+                                 : text == "A100"   ? simt::Accumulation::kA100
+                                                    : simt::Accumulation::kH100;
 #endif
 }
 

@@ -103,6 +103,12 @@ void add_completion_option(CLI::App& command, std::string& completion);
 void set_completion(const std::string& text, const Chapter& chapter,
                     std::span<const Step* const> steps);
 
+/// --accumulation: how the CPU machine's tensor cores add up.
+void add_accumulation_option(CLI::App& command, std::string& accumulation);
+/// Likewise.
+void set_accumulation(const std::string& text, const Chapter& chapter,
+                      std::span<const Step* const> steps);
+
 /// All of the chapter's steps and then its twin.
 std::vector<const Step*> all_steps(const Chapter& chapter);
 

@@ -24,6 +24,7 @@ struct CheckArguments {
   std::string step;
   std::string pass;
   std::string completion;
+  std::string accumulation;
   ProblemOptions problem;  // --dtype and a mask
 };
 
@@ -68,6 +69,7 @@ ExitStatus check(const CheckArguments& arguments) {
   const std::optional<Mask> mask = mask_if_given(arguments.problem);
   const std::vector<const Step*> steps = select_steps(chapter, arguments.step);
   set_completion(arguments.completion, chapter, steps);
+  set_accumulation(arguments.accumulation, chapter, steps);
   std::optional<verify::Endless> endless;
   name_sources(sources_of(arguments.problem),
                [&] { endless = verify::find_endless(chapter, steps, only, mask); });
@@ -116,6 +118,7 @@ void add_check_command(CLI::App& app, Action& chosen) {
   add_mask_options(*command, arguments->problem);
   add_dtype_option(*command, arguments->problem);
   add_completion_option(*command, arguments->completion);
+  add_accumulation_option(*command, arguments->accumulation);
   command->footer(
       "ATTN_FULL=1 in the environment runs every combination of the case table. A mask is that of "
       "every case;\nwithout one all that the chapter takes have their turn.");

@@ -13,8 +13,8 @@
 
 namespace attn::tensor_cores {
 
-/// A block owns kOwn rows, kM x 16 a warp; it meets kOther at a time.
-template <int D, int M, int Other>
+/// A block owns kOwn rows, kM x 16 a warp; it meets kOther at a time. OwnsKeys: which are which.
+template <int D, int M, int Other, bool OwnsKeys>
 struct BackwardTiles {
   static constexpr int kD = D;
   static constexpr int kM = M;
@@ -23,24 +23,25 @@ struct BackwardTiles {
   static constexpr int kRows = 16 * M;  // of a warp
   static constexpr int kOwn = kRows * kWarps;
   static constexpr int kOther = Other;
-  static constexpr int kStride = D + 8;  // as in the forward pass
-  static constexpr std::size_t kBytes = 2 * 2 * (kOwn + kOther) * kStride;
-  static_assert(Other % 16 == 0 && Other <= kThreads);
+  static constexpr int kQueries = OwnsKeys ? kOther : kOwn;  // of a tile
+  static constexpr int kStride = D + 8;                      // as in the forward pass
+  static constexpr std::size_t kBytes = 2 * 2 * (kOwn + kOther) * kStride + 2 * 4 * kQueries;
+  static_assert(Other % 16 == 0 && kQueries <= kThreads);
 };
-/// Registers decide: dK and dV together are twice as many sums as dQ.
-template <int D>
-using KeyTiles = BackwardTiles<D, D == 128 ? 1 : 2, D == 128 ? 64 : 32>;
-template <int D>
-using QueryTiles = BackwardTiles<D, 2, 32>;
+/// 32 rows a warp where the sums of dK and dV leave room for S and dP of 32 queries.
+template <int D, bool kOwnsKeys>
+using BackwardTilesFor = BackwardTiles<D, D == 128 ? 1 : 2, D == 128 ? 64 : 32, kOwnsKeys>;
 
 /// The block's shared memory, cut into tiles. a and b are K and V in the kernel that owns keys, Q
 /// and dO in the other; c and e are what they are multiplied by: Q and dO, or K and V.
 template <class T, class Tiles>
 struct SharedRows {
-  T* a = dynamic_shared<T>();                 // (own, D + 8)
-  T* b = a + Tiles::kOwn * Tiles::kStride;    // (own, D + 8)
-  T* c = b + Tiles::kOwn * Tiles::kStride;    // (other, D + 8)
-  T* e = c + Tiles::kOther * Tiles::kStride;  // (other, D + 8)
+  T* a = dynamic_shared<T>();                                                 // (own, D + 8)
+  T* b = a + Tiles::kOwn * Tiles::kStride;                                    // (own, D + 8)
+  T* c = b + Tiles::kOwn * Tiles::kStride;                                    // (other, D + 8)
+  T* e = c + Tiles::kOther * Tiles::kStride;                                  // (other, D + 8)
+  float* lse = reinterpret_cast<float*>(e + Tiles::kOther * Tiles::kStride);  // (queries)
+  float* delta = lse + Tiles::kQueries;                                       // (queries)
 
   __device__ __forceinline__ void load_own(const T* gA, const T* gB, std::int64_t rows_left,
                                            std::int64_t d, bool wide) const {
@@ -51,6 +52,14 @@ struct SharedRows {
                                              std::int64_t d, bool wide) const {
     load_tile<Tiles::kThreads, Tiles::kOther, Tiles::kD, Tiles::kStride>(c, gC, rows_left, d, wide);
     load_tile<Tiles::kThreads, Tiles::kOther, Tiles::kD, Tiles::kStride>(e, gE, rows_left, d, wide);
+  }
+  /// LSE and delta of the queries. A row beyond the matrix has LSE = inf: all its P are 0.
+  __device__ __forceinline__ void load_statistics(const float* gLSE, const float* gDelta,
+                                                  std::int64_t rows_left) const {
+    const int row = static_cast<int>(threadIdx.x);
+    if (row >= Tiles::kQueries) return;
+    lse[row] = row < rows_left ? gLSE[row] : INFINITY;
+    delta[row] = row < rows_left ? gDelta[row] : 0.0f;
   }
 };
 

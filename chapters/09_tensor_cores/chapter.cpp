@@ -37,6 +37,7 @@ const Chapter& ch09_tensor_cores() {
       .memory = device_memory,
       .steps = kSteps,
       .tile_edges = kTileEdges,
+      .support = {.reach = 128},
   };
   return kChapter;
 }

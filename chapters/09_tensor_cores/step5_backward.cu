@@ -18,16 +18,13 @@ namespace attn::tensor_cores {
 namespace {
 
 /// Grid: B*H times the key tiles of a head; block: Tiles::kThreads; dynamic shared memory:
-/// Tiles::kBytes and a row's two numbers for each of Tiles::kOther rows. wide: d % 8 = 0, and all
-/// matrices are 16-byte aligned.
+/// Tiles::kBytes. wide: d % 8 = 0, and all matrices are 16-byte aligned.
 template <class T, class Tiles>
 __global__ void __launch_bounds__(Tiles::kThreads)
     key_kernel(const __grid_constant__ BackwardArgsOf<T> args, const float* gDelta,
                std::int64_t diagonal, bool wide) {
   constexpr int kM = Tiles::kM, kOther = Tiles::kOther, kStride = Tiles::kStride;
   const SharedRows<T, Tiles> tiles;
-  float* sLSE = reinterpret_cast<float*>(tiles.e + kOther * kStride);  // (other)
-  float* sDelta = sLSE + kOther;                                       // (other)
   const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk, d = args.shape.d;
   const std::int64_t tiles_per_head = (Nk + Tiles::kOwn - 1) / Tiles::kOwn;
   const std::int64_t head = blockIdx.x / tiles_per_head;
@@ -42,27 +39,26 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const auto visit_tile = [&]<bool kMasked>(std::int64_t i0) {
     __syncthreads();  // wait until everyone is done with the last tiles
     tiles.load_other(args.q + q_start + i0 * d, args.grad_o + q_start + i0 * d, Nq - i0, d, wide);
-    if (threadIdx.x < kOther) {  // a row beyond the matrix has LSE = inf: all its P are 0
-      const bool inside = i0 + threadIdx.x < Nq;
-      sLSE[threadIdx.x] = inside ? args.lse[head * Nq + i0 + threadIdx.x] : INFINITY;
-      sDelta[threadIdx.x] = inside ? gDelta[head * Nq + i0 + threadIdx.x] : 0.0f;
-    }
-    __syncthreads();                   // wait until the tiles are complete
+    tiles.load_statistics(args.lse + head * Nq + i0, gDelta + head * Nq + i0, Nq - i0);
+    // The thread's row r sees its column c, counted from its first ones, if c - r >= least.
+    const std::int64_t after = i0 + diagonal - j0;  // key j0 + after is the last that query i0 sees
+    const int last_key = after < Tiles::kOwn ? static_cast<int>(after) : Tiles::kOwn;
+    const int least = row + device::fragment_row() - column - last_key;
+    __syncthreads();  // wait until the tiles are complete
+
     float p[kM][kOther / 8][4] = {};   // S^T, then P^T
     float ds[kM][kOther / 8][4] = {};  // dP^T, then dS^T
     add_dots<MatrixLoads, Tiles::kD, kStride>(p, tiles.a + row * kStride, tiles.c);
     add_dots<MatrixLoads, Tiles::kD, kStride>(ds, tiles.b + row * kStride, tiles.e);
 #pragma unroll
     for (int n = 0; n < kOther / 8; ++n) {
-      const float2 lse = *reinterpret_cast<const float2*>(sLSE + 8 * n + column);
-      const float2 delta = *reinterpret_cast<const float2*>(sDelta + 8 * n + column);
+      const float2 lse = *reinterpret_cast<const float2*>(tiles.lse + 8 * n + column);
+      const float2 delta = *reinterpret_cast<const float2*>(tiles.delta + 8 * n + column);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const int key = row + 16 * m + device::fragment_row() + i / 2 * 8;
-          const int query = 8 * n + column + i % 2;
-          const bool visible = !kMasked || j0 + key <= i0 + query + diagonal;
+          const bool visible = !kMasked || 8 * n + i % 2 - (16 * m + i / 2 * 8) >= least;
           const PairGrad pair(p[m][n][i], ds[m][n][i], args.scale, i % 2 == 0 ? lse.x : lse.y,
                               i % 2 == 0 ? delta.x : delta.y, visible);
           p[m][n][i] = pair.p;
@@ -75,7 +71,7 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   };
   // From the first row on that sees a key of this tile: no other is ever loaded.
   std::int64_t i0 = first_query(j0, diagonal, Nq);
-  for (; i0 < Nq && visible_keys(i0, diagonal, Nk) < j0 + Tiles::kOwn; i0 += kOther) {
+  for (; i0 < Nq && i0 + diagonal < j0 + Tiles::kOwn - 1; i0 += kOther) {
     visit_tile.template operator()<true>(i0);
   }
   for (; i0 < Nq; i0 += kOther) visit_tile.template operator()<false>(i0);
@@ -97,44 +93,50 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const std::int64_t i0 = blockIdx.x % tiles_per_head * Tiles::kOwn;
   const std::int64_t q_start = (head * Nq + i0) * d, k_start = head * Nk * d;
   const int row = static_cast<int>(threadIdx.x) / 32 * Tiles::kRows;  // the warp's first query
+  const int column = device::fragment_column();
   const std::int64_t last = (i0 + Tiles::kOwn < Nq ? i0 + Tiles::kOwn : Nq) - 1;
   const std::int64_t least = visible_keys(i0, diagonal, Nk);
   const std::int64_t most = visible_keys(last, diagonal, Nk);
 
   tiles.load_own(args.q + q_start, args.grad_o + q_start, Nq - i0, d, wide);
+  tiles.load_statistics(args.lse + head * Nq + i0, gDelta + head * Nq + i0, Nq - i0);
   float grad_q[kM][Tiles::kD / 8][4] = {};
-  float lse[kM][2], delta[kM][2];
-#pragma unroll
-  for (int m = 0; m < kM; ++m) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const std::int64_t i = i0 + row + 16 * m + device::fragment_row() + 8 * h;
-      lse[m][h] = i < Nq ? args.lse[head * Nq + i] : INFINITY;
-      delta[m][h] = i < Nq ? gDelta[head * Nq + i] : 0.0f;
-    }
-  }
   const auto visit_tile = [&]<bool kMasked>(std::int64_t j0) {
     __syncthreads();  // wait until everyone is done with the last tiles
     tiles.load_other(args.k + k_start + j0 * d, args.v + k_start + j0 * d, most - j0, d, wide);
-    __syncthreads();                   // wait until the tiles are complete
+    // The thread's row r sees its column c, counted from its first ones, if c - r <= farthest and
+    // c < keys.
+    const std::int64_t after = i0 + diagonal - j0;  // key j0 + after is the last that query i0 sees
+    const int last_key = after < kOther ? static_cast<int>(after) : kOther;
+    const int farthest = last_key + row + device::fragment_row() - column;
+    const int keys = (Nk - j0 < kOther ? static_cast<int>(Nk - j0) : kOther) - column;
+    __syncthreads();  // wait until the tiles are complete
+
     float p[kM][kOther / 8][4] = {};   // S, then P
     float ds[kM][kOther / 8][4] = {};  // dP, then dS
     add_dots<MatrixLoads, Tiles::kD, kStride>(p, tiles.a + row * kStride, tiles.c);
     add_dots<MatrixLoads, Tiles::kD, kStride>(ds, tiles.b + row * kStride, tiles.e);
+    float lse[kM][2], delta[kM][2];
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
-      int keys[2] = {};
-      if constexpr (kMasked) {
-        device::keys_of_rows<kOther>(keys, i0 + row + 16 * m, j0, diagonal, Nk);
-      }
 #pragma unroll
-      for (int n = 0; n < kOther / 8; ++n) {
+      for (int h = 0; h < 2; ++h) {
+        const int query = row + 16 * m + device::fragment_row() + 8 * h;
+        lse[m][h] = tiles.lse[query];
+        delta[m][h] = tiles.delta[query];
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kOther / 8; ++n) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const int key = 8 * n + device::fragment_column() + i % 2;
-          const PairGrad pair(p[m][n][i], ds[m][n][i], args.scale, lse[m][i / 2], delta[m][i / 2],
-                              !kMasked || key < keys[i / 2]);
-          ds[m][n][i] = pair.ds;
+          const int c = 8 * n + i % 2;
+          const bool visible = !kMasked || (c < keys && c - (16 * m + i / 2 * 8) <= farthest);
+          ds[m][n][i] =
+              PairGrad(p[m][n][i], ds[m][n][i], args.scale, lse[m][i / 2], delta[m][i / 2], visible)
+                  .ds;
         }
       }
     }
@@ -144,6 +146,18 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   for (; j0 + kOther <= least; j0 += kOther) visit_tile.template operator()<false>(j0);
   for (; j0 < most; j0 += kOther) visit_tile.template operator()<true>(j0);
 
+    // A row that sees no key at all: exactly 0, whatever K holds beside it in a tile.
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+#pragma unroll
+    for (int n = 0; n < Tiles::kD / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int query = row + 16 * m + device::fragment_row() + i / 2 * 8;
+        if (visible_keys(i0 + query, diagonal, Nk) == 0) grad_q[m][n][i] = 0.0f;
+      }
+    }
+  }
   store_grad(args.grad_q + q_start, row, Nq - i0, d, wide, args.scale, grad_q);
 }
 
@@ -154,13 +168,13 @@ void run(const BackwardArgsOf<T>& args) {
   const std::int64_t diagonal = attn::diagonal(args.mask, Nq, Nk);
   const bool wide = rows_are_wide(
       d, {args.q, args.k, args.v, args.grad_o, args.grad_q, args.grad_k, args.grad_v});
-  using Keys = KeyTiles<kD>;
-  using Queries = QueryTiles<kD>;
+  using Keys = BackwardTilesFor<kD, true>;
+  using Queries = BackwardTilesFor<kD, false>;
   launch(device::element_delta_kernel<T>, ceil_div(B * H * Nq, Keys::kWarps), Keys::kThreads, 0,
          nullptr, args.grad_o, args.o, gDelta, B * H * Nq, d);
   if (Nk > 0) {
     launch(key_kernel<T, Keys>, grid_size(B * H * ceil_div(Nk, Keys::kOwn)), Keys::kThreads,
-           Keys::kBytes + 2 * Keys::kOther * sizeof(float), nullptr, args, gDelta, diagonal, wide);
+           Keys::kBytes, nullptr, args, gDelta, diagonal, wide);
   }
   launch(query_kernel<T, Queries>, grid_size(B * H * ceil_div(Nq, Queries::kOwn)),
          Queries::kThreads, Queries::kBytes, nullptr, args, gDelta, diagonal, wide);

@@ -55,9 +55,9 @@ template <bool kMasked, int kTiles, int kOutputTiles>
 __device__ __forceinline__ void softmax_rows(float (&s)[kTiles][4], float scale,
                                              const int (&keys)[2], FragmentRows& rows,
                                              float (&acc_o)[kOutputTiles][4]) {
-  const int column = fragment_column();
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
+    const int left = keys[h] - fragment_column();
     float tile_max = -INFINITY;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
@@ -66,7 +66,7 @@ __device__ __forceinline__ void softmax_rows(float (&s)[kTiles][4], float scale,
         float& x = s[n][2 * h + e];
         // Rounded: one multiply-add with the subtraction below would lose large logits.
         x = __fmul_rn(scale, x);
-        if (kMasked && 8 * n + column + e >= keys[h]) x = -INFINITY;
+        if (kMasked && 8 * n + e >= left) x = -INFINITY;
         tile_max = fmaxf(tile_max, x);
       }
     }
@@ -143,8 +143,10 @@ __device__ __forceinline__ void store_rows(T* gRows, std::int64_t rows_left, std
         const unsigned both = pack<T>(x[n][2 * h], x[n][2 * h + 1]);
         if (8 * n < width) *reinterpret_cast<unsigned*>(to + 8 * n) = both;
       } else {
-        if (8 * n < width) to[8 * n] = from_float<T>(x[n][2 * h]);
-        if (8 * n + 1 < width) to[8 * n + 1] = from_float<T>(x[n][2 * h + 1]);
+        const T first = from_float<T>(x[n][2 * h]);
+        const T second = from_float<T>(x[n][2 * h + 1]);
+        if (8 * n < width) to[8 * n] = first;
+        if (8 * n + 1 < width) to[8 * n + 1] = second;
       }
     }
   }

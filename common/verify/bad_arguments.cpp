@@ -61,9 +61,8 @@ Pointers<Backward> pointers_of(const Backward&) {
            pointer("grad_v", &Backward::grad_v)}};
 }
 
-/// The same address one byte further: no element may lie there.
-const void* misaligned(const void* pointer) {
-  return static_cast<const unsigned char*>(pointer) + 1;
+const void* further(const void* pointer, std::size_t bytes) {
+  return static_cast<const unsigned char*>(pointer) + bytes;
 }
 
 template <typename Args>
@@ -93,7 +92,7 @@ class BadList {
 };
 
 template <typename Args>
-void add_bad_numbers(BadList<Args>& list, const Support& support) {
+void add_bad_numbers(BadList<Args>& list, Element element, const Support& support) {
   for (const std::int64_t negative : {std::int64_t{-1}, std::numeric_limits<std::int64_t>::min()}) {
     list.add_size("B", &Shape::B, negative);
     list.add_size("H", &Shape::H, negative);
@@ -104,6 +103,8 @@ void add_bad_numbers(BadList<Args>& list, const Support& support) {
   }
   list.add_size("d", &Shape::d, 0);
   list.add_size("d", &Shape::d, support.max_d + 1, ErrorKind::kUnsupported);
+  if (supported_d(support, element, 9) != 9)
+    list.add_size("d", &Shape::d, 9, ErrorKind::kUnsupported);
   list.add_size("Hkv", &Shape::Hkv, 0);
   list.add_size("Hkv", &Shape::Hkv, 3);  // the good problem has four heads
   list.add_size("Hkv", &Shape::Hkv, 8);
@@ -131,13 +132,18 @@ void add_bad_numbers(BadList<Args>& list, const Support& support) {
 }
 
 template <typename Args>
-void add_bad_pointers(BadList<Args>& list, const Args& good, std::size_t workspace) {
+void add_bad_pointers(BadList<Args>& list, const Args& good, std::size_t workspace,
+                      std::size_t element_bytes, std::size_t alignment) {
   const Pointers<Args> pointers = pointers_of(good);
   for (const auto& named : {pointers.inputs, pointers.outputs}) {
     for (const Pointer<Args>& p : named) {
       list.add(fmt::format("{} = null", p.name), p.name, [&](Args& a) { p.set(a, nullptr); });
       list.add(fmt::format("{} not aligned", p.name), p.name,
-               [&](Args& a) { p.set(a, misaligned(p.get(a))); });
+               [&](Args& a) { p.set(a, further(p.get(a), 1)); });
+      if (element_bytes >= alignment || std::string_view(p.name) == "lse") continue;
+      list.add(
+          fmt::format("{} aligned to one element only", p.name), p.name,
+          [&](Args& a) { p.set(a, further(p.get(a), element_bytes)); }, ErrorKind::kUnsupported);
     }
   }
   for (const Pointer<Args>& output : pointers.outputs) {
@@ -165,8 +171,9 @@ template <typename Args>
 std::string check_list(const Subject& subject, const Run& run, const Args& good,
                        std::size_t workspace) {
   BadList<Args> list(good);
-  add_bad_numbers(list, support_of(subject.chapter, subject.step));
-  add_bad_pointers(list, good, workspace);
+  const Support support = support_of(subject.chapter, subject.step);
+  add_bad_numbers(list, subject.element, support);
+  add_bad_pointers(list, good, workspace, bytes_of(subject.element), support.alignment);
   for (const Bad<Args>& bad : list.take()) {
     std::string problem = "no error";
     try {

@@ -41,7 +41,8 @@ CaseBuilder::CaseBuilder(const Support& support, std::span<const Element> elemen
     masks_.insert(masks_.end(), std::begin(kWindows), std::end(kWindows));
   }
   for (const InputKind kind : kAllInputKinds) {
-    if (kind == InputKind::kHuge) continue;  // has cases of its own, at the table's end
+    // These have cases of their own, at the table's end.
+    if (kind == InputKind::kHuge || kind == InputKind::kNanInGradO) continue;
     if (pass == Pass::kForward || !has_visible_infinity(kind)) kinds_.push_back(kind);
   }
   if (pass == Pass::kForward) {
@@ -59,42 +60,44 @@ std::span<const Mask> CaseBuilder::masks(std::size_t turn, bool thin) const {
 void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t scale_turn,
                       const Features& features, const VisibleKeys& keys,
                       const ScoreValues& scores) {
-  shape.d = supported_d(support_, elements_.front(), shape.d);
   const std::uint64_t number = cases_.size();
+  const Element element = elements_[number / 3 % elements_.size()];
+  shape.d = supported_d(support_, element, shape.d);
   const float standard = default_scale(shape.d);
   float scale = scale_turn == 0 ? standard : scale_turn == 1 ? -standard : 0.0f;
   if (has_prescribed_logits(kind)) scale = kPrescribedScale;
-  cases_.push_back({.spec = {.shape = shape,
-                             .mask = mask,
-                             .scale = scale,
-                             .kind = kind,
-                             .tile_edge = edges_[number % edges_.size()],
-                             .seed = seed_ + number,
-                             .element = elements_[number / 3 % elements_.size()],
-                             .d_v = features.has(Feature::kValueWidth) ? other_width(shape.d) : 0,
-                             .features = features,
-                             .sink_keys = keys.sink_keys,
-                             .key_begin = keys.begin,
-                             .key_count = keys.count,
-                             .q_offsets = keys.q_offsets,
-                             .k_offsets = keys.k_offsets,
-                             .ranges = keys.ranges,
-                             .ranges_per_row = keys.ranges_per_row,
-                             .ranges_name = keys.ranges_name,
-                             .mask_array = keys.mask,
-                             .mask_shape = keys.mask_shape,
-                             .mask_name = keys.mask_name,
-                             .scores = scores},
-                    .offset = number % 5 == 4 ? offset() : 0,
-                    .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
-                    .repeat = number % 8 == 3,
-                    .watched = shape.heads() < kManyHeads});
+  cases_.push_back(
+      {.spec = {.shape = shape,
+                .mask = mask,
+                .scale = scale,
+                .kind = kind,
+                .tile_edge = edges_[number % edges_.size()],
+                .seed = seed_ + number,
+                .element = element,
+                .d_v = features.has(Feature::kValueWidth) ? other_width(element, shape.d) : 0,
+                .features = features,
+                .sink_keys = keys.sink_keys,
+                .key_begin = keys.begin,
+                .key_count = keys.count,
+                .q_offsets = keys.q_offsets,
+                .k_offsets = keys.k_offsets,
+                .ranges = keys.ranges,
+                .ranges_per_row = keys.ranges_per_row,
+                .ranges_name = keys.ranges_name,
+                .mask_array = keys.mask,
+                .mask_shape = keys.mask_shape,
+                .mask_name = keys.mask_name,
+                .scores = scores},
+       .offset = number % 5 == 4 ? offset(element) : 0,
+       .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",
+       .repeat = number % 8 == 3,
+       .watched = shape.heads() < kManyHeads});
 }
 
 void CaseBuilder::lay_out_last(std::int64_t d_v, int gap) {
   InputSpec& spec = cases_.back().spec;
-  if (d_v != 0) spec.d_v = supported_d(support_, elements_.front(), d_v);
-  if (offset() == 1) spec.gap = gap;
+  if (d_v != 0) spec.d_v = supported_d(support_, spec.element, d_v);
+  if (offset(spec.element) == 1) spec.gap = gap;
 }
 
 void CaseBuilder::add(const Shape& shape, const Mask& mask, InputKind kind) {
@@ -109,12 +112,12 @@ std::vector<Case> CaseBuilder::take() {
   return std::move(cases_);
 }
 
-std::int64_t CaseBuilder::other_width(std::int64_t d) const {
-  return supported_d(support_, elements_.front(), d > 8 ? d / 2 + 3 : d + 3);
+std::int64_t CaseBuilder::other_width(Element element, std::int64_t d) const {
+  return supported_d(support_, element, d > 8 ? d / 2 + 3 : d + 3);
 }
 
-int CaseBuilder::offset() const {
-  const std::size_t each = bytes_of(elements_.front());
+int CaseBuilder::offset(Element element) const {
+  const std::size_t each = bytes_of(element);
   return static_cast<int>(std::max<std::size_t>(support_.alignment / each, 1));
 }
 

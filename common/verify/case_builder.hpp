@@ -64,9 +64,9 @@ class CaseBuilder {
 
  private:
   /// A width of V's rows that is not d, if the chapter takes another one.
-  std::int64_t other_width(std::int64_t d) const;
+  std::int64_t other_width(Element element, std::int64_t d) const;
   /// The least misalignment that the chapter must bear, in elements.
-  int offset() const;
+  int offset(Element element) const;
 
   Support support_;
   std::vector<Element> elements_;

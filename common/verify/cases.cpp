@@ -33,10 +33,18 @@ std::vector<std::int64_t> sizes_around(std::span<const int> tile_edges) {
   return {sizes.begin(), sizes.end()};
 }
 
-std::vector<std::int64_t> head_dimensions(const Support& support) {
+/// Each once, in this order: the nearest that the chapter takes. Where its rows must be aligned the
+/// narrowest element decides.
+std::vector<std::int64_t> head_dimensions(const Support& support,
+                                          std::span<const Element> elements) {
+  const Element narrowest =
+      *std::min_element(elements.begin(), elements.end(),
+                        [](Element a, Element b) { return bytes_of(a) < bytes_of(b); });
   std::vector<std::int64_t> result;
-  for (const std::int64_t d : kHeadDimensions) {
-    if (d <= support.max_d) result.push_back(d);
+  for (const std::int64_t wanted : kHeadDimensions) {
+    const std::int64_t d = supported_d(support, narrowest, wanted);
+    const bool is_new = std::find(result.begin(), result.end(), d) == result.end();
+    if (wanted <= support.max_d && is_new) result.push_back(d);
   }
   return result;
 }
@@ -177,6 +185,20 @@ void add_heads(CaseBuilder& builder, const std::optional<Mask>& only_mask, bool 
   }
 }
 
+/// Where a NaN may pass through hidden pairs, as far as that is allowed and further: rows that do
+/// not see the key, or keys that the row does not see, on both sides of the reach.
+void add_reach(CaseBuilder& builder, Pass pass, const std::optional<Mask>& only_mask) {
+  const std::int64_t reach = builder.support().reach;
+  if (reach == 0) return;
+  const std::int64_t N = 2 * reach + 12;
+  std::vector<InputKind> kinds{InputKind::kNanInSharedK, InputKind::kNanInSharedV,
+                               InputKind::kNanInQuery};
+  if (pass == Pass::kBackward) kinds.push_back(InputKind::kNanInGradO);
+  for (const InputKind kind : kinds) {
+    builder.add(make_shape(1, 1, N, N, 16), only_mask.value_or(Mask::kCausal), kind, 0);
+  }
+}
+
 /// No batch, no heads, and, where there is time for them, more heads than the second and third grid
 /// dimension can count.
 void add_extremes(CaseBuilder& builder, bool thin) {
@@ -245,7 +267,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
                              std::uint64_t seed, const std::optional<Mask>& only_mask) {
   CaseBuilder builder(support, elements, tile_edges, pass, seed, only_mask);
   const std::vector<std::int64_t> sizes = sizes_around(builder.edges());
-  const std::vector<std::int64_t> dims = head_dimensions(support);
+  const std::vector<std::int64_t> dims = head_dimensions(support, elements);
   add_starters(builder);
   const bool thin = extent == Extent::kThin;
   add_distributions(builder, builder.kinds(), thin);
@@ -268,6 +290,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_visibility(builder, only_mask, few_alone);
   add_scores(builder, only_mask, few_alone);
   add_heads(builder, only_mask, thin);
+  add_reach(builder, pass, only_mask);
   return builder.take();
 }
 

@@ -204,7 +204,8 @@ class Checker {
   std::string run_case(const Case& one) {
     memory().watch(options_.detectors && one.watched);
     const Problem problem = make_problem(one.spec, subject_.pass);
-    const Truth truth = truth_of(problem, subject_.pass);
+    const Truth truth =
+        truth_of(problem, subject_.pass, support_of(subject_.chapter, subject_.step).reach);
     const auto call = [&](unsigned char dirt) {
       return run_step(subject_.chapter, subject_.step, subject_.pass, problem, truth.o, truth.lse,
                       {.offset = one.offset, .only = one.only, .dirt = dirt});

@@ -48,6 +48,7 @@ Comparison compare(const Expected& expected, std::span<const float> got) {
     const double want = expected.values[e];
     const double tolerance = expected.tolerance[e];
     const double difference = std::abs(static_cast<double>(got[e]) - want);
+    if (std::isnan(got[e]) && !expected.or_nan.empty() && expected.or_nan[e]) continue;
     if (matches(want, got[e], tolerance)) {
       if (std::isfinite(want) && tolerance > 0) {
         result.worst = std::max(result.worst, difference / tolerance);

@@ -17,6 +17,7 @@ struct Expected {
   std::vector<std::int64_t> sizes;  // [B, H, Nq, d] or, for lse, [B, H, Nq]
   std::vector<double> values;
   std::vector<double> tolerance;  // as long as values; 0 asks for equality
+  std::vector<bool> or_nan = {};  // which elements may be NaN instead; empty: none
 };
 
 /// The outcome of one comparison.

@@ -316,7 +316,7 @@ std::string_view to_string(InputKind kind) {
       "peak first",      "peak last",     "peak at edge",    "saw",
       "huge logits",     "orthogonal",    "hidden NaN, Inf", "NaN in shared K",
       "NaN in shared V", "-Inf logits",   "Inf in shared K", "Inf in shared V",
-      "NaN in a query"};
+      "NaN in a query",  "NaN in dO"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -388,6 +388,9 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
       break;
     case InputKind::kNanInQuery:
       poison_middle_row(problem.q, B * H, Nq, d, kNan);
+      break;
+    case InputKind::kNanInGradO:
+      if (pass == Pass::kBackward) poison_middle_row(problem.grad_o, B * H, Nq, d_v, kNan);
       break;
     default:
       break;

@@ -36,6 +36,7 @@ enum class InputKind {
   kInfInSharedK,    // +Inf: a logit of +Inf or -Inf
   kInfInSharedV,    // +Inf in one column of V
   kNanInQuery,      // NaN in one row of Q: reaches that row only
+  kNanInGradO,      // NaN in one row of dO: reaches the keys that the row sees only
 };
 
 inline constexpr std::array kAllInputKinds{
@@ -45,7 +46,8 @@ inline constexpr std::array kAllInputKinds{
     InputKind::kPeakLast,     InputKind::kPeakAtEdge,   InputKind::kSaw,
     InputKind::kHuge,         InputKind::kOrthogonal,   InputKind::kHiddenPoison,
     InputKind::kNanInSharedK, InputKind::kNanInSharedV, InputKind::kMinusInfLogits,
-    InputKind::kInfInSharedK, InputKind::kInfInSharedV, InputKind::kNanInQuery};
+    InputKind::kInfInSharedK, InputKind::kInfInSharedV, InputKind::kNanInQuery,
+    InputKind::kNanInGradO};
 
 /// The scale that the kinds with prescribed logits are made for. A power of two,
 /// so that logits are exact, and not 1, so that a forgotten scale shows.

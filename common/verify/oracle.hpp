@@ -23,8 +23,10 @@ struct Truth {
   std::vector<float> o, lse;
 };
 
-/// Runs the oracle. Rows that see no key and keys that no row sees get tolerance 0.
-Truth truth_of(const Problem& problem, Pass pass);
+/// Runs the oracle. Rows that see no key and keys that no row sees get tolerance 0. `reach`: the
+/// step's Support::reach; elements that a NaN or an infinity may reach through a hidden pair may be
+/// NaN instead.
+Truth truth_of(const Problem& problem, Pass pass, std::int64_t reach = 0);
 
 /// The verdict on one run.
 struct Verdict {

@@ -45,7 +45,7 @@ std::vector<Trait> all_traits(std::span<const int> tile_edges) {
       {"rows that see no key", has_blind_row},
       {"a negative scale", [](const Case& c) { return c.spec.scale < 0; }},
       {"a scale of 0", [](const Case& c) { return c.spec.scale == 0; }},
-      {"arrays aligned to 4 bytes only", [](const Case& c) { return c.offset != 0; }},
+      {"arrays aligned to one element only", [](const Case& c) { return c.offset != 0; }},
   };
   for (const Element element : kAllElements) {
     traits.push_back({fmt::format("element {}", to_string(element)),

@@ -58,6 +58,40 @@ TEST_CASE("probe: right in every element, with every extra") {
   CHECK(report.cases > 120);
 }
 
+/// The probe without float32, as a chapter whose rows are aligned for loads of 16 bytes.
+template <class T>
+void aligned_forward(const ForwardArgsOf<T>& args) {
+  forward(chapter(Bug::kNone), chapter(Bug::kNone).steps.back(), args);
+}
+template <class T>
+void aligned_backward(const BackwardArgsOf<T>& args) {
+  backward(chapter(Bug::kNone), chapter(Bug::kNone).steps.back(), args);
+}
+
+TEST_CASE("a chapter of 16-bit elements and aligned rows passes the battery") {
+  static constexpr std::int64_t kOnly[] = {8, 16, 24, 32, 48, 64, 128};
+  static constexpr Step kStep{
+      .id = "aligned",
+      .idea = "one thread per row",
+      .forward = {aligned_forward<bfloat16>, aligned_forward<float16>},
+      .forward_workspace_bytes = [](const Shape&) { return std::size_t{0}; },
+      .backward = {aligned_backward<bfloat16>, aligned_backward<float16>},
+      .backward_workspace_bytes = [](const Shape&) { return std::size_t{0}; },
+      .deterministic_backward = false};
+  Chapter aligned = chapter(Bug::kNone);
+  aligned.steps = {&kStep, 1};
+  aligned.support = {.only_d = kOnly, .alignment = 16};
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+    verify::CheckOptions options = verify::options_from_environment();
+    options.extent = verify::Extent::kThin;
+    options.detectors = false;
+    const verify::CheckReport report = verify::check(aligned, kStep, pass, options);
+    INFO(verify::describe(report));
+    CHECK(report.passed());
+    CHECK(report.cases > 100);
+  }
+}
+
 /// Which pass shows it, and in which elements: a float32 kernel has no narrower type to use.
 struct Planted {
   Bug bug;

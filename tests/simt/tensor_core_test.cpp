@@ -164,14 +164,18 @@ TEST_CASE_METHOD(EveryMode, "infinity and NaN spread as IEEE 754 says", "[simt][
     m.a[3][5] = kInfinity;
     m.c[4][0] = -kInfinity;
     m.b[5][7] = 0.0f;
-    const std::vector<float> d = multiply_add(element, m);
-    CHECK(d[0] == kInfinity);
-    CHECK(std::isnan(d[8]));
-    CHECK(std::isnan(d[16]));
-    CHECK(d[24] == kInfinity);
-    CHECK(std::isnan(d[24 + 7]));
-    CHECK(d[32] == -kInfinity);
-    CHECK(d[33] == 16.0f);
+    for (const simt::Accumulation accumulation : simt::kAllAccumulations) {
+      CAPTURE(to_string(accumulation));
+      simt::options().accumulation = accumulation;
+      const std::vector<float> d = multiply_add(element, m);
+      CHECK(d[0] == kInfinity);
+      CHECK(std::isnan(d[8]));
+      CHECK(std::isnan(d[16]));
+      CHECK(d[24] == kInfinity);
+      CHECK(std::isnan(d[24 + 7]));
+      CHECK(d[32] == -kInfinity);
+      CHECK(d[33] == 16.0f);
+    }
   }
 }
 
@@ -222,6 +226,75 @@ TEST_CASE_METHOD(EveryMode, "a product of random matrices by ldmatrix and mma", 
       for (std::size_t i = 0; i < c.size(); ++i) {
         CAPTURE(to_string(element), steps, i);
         CHECK(std::fabs(c[i] - product.sums[i]) <= 16 * steps * 0x1p-24 * product.magnitudes[i]);
+      }
+    }
+  }
+}
+
+TEST_CASE("tensor cores cut off what float32 would round", "[simt][tensor]") {
+  const InMode unwatched({"unwatched", false, simt::Order::kForward, 1});
+  const auto one_and = [](simt::Accumulation accumulation, int products, float each) {
+    simt::options().accumulation = accumulation;
+    Matrices m;
+    m.c[0][0] = 1.0f;
+    for (int k = 0; k < products; ++k) {
+      m.a[0][k] = 0x1p-12f;
+      m.b[k][0] = each * 0x1p12f;
+    }
+    return multiply_add(Element::kBfloat16, m).front();
+  };
+  using enum simt::Accumulation;
+  // 16 products below half of 1's last place: kept if they are a whole last place together.
+  CHECK(one_and(kInOrder, 16, 0x1p-25f) == 1.0f);
+  CHECK(one_and(kA100, 16, 0x1p-25f) == 1.0f);
+  CHECK(one_and(kH100, 16, 0x1p-25f) == 1.0f + 0x1p-21f);
+  CHECK(one_and(kA100, 16, 0x1p-24f) == 1.0f + 0x1p-20f);
+  CHECK(one_and(kH100, 15, 0x1p-26f) == 1.0f);  // one by one below the 25 bits
+  // The sum is cut off, too: A100s do it after 8 products.
+  CHECK(one_and(kH100, 3, 0x1p-24f) == 1.0f + 0x1p-23f);
+  CHECK(one_and(kA100, 9, 0x1p-24f) == 1.0f + 4 * 0x1p-23f);
+  CHECK(one_and(kH100, 1, -0x1p-25f) == 1.0f - 0x1p-24f);
+  CHECK(one_and(kInOrder, 1, -0x1p-25f) == 1.0f);
+  CHECK(one_and(kA100, 1, -0x1p-25f) == 1.0f);
+}
+
+TEST_CASE("tensor cores add integers exactly, and err by less than a last place a step",
+          "[simt][tensor]") {
+  const InMode unwatched({"unwatched", false, simt::Order::kForward, 1});
+  for (const simt::Accumulation accumulation :
+       {simt::Accumulation::kA100, simt::Accumulation::kH100}) {
+    simt::options().accumulation = accumulation;
+    const int step = accumulation == simt::Accumulation::kA100 ? 8 : 16;  // products
+    for (const Element element : kBoth) {
+      Matrices m;
+      for (int i = 0; i < 16; ++i) {
+        for (int k = 0; k < 16; ++k) m.a[i][k] = static_cast<float>((7 * i + 5 * k) % 255 - 127);
+        for (int n = 0; n < 8; ++n) m.b[i][n] = static_cast<float>((3 * i + 11 * n) % 201 - 100);
+      }
+      const std::vector<float> d = multiply_add(element, m);
+      for (std::size_t i = 0; i < 128; ++i) {
+        float expected = 0.0f;
+        for (int k = 0; k < 16; ++k) expected += m.a[i / 8][k] * m.b[k][i % 8];
+        CHECK(d[i] == expected);
+      }
+      for (const bool positive : {false, true}) {
+        for (const int steps : {2, 8, 32}) {
+          const LongProduct product = long_product(element, steps, positive, 7);
+          const std::vector<float> c = run(element, steps, product);
+          double drift = 0;  // mean relative error
+          for (std::size_t i = 0; i < c.size(); ++i) {
+            CAPTURE(to_string(accumulation), to_string(element), positive, steps, i);
+            const double error = c[i] - product.sums[i];
+            CHECK(std::fabs(error) <= 16.0 * steps / step * 0x1p-23 * product.magnitudes[i]);
+            drift += error / product.sums[i] / 128;
+          }
+          if (!positive || steps < 8) continue;
+          // A step cuts off half a last place of the sum on average, and half of the last bit that
+          // is kept of each product which reaches so far (bfloat16's seldom do).
+          CAPTURE(to_string(accumulation), to_string(element), steps, drift);
+          CHECK(drift < -0.1 * 16 * steps / step * 0x1p-24);
+          CHECK(drift > -2.0 * 16 * steps / step * 0x1p-24);
+        }
       }
     }
   }

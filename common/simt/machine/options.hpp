@@ -26,6 +26,17 @@ constexpr std::string_view to_string(Completion completion) {
   return kNames[static_cast<std::size_t>(completion)];
 }
 
+/// How an mma adds up its 16 products and what was there before: in float32, one product after the
+/// other in the order of k; or as measurements show that tensor cores do it (models/product.hpp).
+enum class Accumulation { kInOrder, kA100, kH100 };
+inline constexpr std::array kAllAccumulations = {Accumulation::kInOrder, Accumulation::kA100,
+                                                 Accumulation::kH100};
+constexpr std::string_view to_string(Accumulation accumulation) {
+  constexpr std::array<std::string_view, kAllAccumulations.size()> kNames = {"in-order", "A100",
+                                                                             "H100"};
+  return kNames[static_cast<std::size_t>(accumulation)];
+}
+
 class Observer;
 
 struct Options {
@@ -34,6 +45,7 @@ struct Options {
   Order order = Order::kForward;
   std::uint64_t shuffle_seed = 1;  // for all that is random
   Completion completion = Completion::kLate;
+  Accumulation accumulation = Accumulation::kInOrder;
   /// OS threads that run blocks; 0 means one per core, or ATTN_SIMT_THREADS where that is set. With
   /// tracer, detectors or an observer, blocks run one after the other on the calling thread.
   unsigned workers = 0;

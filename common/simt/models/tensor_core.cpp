@@ -12,7 +12,7 @@
 #include "common/simt/machine/collective.hpp"
 #include "common/simt/machine/device.hpp"
 #include "common/simt/machine/worker.hpp"
-#include "common/simt/models/fragments.hpp"
+#include "common/simt/models/product.hpp"
 #include "common/simt/watch/recorder.hpp"
 
 namespace attn::simt {
@@ -110,7 +110,7 @@ void multiply_together(const Meeting& meeting) {
   }
   decode_elements(kElement, &a[0][0], 256, &product.a[0][0]);
   decode_elements(kElement, &b[0][0], 128, &product.b[0][0]);
-  multiply_in_order(product);
+  multiply(product, options().accumulation);
   for (int lane = 0; lane < kWarpSize; ++lane) {
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) of(lane).c.x[i] = product.c[g + 8 * (i / 2)][2 * t + i % 2];
