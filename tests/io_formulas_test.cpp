@@ -32,27 +32,35 @@ namespace {
 
 /// What is counted, in bytes.
 struct Moved {
-  std::int64_t loads, stores, reads, writes, atomics;
+  std::int64_t loads, stores, reads, writes, atomics, copies;
   bool operator==(const Moved&) const = default;
 };
 
 std::ostream& operator<<(std::ostream& out, const Moved& moved) {
   return out << fmt::format(
-             "bytes: {} loaded, {} stored, {} distinct read, {} distinct written, {} by atomics",
-             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics);
+             "bytes: {} loaded, {} stored, {} distinct read, {} distinct written, {} by atomics, "
+             "{} by asynchronous copies",
+             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics, moved.copies);
 }
 
 Moved moved_by(const Io& io) {
   constexpr std::int64_t kEach = sizeof(float);
-  return {kEach * io.loads + io.load_bytes, kEach * io.stores + io.store_bytes,
-          kEach * io.reads + io.read_bytes, kEach * io.writes + io.write_bytes, kEach * io.atomics};
+  return {kEach * io.loads + io.load_bytes,
+          kEach * io.stores + io.store_bytes,
+          kEach * io.reads + io.read_bytes,
+          kEach * io.writes + io.write_bytes,
+          kEach * io.atomics,
+          io.async_bytes};
 }
 
 Moved moved_by(const simt::Traffic& traffic) {
   const auto bytes = [](std::uint64_t count) { return static_cast<std::int64_t>(count); };
-  return {bytes(traffic.global_load_bytes), bytes(traffic.global_store_bytes),
-          bytes(traffic.global_read_bytes_compulsory), bytes(traffic.global_write_bytes_compulsory),
-          bytes(traffic.global_atomic_bytes)};
+  return {bytes(traffic.global_load_bytes),
+          bytes(traffic.global_store_bytes),
+          bytes(traffic.global_read_bytes_compulsory),
+          bytes(traffic.global_write_bytes_compulsory),
+          bytes(traffic.global_atomic_bytes),
+          bytes(traffic.global_async_bytes)};
 }
 
 constexpr std::uint64_t kSeed = 20260101;
@@ -329,6 +337,59 @@ TEST_CASE("09_tensor_cores: N = 512, one head") {
     const simt::Traffic causal = traffic(step, Pass::kForward, Mask::kCausal, d);
     CHECK(causal.global_load_bytes + causal.global_store_bytes ==
           static_cast<std::uint64_t>(2 * (2 * N * d + (Tr + 1) * N * d) + 4 * N));
+  }
+}
+
+/// The launches of one call of a step on a head of N = 512, in bfloat16.
+std::vector<simt::LaunchRecord> launches_of(const Chapter& chapter, const Step& step, Pass pass,
+                                            std::int64_t d) {
+  const Problem problem = verify::make_problem({.shape = make_shape(1, 1, 512, 512, d),
+                                                .scale = default_scale(d),
+                                                .seed = kSeed,
+                                                .element = Element::kBfloat16},
+                                               pass);
+  const verify::Truth truth = verify::truth_of(problem, pass);
+  const Run run(chapter, step, pass, problem, truth.o, truth.lse, {});
+  const simt::Options before = simt::options();
+  simt::options().tracer = true;
+  simt::take_launches();
+  run.call();
+  simt::options() = before;
+  return simt::take_launches();
+}
+
+TEST_CASE("10_async_pipeline: N = 512, one head: what the tensor cores get") {
+  const Chapter& chapter = chapters::ch10_async_pipeline();
+  for (const std::int64_t d : {64, 128}) {
+    // A turn of a block: 32 rows of each of four warps by Bc keys.
+    const std::int64_t Bc = d == 64 ? 64 : 32, Tr = 512 / 128, turns = Tr * 512 / Bc;
+    const std::int64_t products = 2 * 512 * 512 * d / 2048;
+    const std::int64_t copied = 2 * (512 * d + Tr * 2 * 512 * d);  // bytes of Q, K and V
+    for (const char* id : {"step1_swizzle", "step2_cp_async", "step3_hoisted", "step4_tiles"}) {
+      INFO(id << ", d=" << d);
+      // Of a warp's 32 rows of Q: in every turn, or once.
+      const std::int64_t fetches = Tr * 4 * (d / 16) * 2;
+      const bool once = d == 64 && id == std::string_view("step4_tiles");
+      const std::int64_t loads =
+          turns * 4 * 2 * (d / 16) * (Bc / 16) + (once ? fetches : 512 / Bc * fetches);
+      const auto launches = launches_of(chapter, find_step(chapter, id), Pass::kForward, d);
+      REQUIRE(launches.size() == 1);
+      const simt::Traffic& t = launches[0].traffic;
+      CHECK(t.mma_instructions == static_cast<std::uint64_t>(products));
+      CHECK(t.matrix_load_requests == static_cast<std::uint64_t>(loads));
+      CHECK(t.matrix_load_wavefronts == static_cast<std::uint64_t>(4 * loads));
+      const double wavefronts = once ? 1.03125 : d == 64 ? 1.25 : 1.5;
+      CHECK(4.0 * static_cast<double>(loads) == wavefronts * static_cast<double>(products));
+      const bool copies = id != std::string_view("step1_swizzle");
+      CHECK((copies ? t.global_async_bytes : t.global_load_bytes) ==
+            static_cast<std::uint64_t>(copied));
+      CHECK((copies ? t.shared_async_wavefronts : t.shared_store_wavefronts) ==
+            static_cast<std::uint64_t>(copied / 128));
+      for (const simt::SiteTraffic& site : launches[0].sites) {
+        INFO(site.file << ":" << site.line << ", " << site.access);
+        CHECK(site.wavefronts == site.wavefronts_ideal);
+      }
+    }
   }
 }
 

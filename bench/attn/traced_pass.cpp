@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "bench/attn/progress.hpp"
 #include "common/io/workloads.hpp"
@@ -167,8 +166,7 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
                             chapter.id, step.id));
   }
   trace.pass = pass_of(pass, chapter, step);
-  const std::optional<Element> element = element_of(problem);
-  trace.element = element ? *element : verify::elements_of(step, trace.pass).front();
+  trace.element = element_of(problem).value_or(verify::elements_of(step, trace.pass).front());
   trace.sizes = problem_sizes(problem, false, fallback);
   trace.scores = scores_of(problem);
   const Shape& shape = trace.sizes.shape;
