@@ -363,13 +363,15 @@ Io tensor_cores_backward(const Shape& shape, Mask mask) {
     keys_read = std::max(keys_read, seen);
   }
   queries.read_bytes += kEach * 2 * keys_read * d;
-  Io keys{.load_bytes = 2 * k, .store_bytes = 2 * k, .read_bytes = 2 * k, .write_bytes = 2 * k};
+  const std::int64_t seen = kEach * keys_in_tiles(0, Nq, 1, shape, mask) * d;  // bytes of K
+  Io keys{
+      .load_bytes = 2 * seen, .store_bytes = 2 * k, .read_bytes = 2 * seen, .write_bytes = 2 * k};
   for (std::int64_t j0 = 0; j0 < Nk; j0 += own) {
     const std::int64_t rows = Nq - first_row_that_sees(j0, shape, mask);
     keys.loads += 2 * rows;
     keys.load_bytes += 2 * kEach * rows * d;
     keys.reads = std::max(keys.reads, 2 * rows);
-    keys.read_bytes = std::max(keys.read_bytes, 2 * k + 2 * kEach * rows * d);
+    keys.read_bytes = std::max(keys.read_bytes, 2 * seen + 2 * kEach * rows * d);
   }
   return all_heads(shape, delta + queries + keys);
 }
