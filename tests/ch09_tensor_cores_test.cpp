@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "chapters/chapters.hpp"
@@ -47,6 +49,30 @@ void require_right(const Step& step, Pass pass, const Problem& problem) {
   const verify::Verdict verdict = verify::judge(truth, outputs);
   INFO(verdict.text);
   CHECK(verdict.passed);
+}
+
+/// Tiles hold keys that no row sees, rows that see no key, and zeros for rows that do not exist. NaN
+/// in all that takes no part, and in one row or key beside it.
+TEST_CASE("09_tensor_cores: what takes no part stays 0 beside a NaN") {
+  if (device_is_missing()) return;
+  using verify::InputKind;
+  for_each_step([&](const Step& step, Pass pass) {
+    for (const InputKind kind : {InputKind::kHiddenPoison, InputKind::kNanInSharedK,
+                                 InputKind::kNanInQuery, InputKind::kNanInGradO}) {
+      for (const auto& [Nq, Nk, mask] :
+           {std::tuple{7, 67, Mask::kCausalTopLeft}, {67, 7, Mask::kCausal}}) {
+        INFO(to_string(kind));
+        require_right(step, pass,
+                      verify::make_problem({.shape = make_shape(1, 1, Nq, Nk, 16),
+                                            .mask = mask,
+                                            .scale = 0.25f,
+                                            .kind = kind,
+                                            .seed = 20260101,
+                                            .element = Element::kBfloat16},
+                                           pass));
+      }
+    }
+  });
 }
 
 #ifndef ATTN_USE_CUDA

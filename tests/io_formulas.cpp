@@ -340,36 +340,38 @@ Io tensor_cores_forward(const Shape& shape, Mask mask) {
   return all_heads(shape, io);
 }
 
-/// Chapter 09's backward pass. delta of rows; blocks that own Br queries, each row of Q and dO once,
-/// its LSE and delta by each of the 4 lanes that share it, and K and V as forward; blocks that own
-/// Bc keys, K and V once, and Q, dO, LSE and delta of all rows from the first on that sees one of
-/// them.
+/// Chapter 09's backward pass. delta of rows; blocks that own rows of Q and dO, each once with its
+/// LSE and delta, and stream K and V as forward; blocks that own keys, K and V once, and stream Q,
+/// dO, LSE and delta of all rows from the first on that sees one of them. Without a mask, one head,
+/// T = ceil(N / 128), d = 64: 22 N d + 12 N + T (8 N d + 8 N) bytes are asked for.
 Io tensor_cores_backward(const Shape& shape, Mask mask) {
-  constexpr std::int64_t kEach = 2, kLanes = 4, kBr = 128;
+  constexpr std::int64_t kEach = 2;
   const std::int64_t Nq = shape.Nq, Nk = shape.Nk, d = shape.d;
-  const std::int64_t Bc = d <= 64 ? 128 : 64;
+  const std::int64_t own = d <= 64 ? 128 : 64;
   const std::int64_t q = kEach * Nq * d, k = kEach * Nk * d;  // bytes of Q, and of K
   const Io delta{.stores = Nq, .writes = Nq, .load_bytes = 2 * q, .read_bytes = 2 * q};
-  Io queries{.loads = 2 * kLanes * Nq,
+  Io queries{.loads = 2 * Nq,
              .reads = 2 * Nq,
              .load_bytes = 2 * q,
              .store_bytes = q,
              .read_bytes = 2 * q,
              .write_bytes = q};
   std::int64_t keys_read = 0;
-  for (std::int64_t i0 = 0; i0 < Nq; i0 += kBr) {
-    const std::int64_t seen = keys_in_tiles(i0, kBr, 1, shape, mask);
+  for (std::int64_t i0 = 0; i0 < Nq; i0 += own) {
+    const std::int64_t seen = keys_in_tiles(i0, own, 1, shape, mask);
     queries.load_bytes += kEach * 2 * seen * d;
     keys_read = std::max(keys_read, seen);
   }
   queries.read_bytes += kEach * 2 * keys_read * d;
-  Io keys{.load_bytes = 2 * k, .store_bytes = 2 * k, .read_bytes = 2 * k, .write_bytes = 2 * k};
-  for (std::int64_t j0 = 0; j0 < Nk; j0 += Bc) {
+  const std::int64_t seen = kEach * keys_in_tiles(0, Nq, 1, shape, mask) * d;  // bytes of K
+  Io keys{
+      .load_bytes = 2 * seen, .store_bytes = 2 * k, .read_bytes = 2 * seen, .write_bytes = 2 * k};
+  for (std::int64_t j0 = 0; j0 < Nk; j0 += own) {
     const std::int64_t rows = Nq - first_row_that_sees(j0, shape, mask);
     keys.loads += 2 * rows;
     keys.load_bytes += 2 * kEach * rows * d;
     keys.reads = std::max(keys.reads, 2 * rows);
-    keys.read_bytes = std::max(keys.read_bytes, 2 * k + 2 * kEach * rows * d);
+    keys.read_bytes = std::max(keys.read_bytes, 2 * seen + 2 * kEach * rows * d);
   }
   return all_heads(shape, delta + queries + keys);
 }

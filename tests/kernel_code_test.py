@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the lessons of 06 to 08, 10 and 12 say of their kernels' machine code, asked of
+"""What the lessons of 06 to 10 and 12 say of their kernels' machine code, asked of
 bench/results/sass.json (which report_test.py compares with the disassembly, where there is one)."""
 import json
 import re
@@ -115,6 +115,23 @@ class KernelCode(unittest.TestCase):
         self.assertGreaterEqual(len(found), 16)
         for its in found:
             self.assertEqual(its['spill_bytes'], 0, (its['file'], its['kernel']))
+
+    def test_a_fragment_that_is_loaded_feeds_as_many_products_as_the_lesson_says(self):
+        """LDSM, of four squares, for each HMMA, in one turn over a tile: the lesson's wavefronts
+        divided by four."""
+        wanted = {('step2_ldmatrix', 64): (5 + 5) / 16, ('step2_ldmatrix', 128): (5 + 4.5) / 16,
+                  ('step3_registers', 64): (5 + 4) / 16, ('step3_registers', 128): (5 + 4) / 16,
+                  ('step4_rows32', 64): (6 + 4) / 32, ('step4_rows32', 128): (8 + 4) / 32}
+        seen = 0
+        for kernel, columns in kernels('09'):
+            key = (kernel['file'].partition('.')[0], columns)
+            if key not in wanted or not (turn := issue.tensor_turn(kernel)):
+                continue
+            seen += 1
+            self.assertAlmostEqual(turn['shared_matrix_load'] / turn['tensor'], wanted[key],
+                                   msg=name(kernel))
+            self.assertNotIn('shared_load', turn, name(kernel))
+        self.assertEqual(seen, len(wanted) * 2 * 2)  # two elements, two architectures
 
     def test_a_mask_that_hides_nothing_costs_no_instructions(self):
         """12's forward and backward beside 07's: those that come with one FFMA, on average."""

@@ -32,6 +32,13 @@ bool some_have(std::span<const TimelinePanel> panels, Timeline::Kind kind) {
   return false;
 }
 
+/// What a picture with that many barriers leaves out.
+std::string shown_text(const Timeline::Block& block) {
+  if (!block.cut) return {};
+  if (block.barriers == block.stretches.size()) return ", shown up to the last one";
+  return fmt::format(", of which {} are shown", block.stretches.size());
+}
+
 /// One panel from y on; returns its height.
 double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
   const Timeline::Block& block = *panel.block;
@@ -44,11 +51,10 @@ double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
   const double unit = (kRight - kLeft) / static_cast<double>(std::max<std::uint64_t>(shown, 1));
 
   svg.text("head", kLeft, y + 16, panel.title);
-  svg.text(
-      "", kLeft, y + 35,
-      fmt::format("{}, its first block: {} warp{}, {} barrier{}{}", block.kernel, warps,
-                  warps == 1 ? "" : "s", grouped(block.barriers), block.barriers == 1 ? "" : "s",
-                  block.cut ? fmt::format(", of which {} are shown", block.stretches.size()) : ""));
+  svg.text("", kLeft, y + 35,
+           fmt::format("{}, its first block: {} warp{}, {} barrier{}{}", block.kernel, warps,
+                       warps == 1 ? "" : "s", grouped(block.barriers),
+                       block.barriers == 1 ? "" : "s", shown_text(block)));
   for (std::size_t warp = 0; warp < warps; ++warp) {
     if (warps > 8 && warp % 4 != 0) continue;
     svg.text("small", kLeft - 8, top + row * (static_cast<double>(warp) + 0.5) + 4,
