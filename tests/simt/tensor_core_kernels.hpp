@@ -34,7 +34,7 @@ void run_pack(Element element, const float* values, unsigned* words);
 
 /// A tile of 8 rows x 64 elements is stored and read by ldmatrix, 16 elements of each row at a
 /// time; out gets what lane l reads of the last of them.
-enum class Rows { kPlain, kPadded, kSwizzled };
+enum class Rows { kPlain, kPadded, kSwizzled, kPairs };  // kPairs: padded, each even row twice
 void run_rows(Rows rows, const std::uint16_t* in, unsigned* out);
 
 /// A kernel with a bug; two blocks' worth of warps, 64 threads.
