@@ -293,7 +293,7 @@ def diagrams(cli):
 
 
 def tensor_cores(cli):
-    """ldmatrix in the pictures of a run."""
+    """ldmatrix and cp.async in the pictures of a run."""
     shape = ["--shape", "N=64,d=64", "--dtype", "bf16"]
 
     def banks():
@@ -310,8 +310,23 @@ def tensor_cores(cli):
         plain = draw(cli, "9/1", "--what", "timeline", *shape)
         assert "ldmatrix" not in plain.texts, plain.texts
 
+    def copies():
+        """Both sides of a cp.async, although it loads from three arrays."""
+        place = line_with("chapters/10_async_pipeline/step2_cp_async.cu", "device::cp_async_16(")
+        picture = draw(cli, "10/2", "--line", place, *shape)
+        picture.says("async copy to shared memory", "4 wavefronts for 32 lanes: the least that",
+                     "32 lanes ask for 512 bytes. Moved: 16 sectors of 32 bytes")
+        assert sum("async copy from" in text for text in picture.texts) == 2, picture.texts
+        _, sectors, wavefronts = traced_line(cli, place, "async copy", "10", "--step", "2", *shape)
+        assert sectors == 4 * wavefronts > 0
+        draw(cli, "10/2", "--what", "timeline", *shape).says("cp.async", "ldmatrix")
+        touched = draw(cli, "10/2", *shape)
+        touched.says("load by cp.async", "store")
+        assert "load" not in touched.texts and len(list(touched.boxes("copy"))) > 3
+
     cli.test("tensor cores: banks of ldmatrix", banks)
     cli.test("tensor cores: ldmatrix in time", timeline)
+    cli.test("tensor cores: cp.async", copies)
 
 
 def refusals(cli):
