@@ -143,7 +143,7 @@ def formats(cli):
 
     def one_result(result, chapter, step, pass_name):
         assert list(result)[:9] == ["chapter", "step", "pass", "shape", "causal", "launches",
-                                    "total", "detections", "bound"], list(result)
+                                    "total", "workspace_bytes", "detections", "bound"], list(result)
         assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
         assert result["pass"] == pass_name and result["causal"] is False
         assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8, "dv": 8}
