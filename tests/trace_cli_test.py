@@ -142,7 +142,7 @@ def formats(cli):
                     one_result(result, chapter, step, pass_name)
 
     def one_result(result, chapter, step, pass_name):
-        assert list(result)[:9] == ["chapter", "step", "pass", "shape", "causal", "launches",
+        assert list(result)[:10] == ["chapter", "step", "pass", "shape", "causal", "launches",
                                     "total", "workspace_bytes", "detections", "bound"], list(result)
         assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
         assert result["pass"] == pass_name and result["causal"] is False
