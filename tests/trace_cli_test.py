@@ -109,6 +109,9 @@ def counts(cli):
             assert told["bound"] == six["bound"], (chapter, told["bound"], six["bound"])
         text = cli.succeed("trace", "02", "--shape", "N=32,d=8", "--times-heads", "6")
         assert "Lower bound on NVIDIA H200 SXM for 6 times these heads" in text, text
+        cli.refuse(2, ["trace", "17", "--times-heads", "2"],
+                   "--times-heads 2: 17_decode shares out its work by how many heads there are; "
+                   "allowed: 1, and all heads in --shape")
 
     cli.test("the lesson's counts", lesson)
     cli.test("shuffles", warp_instructions)
