@@ -70,6 +70,6 @@ def cache_windows_table():
         keys = sum(min(TILE, LONG - tile * TILE) for tile in seen)
         visible = LONG if before is None else before + 1 + sinks
         rows.append(["all" if before is None else f"{before + 1:,}", sinks, f"{visible:,}",
-                     mib(2 * LONG * D * KV_HEADS), mib(2 * keys * D * KV_HEADS), len(seen)])
+                     mib(2 * LONG * D * KV_HEADS), mib(2 * keys * D * KV_HEADS), f"{len(seen):,}"])
     return table(["window:", "sink keys:", "keys seen:", "step 3 loads, MiB:",
                   "step 4, MiB:", "in tiles:"], rows)

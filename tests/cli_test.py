@@ -810,6 +810,24 @@ def commands(cli):
             assert ("step1_range" in text) == shown and "step4_sinks" in text, text
             assert ("Chapters about masks: the default step" in text) == (not shown), text
 
+    def comparison_of_one_query():
+        """A chapter whose heads are not alike is counted with all of them, step by step."""
+        few, many = "H=4,Hkv=2,Nq=1,Nk=70,d=8", "B=140,H=4,Hkv=2,Nq=1,Nk=70,d=8"
+        found = {}
+        for shape in (few, many):
+            text = cli.succeed("compare", "--shape", shape, "--json", "one.json")
+            assert "step1_one_query" in text and "step3_group" in text, text
+            with open("one.json", encoding="utf-8") as file:
+                rows = json.load(file)["rows"]
+            found[shape] = {row["step"]: row["requested_bytes"] for row in rows
+                            if row["chapter"] == "17_decode" and row["ran_on"] == "CPU machine"}
+        if all(found[few].values()):
+            # Few heads in a run for each tile, many in one: Q for each, d + 2 numbers out and in.
+            assert found[many]["step1_one_query"] == 140 * found[few]["step1_one_query"]
+            expected = [4 * (runs * heads * (8 + 2 * 10) + heads * 9 + 2 * 70 * 8 * heads // 2)
+                        for runs, heads in ((3, 4), (1, 560))]
+            assert [its["step3_group"] for its in found.values()] == expected, (found, expected)
+
     def check_one():
         text = cli.succeed("check", "1", "--pass", "forward", "--step", "naive")
         assert "right" in text and "WRONG" not in text and "01_naive_cpu" in text, text
@@ -866,6 +884,7 @@ def commands(cli):
     cli.test("compare with empty shapes", empty_comparison)
     if any(chapter["id"].startswith("12") for chapter in chapters(cli)):
         cli.test("compare of chapters about masks", comparison_of_masks)
+        cli.test("compare of one query", comparison_of_one_query)
     cli.test("check", check_one)
     if any(chapter["id"].startswith("02") for chapter in chapters(cli)):
         cli.test("progress of check and of run on a terminal", progress)

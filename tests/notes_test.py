@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 import formulas
 import tables
 import tables_claims
+import tables_decode
 import tables_limits
 import tables_masks
 import tables_scores
@@ -36,6 +37,9 @@ QUOTES = [
     ("notes/claims.md", "9.2e-07", "chapters/02_naive_gpu/README.md"),
     ("notes/precision.md", "9.2e-07", "chapters/07_v2_loop_order/README.md"),
     ("notes/limits.md", "18 instructions for 2", "chapters/06_recompute_backward/README.md"),
+    ("notes/claims.md", "662 µs", "chapters/17_decode/README.md"),
+    ("chapters/17_decode/README.md", "662 µs", "chapters/16_heads/README.md"),
+    ("chapters/17_decode/README.md", "24.9", "notes/limits.md"),
     ("chapters/08_register_tiles/README.md", "2.73 ms", "README.md"),
     ("chapters/08_register_tiles/README.md", "621 µs", "README.md"),
     ("chapters/08_register_tiles/README.md", "1.64 ms", "README.md"),
@@ -103,6 +107,22 @@ class Notes(unittest.TestCase):
         self.assertEqual(tables_scores.compulsory(512, 64, 512 * 512), 393_728)
         self.assertEqual([512 * 512 * tables_scores.special_functions(softcap)
                           for softcap in (False, True)], [524_288, 1_048_576])
+
+    def test_runs_of_a_cache_ask_for_what_was_counted(self):
+        # io_formulas_test.cpp holds the same formula against the kernels.
+        lesson = read("chapters/17_decode/README.md")
+        for elements in (tables_decode.unsplit(), tables_decode.requested(32),
+                         tables_decode.requested(8) - tables_decode.unsplit()):
+            self.assertIn(f"{elements:,}", lesson)
+        for splits in tables_decode.SPLITS:
+            blocks, took = tables_decode.schedule(splits)
+            self.assertEqual(sum(tiles for _, _, tiles in blocks), 8 * 128)
+            for sm in range(tables_decode.CHIP):  # one block at a time
+                end = 0
+                for _, begin, tiles in (block for block in blocks if block[0] == sm):
+                    self.assertEqual(begin, end)
+                    end += tiles
+                self.assertLessEqual(end, took)
 
     def test_exps_that_the_prose_calls_counted(self):
         self.assertIn("524,288 special functions for both at N = 512", read("notes/claims.md"))
@@ -226,7 +246,7 @@ class Notes(unittest.TestCase):
     def test_figures_are_current(self):
         for name in ("notes/figures/memory", "notes/figures/busy",
                      "chapters/13_packed/figures/orders", "chapters/14_masks/figures/tiles",
-                     "chapters/15_scores/figures/scores"):
+                     "chapters/15_scores/figures/scores", "chapters/17_decode/figures/runs"):
             drawn = subprocess.run([sys.executable, ROOT / f"{name}.py"],
                                    capture_output=True, text=True, check=True).stdout
             self.assertEqual(drawn, read(f"{name}.svg"), name)

@@ -109,6 +109,9 @@ def counts(cli):
             assert told["bound"] == six["bound"], (chapter, told["bound"], six["bound"])
         text = cli.succeed("trace", "02", "--shape", "N=32,d=8", "--times-heads", "6")
         assert "Lower bound on NVIDIA H200 SXM for 6 times these heads" in text, text
+        cli.refuse(2, ["trace", "17", "--times-heads", "2"],
+                   "--times-heads 2: 17_decode shares out its work by how many heads there are; "
+                   "allowed: 1, and all heads in --shape")
 
     cli.test("the lesson's counts", lesson)
     cli.test("shuffles", warp_instructions)
@@ -142,8 +145,8 @@ def formats(cli):
                     one_result(result, chapter, step, pass_name)
 
     def one_result(result, chapter, step, pass_name):
-        assert list(result)[:9] == ["chapter", "step", "pass", "shape", "causal", "launches",
-                                    "total", "detections", "bound"], list(result)
+        assert list(result)[:10] == ["chapter", "step", "pass", "shape", "causal", "launches",
+                                    "total", "workspace_bytes", "detections", "bound"], list(result)
         assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
         assert result["pass"] == pass_name and result["causal"] is False
         assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8, "dv": 8}

@@ -258,7 +258,8 @@ Subjects subjects_of(const ProblemOptions& options, std::span<const Chapter* con
 /// Without a mask the steps of a chapter about masks do the same: its default step stands for them.
 bool stands_for_others(const Row& row, Pass pass, const Mask& mask) {
   return mask != Mask::kFull || row.chapter->support.features.empty() || !row.right ||
-         row.step == row.chapter->twin || row.step == default_step(*row.chapter, pass);
+         !row.chapter->heads_alike || row.step == row.chapter->twin ||
+         row.step == default_step(*row.chapter, pass);
 }
 
 void print(const Subjects& subjects, Pass pass, const std::vector<Row>& all) {
@@ -280,6 +281,11 @@ void print(const Subjects& subjects, Pass pass, const std::vector<Row>& all) {
         "Run and counted: one of the {} heads. They share no byte, so counts are {} times "
         "its own.\n",
         kernels.shape.heads(), kernels.shape.heads());
+    for (const Chapter* chapter : chapters::all()) {
+      if (chapter->heads_alike) continue;
+      fmt::print("Not here: {}, whose heads are not alike; `attn compare --shape` has it.\n",
+                 chapter->id);
+    }
   }
   if (several_elements(rows)) {
     fmt::print(
@@ -309,8 +315,12 @@ Bounds and predictions for GPUs: README.md and `attn trace`. Pictures: bench/res
 
 ExitStatus compare(const CompareArguments& arguments) {
   const Pass pass = parse_pass(arguments.pass).value_or(Pass::kForward);
-  const auto all = chapters::all();
-  std::vector<const Chapter*> chosen(all.begin(), all.end());
+  std::vector<const Chapter*> chosen;
+  const bool counts_one_head =
+      arguments.problem.shape.empty() && arguments.problem.workload.empty();
+  for (const Chapter* chapter : chapters::all()) {
+    if (chapter->heads_alike || !counts_one_head) chosen.push_back(chapter);
+  }
   if (!arguments.with.empty()) {
     if (arguments.with != "mine") {
       throw Error(ErrorKind::kBadArgument,

@@ -82,11 +82,17 @@ Problem first_group(const Problem& problem) {
 }
 
 /// What the kernels ask of global memory, and the lower bound that follows. Counted on one head of
-/// K and V and the heads of Q that read it: groups share no byte.
+/// K and V and the heads of Q that read it, since groups share no byte; on all, where a head moves
+/// something else if it is alone.
 void count(Row& row, Pass pass, const Subject& subject) {
   const Shape& whole = subject.problem.shape;
-  if (on_host(row) || whole.heads() == 0 || whole.Nq * whole.Nk * whole.d > kCountedWork) return;
-  const Problem group = first_group(subject.problem);
+  const bool alike = row.chapter->heads_alike;
+  const std::int64_t counted_heads = alike ? 1 : whole.heads();
+  if (on_host(row) || whole.heads() == 0 ||
+      counted_heads * whole.Nq * whole.Nk * whole.d > kCountedWork) {
+    return;
+  }
+  const Problem group = alike ? first_group(subject.problem) : subject.problem;
   const auto first = [](std::vector<float> array, std::int64_t elements) {
     if (!array.empty()) array.resize(static_cast<std::size_t>(elements));
     return array;
@@ -99,7 +105,8 @@ void count(Row& row, Pass pass, const Subject& subject) {
   simt::options().tracer = true;
   seconds_of(run, row, pass, 1);
   simt::options().tracer = false;
-  const auto launches = simt::times_heads(simt::take_launches(), row.shape.B * row.shape.Hkv);
+  const auto launches =
+      simt::times_heads(simt::take_launches(), alike ? row.shape.B * row.shape.Hkv : 1);
   simt::Traffic total;
   for (const simt::LaunchRecord& launch : launches) total += launch.traffic;
   row.requested_bytes = static_cast<double>(total.global_load_bytes + total.global_store_bytes +

@@ -38,6 +38,12 @@ ExitStatus trace(TraceArguments arguments) {
   }
   Trace trace =
       make_trace(chapter, step, arguments.pass, arguments.problem, make_shape(1, 1, 512, 512, 64));
+  if (arguments.times_heads != 1 && !chapter.heads_alike) {
+    throw Error(ErrorKind::kBadArgument,
+                fmt::format("--times-heads {}: {} shares out its work by how many heads there are; "
+                            "allowed: 1, and all heads in --shape",
+                            arguments.times_heads, chapter.id));
+  }
   trace.times_heads = arguments.times_heads;
   set_completion(arguments.completion, chapter, std::array{&step});
 

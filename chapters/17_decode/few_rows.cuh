@@ -19,9 +19,9 @@ __device__ __forceinline__ unsigned word_of_token(const SeenKeys& seen, std::int
   return device::word_of(row.begin_of_row(0), end) | device::word_of(0, sinks_end);
 }
 
-/// S = scale * sQ sK^T for those of this warp's rows w, w + kWarps, ... that exist; a lane has a
-/// key. sQ (Br, D), of which all lanes read the same 16 bytes at a time; sK (Bc, D + 1), zero
-/// beyond d; sS (Br, Bc + 1).
+/// S = scale * sQ sK^T for those of this warp's rows w, w + kWarps, ... that exist. A lane has a
+/// key, and will be the only one to read its score. sQ (Br, D), of which all lanes read the same 16
+/// bytes at a time; sK (Bc, D + 1), zero beyond d; sS (Br, Bc + 1).
 template <int kWarps, int kD>
 __device__ __forceinline__ void scores(const float* sQ, const float* sK, float* sS, int rows,
                                        std::int64_t d, float scale) {

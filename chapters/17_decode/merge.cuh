@@ -38,11 +38,12 @@ __global__ void merge_kernel(Partials partials, float* gO, float* gLSE, Request 
   }
   const SeenKeys seen = request.seen(request.valid(row / (request.H * request.Nq)));
   const bool empty = seen.sees_none(row % request.Nq);
+  const float lse = device::log_sum_exp(row_max, row_sum);
   for (int m = 0; m < kD / 32; ++m) {
     const int c = lane + m * 32;
     if (c < d) gO[row * d + c] = empty ? 0.0f : acc_o[m] / row_sum;
   }
-  if (lane == 0) gLSE[row] = device::log_sum_exp(row_max, row_sum);
+  if (lane == 0) gLSE[row] = lse;
 }
 
 template <int kD>

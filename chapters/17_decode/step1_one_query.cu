@@ -55,10 +55,10 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     device::load_tile<kThreads, kBc, kD>(sK, kD + 1, gK + j0 * d, valid.size() - j0, d);
     device::load_tile<kThreads, kBc, kD>(sV, kD, gV + j0 * d, valid.size() - j0, d);
     const int r = threadIdx.x;
-    if (r < kBr) sWords[r] = r < rows ? word_of_token(seen, i0 + r, j0) : 0;
+    const unsigned word = word_of_token(seen, i0 + r, j0);
+    if (r < kBr) sWords[r] = word & (r < rows ? ~0u : 0u);  // no work for rows that do not exist
     __syncthreads();  // wait until the tiles and words are complete
     scores<kWarps, kD>(sQ, sK, sS, rows, d, request.scale);
-    __syncwarp();  // wait until the warp's own scores are there
     device::update_rows<kWarps, kBr, kBc, kD>(sS, sV, device::WordTile{sWords}, row_max, row_sum,
                                               acc_o);
     __syncthreads();  // wait until everyone is done with K_j, V_j and the words
@@ -70,11 +70,12 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     if (r >= rows) continue;
     const std::int64_t row = head * Nq + i0 + r;
     const bool empty = seen.sees_none(i0 + r);
+    const float lse = device::log_sum_exp(row_max[n], row_sum[n]);
     for (int m = 0; m < kD / kWarp; ++m) {
       const int c = lane + m * kWarp;
       if (c < d) gO[row * d + c] = empty ? 0.0f : acc_o[n][m] / row_sum[n];
     }
-    if (lane == 0) gLSE[row] = device::log_sum_exp(row_max[n], row_sum[n]);
+    if (lane == 0) gLSE[row] = lse;
   }
 }
 

@@ -46,8 +46,8 @@ def main():
         x += max(took * WIDTH, 28) + GAP
     width, height = x - GAP + LEFT + 40, TOP + CHIP * HEIGHT + 34
     out.append(text(LEFT, height - 12,
-                    f"{KV_HEADS * KEYS // TILE:,} tiles of {TILE} keys, {KV_HEADS} heads of K and V, on "
-                    f"{CHIP} multiprocessors, one downwards each; time to the right"))
+                    f"{KV_HEADS * KEYS // TILE:,} tiles of {TILE} keys, {KV_HEADS} heads of K and "
+                    f"V, on {CHIP} multiprocessors, one downwards each; time to the right"))
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
           f'font-family="sans-serif" role="img">')
     print("<!-- SPDX-License-Identifier: MIT -->")
