@@ -19,7 +19,8 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402  (found by the line above)
 from reporting import (  # noqa: E402
-    FULL, LONG, SHAPE, TOKEN, Failure, charts, collect, issue, load, plots, predict, sass, tables, times)
+    FULL, LONG, SHAPE, TOKEN, Failure, charts, collect, issue, load, plots, predict, sass, tables,
+    times)
 
 SKIPPED = 77
 SMALL = "02_naive_gpu"  # the chapter that is counted afresh
@@ -374,7 +375,8 @@ def token_tables():
     twin's time stands beside a copy."""
     data = made_up_data()
     made_up = data["trace"]["steps"][-1]
-    token = {**made_up, "chapter": "17_decode", "step": "token", "shape": dict(sorted(TOKEN.items()))}
+    token = {**made_up, "chapter": "17_decode", "step": "token",
+             "shape": dict(sorted(TOKEN.items()))}
     del token["long"]
     data["trace"]["steps"].append(token)
     text, _ = report.filled(page("trace 17_decode", "ladder", "decode times"), data, "en")
@@ -680,8 +682,8 @@ def main():
     attn = sys.argv[1] if len(sys.argv) > 1 else None
     tests = [(test, ()) for test in (
         ptxas_text, sass_loops, sass_copies, issue_estimates, committed_sass, kernel_names,
-        counted_tables, token_tables, times_tables, peer_tables, prediction_tables, predictions_keep_their_date,
-        order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
+        counted_tables, token_tables, times_tables, peer_tables, prediction_tables,
+        predictions_keep_their_date, order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
         committed_predictions, committed_order_has_reasons, readme_comparison, committed_plots,
         committed_registers, turns_over_tiles, loops_left_by_a_call)]
     if attn:
