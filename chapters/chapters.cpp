@@ -42,4 +42,12 @@ const Chapter& find(std::string_view id_or_number) {
                           fmt::join(known, ", "), io::did_you_mean(id_or_number, known)));
 }
 
+bool heads_are_alike([[maybe_unused]] const Chapter& chapter) {
+#if ATTN_HAS_DEVICE
+  return &chapter != &ch17_decode();
+#else
+  return true;
+#endif
+}
+
 }  // namespace attn::chapters

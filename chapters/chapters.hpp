@@ -36,4 +36,8 @@ std::span<const Chapter* const> all();
 /// which is not among all(). Throws Error(kBadArgument).
 const Chapter& find(std::string_view id_or_number);
 
+/// Whether what a head moves is the same, however many others there are: not where a cache is
+/// shared out by how many heads wait for it.
+bool heads_are_alike(const Chapter& chapter);
+
 }  // namespace attn::chapters

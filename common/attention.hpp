@@ -278,7 +278,6 @@ struct Chapter {
   std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
   Support support = {};
   std::span<const Candidate> (*candidates)() = nullptr;  // those of one max_d together, rising
-  bool heads_alike = true;  // what a head moves is the same, however many others there are
 };
 
 /// The chapter with this candidate in place of its steps: a record that takes no more than the

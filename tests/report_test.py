@@ -19,7 +19,8 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 import report  # noqa: E402  (found by the line above)
 from reporting import (  # noqa: E402
-    FULL, LONG, SHAPE, TOKEN, Failure, charts, collect, issue, load, plots, predict, sass, tables, times)
+    FULL, LONG, SHAPE, TOKEN, Failure, charts, collect, issue, load, plots, predict, sass, tables,
+    times)
 
 SKIPPED = 77
 SMALL = "02_naive_gpu"  # the chapter that is counted afresh
@@ -437,7 +438,8 @@ def token_tables():
     twin's time stands beside a copy."""
     data = made_up_data()
     made_up = data["trace"]["steps"][-1]
-    token = {**made_up, "chapter": "17_decode", "step": "token", "shape": dict(sorted(TOKEN.items()))}
+    token = {**made_up, "chapter": "17_decode", "step": "token",
+             "shape": dict(sorted(TOKEN.items()))}
     del token["long"]
     data["trace"]["steps"].append(token)
     text, _ = report.filled(page("trace 17_decode", "ladder", "decode times"), data, "en")

@@ -258,7 +258,7 @@ Subjects subjects_of(const ProblemOptions& options, std::span<const Chapter* con
 /// Without a mask the steps of a chapter about masks do the same: its default step stands for them.
 bool stands_for_others(const Row& row, Pass pass, const Mask& mask) {
   return mask != Mask::kFull || row.chapter->support.features.empty() || !row.right ||
-         !row.chapter->heads_alike || row.step == row.chapter->twin ||
+         !chapters::heads_are_alike(*row.chapter) || row.step == row.chapter->twin ||
          row.step == default_step(*row.chapter, pass);
 }
 
@@ -282,7 +282,7 @@ void print(const Subjects& subjects, Pass pass, const std::vector<Row>& all) {
         "its own.\n",
         kernels.shape.heads(), kernels.shape.heads());
     for (const Chapter* chapter : chapters::all()) {
-      if (chapter->heads_alike) continue;
+      if (chapters::heads_are_alike(*chapter)) continue;
       fmt::print("Not here: {}, whose heads are not alike; `attn compare --shape` has it.\n",
                  chapter->id);
     }
@@ -319,7 +319,7 @@ ExitStatus compare(const CompareArguments& arguments) {
   const bool counts_one_head =
       arguments.problem.shape.empty() && arguments.problem.workload.empty();
   for (const Chapter* chapter : chapters::all()) {
-    if (chapter->heads_alike || !counts_one_head) chosen.push_back(chapter);
+    if (chapters::heads_are_alike(*chapter) || !counts_one_head) chosen.push_back(chapter);
   }
   if (!arguments.with.empty()) {
     if (arguments.with != "mine") {

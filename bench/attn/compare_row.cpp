@@ -11,6 +11,7 @@
 
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/trace_report.hpp"
+#include "chapters/chapters.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #if ATTN_CAN_TRACE
@@ -86,7 +87,7 @@ Problem first_group(const Problem& problem) {
 /// something else if it is alone.
 void count(Row& row, Pass pass, const Subject& subject) {
   const Shape& whole = subject.problem.shape;
-  const bool alike = row.chapter->heads_alike;
+  const bool alike = chapters::heads_are_alike(*row.chapter);
   const std::int64_t counted_heads = alike ? 1 : whole.heads();
   if (on_host(row) || whole.heads() == 0 ||
       counted_heads * whole.Nq * whole.Nk * whole.d > kCountedWork) {

@@ -38,7 +38,7 @@ ExitStatus trace(TraceArguments arguments) {
   }
   Trace trace =
       make_trace(chapter, step, arguments.pass, arguments.problem, make_shape(1, 1, 512, 512, 64));
-  if (arguments.times_heads != 1 && !chapter.heads_alike) {
+  if (arguments.times_heads != 1 && !chapters::heads_are_alike(chapter)) {
     throw Error(ErrorKind::kBadArgument,
                 fmt::format("--times-heads {}: {} shares out its work by how many heads there are; "
                             "allowed: 1, and all heads in --shape",

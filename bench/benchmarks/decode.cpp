@@ -2,12 +2,12 @@
 //
 // One new token of Llama 3 8B by chapter 17's twin, with more and more keys in the cache. Beside a
 // copy by all cores (cpu_copy.cpp): what limits it should be memory.
+#include "chapters/chapters.hpp"
+
+#if ATTN_HAS_DEVICE
 #include <benchmark/benchmark.h>
 
-#include <memory>
-
 #include "bench/benchmarks/timer.hpp"
-#include "chapters/chapters.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
@@ -54,3 +54,4 @@ BENCHMARK(token)
 
 }  // namespace
 }  // namespace attn::bench
+#endif

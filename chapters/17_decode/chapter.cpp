@@ -43,7 +43,6 @@ const Chapter& ch17_decode() {
       .tile_edges = kTileEdges,
       .support = {.features = {Feature::kGroupedHeads, Feature::kWindows, Feature::kSinkKeys,
                                Feature::kKeyCounts}},
-      .heads_alike = false,
   };
   return kChapter;
 }

@@ -56,7 +56,7 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     device::load_tile<kThreads, kBc, kD>(sV, kD, gV + j0 * d, valid.size() - j0, d);
     const int r = threadIdx.x;
     const unsigned word = word_of_token(seen, i0 + r, j0);
-    if (r < kBr) sWords[r] = word & (r < rows ? ~0u : 0u);  // no work for rows that do not exist
+    if (r < kBr) sWords[r] = word & (r < rows ? ~0u : 0u);  // none for rows that do not exist
     __syncthreads();  // wait until the tiles and words are complete
     scores<kWarps, kD>(sQ, sK, sS, rows, d, request.scale);
     device::update_rows<kWarps, kBr, kBc, kD>(sS, sV, device::WordTile{sWords}, row_max, row_sum,
