@@ -21,6 +21,7 @@ const Chapter& ch06_recompute_backward();
 const Chapter& ch07_v2_loop_order();
 const Chapter& ch08_register_tiles();
 const Chapter& ch09_tensor_cores();
+const Chapter& ch10_async_pipeline();
 const Chapter& ch12_windows();
 const Chapter& ch13_packed();
 const Chapter& ch14_masks();

@@ -25,7 +25,7 @@ struct BackwardTiles {
   static constexpr int kOther = Other;
   static constexpr int kQueries = OwnsKeys ? kOther : kOwn;  // of a tile
   static constexpr int kStride = D + 8;                      // as in the forward pass
-  static constexpr std::size_t kBytes = 2 * 2 * (kOwn + kOther) * kStride + 3 * 4 * kQueries;
+  static constexpr std::size_t kBytes = 2 * 2 * (kOwn + kOther) * kStride + 2 * 4 * kQueries;
   static_assert(Other % 16 == 0 && kQueries <= kThreads);
 };
 /// 32 rows a warp where the sums of dK and dV leave room for S and dP of 32 queries.
@@ -42,7 +42,6 @@ struct SharedRows {
   T* e = c + Tiles::kOther * Tiles::kStride;                                  // (other, D + 8)
   float* lse = reinterpret_cast<float*>(e + Tiles::kOther * Tiles::kStride);  // (queries)
   float* delta = lse + Tiles::kQueries;                                       // (queries)
-  int* keys = reinterpret_cast<int*>(delta + Tiles::kQueries);                // (queries)
 
   __device__ __forceinline__ void load_own(const T* gA, const T* gB, std::int64_t rows_left,
                                            std::int64_t d, bool wide) const {
@@ -61,14 +60,6 @@ struct SharedRows {
     if (row >= Tiles::kQueries) return;
     lse[row] = row < rows_left ? gLSE[row] : INFINITY;
     delta[row] = row < rows_left ? gDelta[row] : 0.0f;
-  }
-  /// How many of the block's keys, from j0 on, each query from i0 on sees.
-  __device__ __forceinline__ void count_keys(std::int64_t i0, std::int64_t j0, std::int64_t Nq,
-                                             std::int64_t Nk, std::int64_t diagonal) const {
-    if (threadIdx.x >= Tiles::kQueries) return;
-    const std::int64_t i = i0 + threadIdx.x;
-    const std::int64_t left = i < Nq ? visible_keys(i, diagonal, Nk) - j0 : 0;
-    keys[threadIdx.x] = left < Tiles::kOwn ? static_cast<int>(left) : Tiles::kOwn;
   }
 };
 

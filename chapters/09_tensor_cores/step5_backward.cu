@@ -33,14 +33,19 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const int row = static_cast<int>(threadIdx.x) / 32 * Tiles::kRows;  // the warp's first key
   const int column = device::fragment_column();
 
-  tiles.load_own(args.k + k_start, args.v + k_start, Nk - j0, d, wide);
+  // Keys that no row sees take no part: zeros come in, and zeros go out.
+  tiles.load_own(args.k + k_start, args.v + k_start, visible_keys(Nq - 1, diagonal, Nk) - j0, d,
+                 wide);
   float grad_k[kM][Tiles::kD / 8][4] = {};
   float grad_v[kM][Tiles::kD / 8][4] = {};
   const auto visit_tile = [&]<bool kMasked>(std::int64_t i0) {
     __syncthreads();  // wait until everyone is done with the last tiles
     tiles.load_other(args.q + q_start + i0 * d, args.grad_o + q_start + i0 * d, Nq - i0, d, wide);
     tiles.load_statistics(args.lse + head * Nq + i0, gDelta + head * Nq + i0, Nq - i0);
-    if constexpr (kMasked) tiles.count_keys(i0, j0, Nq, Nk, diagonal);
+    // The thread's row r sees its column c, counted from its first ones, if c - r >= least.
+    const std::int64_t after = i0 + diagonal - j0;  // key j0 + after is the last that query i0 sees
+    const int last_key = after < Tiles::kOwn ? static_cast<int>(after) : Tiles::kOwn;
+    const int least = row + device::fragment_row() - column - last_key;
     __syncthreads();  // wait until the tiles are complete
 
     float p[kM][kOther / 8][4] = {};   // S^T, then P^T
@@ -51,14 +56,11 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     for (int n = 0; n < kOther / 8; ++n) {
       const float2 lse = *reinterpret_cast<const float2*>(tiles.lse + 8 * n + column);
       const float2 delta = *reinterpret_cast<const float2*>(tiles.delta + 8 * n + column);
-      int2 keys = {};
-      if constexpr (kMasked) keys = *reinterpret_cast<const int2*>(tiles.keys + 8 * n + column);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const int key = row + device::fragment_row() + 16 * m + i / 2 * 8;
-          const bool visible = !kMasked || key < (i % 2 == 0 ? keys.x : keys.y);
+          const bool visible = !kMasked || 8 * n + i % 2 - (16 * m + i / 2 * 8) >= least;
           const PairGrad pair(p[m][n][i], ds[m][n][i], args.scale, i % 2 == 0 ? lse.x : lse.y,
                               i % 2 == 0 ? delta.x : delta.y, visible);
           p[m][n][i] = pair.p;
@@ -75,6 +77,19 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     visit_tile.template operator()<true>(i0);
   }
   for (; i0 < Nq; i0 += kOther) visit_tile.template operator()<false>(i0);
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+#pragma unroll
+    for (int n = 0; n < Tiles::kD / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int key = row + 16 * m + device::fragment_row() + i / 2 * 8;
+        if (j0 + key >= visible_keys(Nq - 1, diagonal, Nk)) {
+          grad_k[m][n][i] = grad_v[m][n][i] = 0.0f;
+        }
+      }
+    }
+  }
   store_grad(args.grad_k + k_start, row, Nk - j0, d, wide, args.scale, grad_k);
   store_grad(args.grad_v + k_start, row, Nk - j0, d, wide, 1.0f, grad_v);
 }
@@ -104,18 +119,18 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const auto visit_tile = [&]<bool kMasked>(std::int64_t j0) {
     __syncthreads();  // wait until everyone is done with the last tiles
     tiles.load_other(args.k + k_start + j0 * d, args.v + k_start + j0 * d, most - j0, d, wide);
-    __syncthreads();  // wait until the tiles are complete
-
-    float p[kM][kOther / 8][4] = {};   // S, then P
-    float ds[kM][kOther / 8][4] = {};  // dP, then dS
-    add_dots<MatrixLoads, Tiles::kD, kStride>(p, tiles.a + row * kStride, tiles.c);
-    add_dots<MatrixLoads, Tiles::kD, kStride>(ds, tiles.b + row * kStride, tiles.e);
     // The thread's row r sees its column c, counted from its first ones, if c - r <= farthest and
     // c < keys.
     const std::int64_t after = i0 + diagonal - j0;  // key j0 + after is the last that query i0 sees
     const int last_key = after < kOther ? static_cast<int>(after) : kOther;
     const int farthest = last_key + row + device::fragment_row() - column;
     const int keys = (Nk - j0 < kOther ? static_cast<int>(Nk - j0) : kOther) - column;
+    __syncthreads();  // wait until the tiles are complete
+
+    float p[kM][kOther / 8][4] = {};   // S, then P
+    float ds[kM][kOther / 8][4] = {};  // dP, then dS
+    add_dots<MatrixLoads, Tiles::kD, kStride>(p, tiles.a + row * kStride, tiles.c);
+    add_dots<MatrixLoads, Tiles::kD, kStride>(ds, tiles.b + row * kStride, tiles.e);
     float lse[kM][2], delta[kM][2];
 #pragma unroll
     for (int m = 0; m < kM; ++m) {

@@ -23,6 +23,19 @@ __global__ void load_kernel(const std::uint16_t* in, unsigned* out) {
   for (int j = 0; j < 4; ++j) out[4 * lane() + j] = x[j];
 }
 
+#ifndef __CUDACC__
+__global__ void load_few_kernel(int count, const std::uint16_t* in, unsigned* out) {
+  auto* sRows = dynamic_shared<std::uint16_t>();
+  for (int i = 0; i < 8; ++i) sRows[8 * lane() + i] = in[8 * lane() + i];
+  __syncwarp();
+  // The lanes behind those that name rows may hold anything.
+  const unsigned row = lane() < 8 * count ? 16u * static_cast<unsigned>(lane()) : 0xFFFFFFFFu;
+  const simt::FourWords words =
+      simt::load_matrices(count, row, false, std::source_location::current());
+  for (int j = 0; j < count; ++j) out[4 * lane() + j] = words.x[j];
+}
+#endif
+
 template <class T>
 __global__ void multiply_kernel(const unsigned* a, const unsigned* b, float* c) {
   unsigned x[4];
@@ -183,6 +196,14 @@ const char* tensor_core_kernels_file() { return __FILE__; }
 
 void run_load_matrices(bool transposed, const std::uint16_t* in, unsigned* out) {
   launch(transposed ? load_kernel<true> : load_kernel<false>, 1, 32, 512, nullptr, in, out);
+}
+
+void run_load_few(int count, const std::uint16_t* in, unsigned* out) {
+#ifdef __CUDACC__
+  throw std::logic_error("on the CPU machine only");
+#else
+  launch(load_few_kernel, 1, 32, 512, nullptr, count, in, out);
+#endif
 }
 
 void run_multiply_add(Element element, const unsigned* a, const unsigned* b, float* c) {

@@ -18,6 +18,9 @@ const char* tensor_core_kernels_file();
 /// lane l gets of matrix j.
 void run_load_matrices(bool transposed, const std::uint16_t* in, unsigned* out);
 
+/// ldmatrix of the first `count` of them, 1 or 2, likewise: out[4 l + j]. (On the CPU machine.)
+void run_load_few(int count, const std::uint16_t* in, unsigned* out);
+
 /// One mma on fragments as they are: lane l has a[4 l + r], b[2 l + r] and c[4 l + i].
 void run_multiply_add(Element element, const unsigned* a, const unsigned* b, float* c);
 

@@ -10,6 +10,7 @@
 
 #include "common/attention.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "common/simt/watch/observer.hpp"
 #include "tests/simt/support.hpp"
 #include "tests/simt/tensor_core_kernels.hpp"
 
@@ -87,6 +88,25 @@ TEST_CASE_METHOD(EveryMode, "ldmatrix gives each lane two elements of a row, or 
                                                                     << 16;
         CAPTURE(transposed, l, j);
         CHECK(words[4 * l + j] == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE_METHOD(EveryMode, "ldmatrix of one or two matrices asks 8 or 16 lanes for rows",
+                 "[simt][tensor]") {
+  const std::vector<std::uint16_t> in = random_integers<std::uint16_t>(256, 0, 65535, 2);
+  for (const int count : {1, 2}) {
+    DeviceArray<std::uint16_t> rows(in);
+    DeviceArray<unsigned> out(128, 7u);
+    run_load_few(count, rows.data(), out.data());
+    const std::vector<unsigned> words = out.read();
+    for (unsigned l = 0; l < 32; ++l) {
+      for (unsigned j = 0; j < 4; ++j) {
+        const unsigned at = 64 * j + 8 * (l / 4) + 2 * (l % 4);
+        const bool loaded = j < static_cast<unsigned>(count);
+        CAPTURE(count, l, j);
+        CHECK(words[4 * l + j] == (loaded ? in[at] | unsigned{in[at + 1]} << 16 : 7u));
       }
     }
   }
@@ -365,6 +385,43 @@ TEST_CASE_METHOD(EveryOrder,
     CHECK(site->wavefronts == 2 * 4 * each);
     CHECK(site->wavefronts_ideal == 2 * 4);
   }
+}
+
+TEST_CASE_METHOD(EveryOrder, "half an ldmatrix is half the bytes and wavefronts",
+                 "[simt][tensor]") {
+  DeviceArray<std::uint16_t> rows(random_integers<std::uint16_t>(256, 0, 65535, 2));
+  DeviceArray<unsigned> out(128, 7u);
+  const simt::Traffic t = traced([&] { run_load_few(2, rows.data(), out.data()); }).traffic;
+  CHECK(t.matrix_load_requests == 1);
+  CHECK(t.matrix_load_bytes == 256);
+  CHECK(t.matrix_load_wavefronts == 2);
+  CHECK(t.matrix_load_wavefronts_ideal == 2);
+}
+
+/// Notes what executes the requests.
+class Units final : public simt::Observer {
+ public:
+  void request(int /*warp*/, const simt::Request& request) override {
+    if (request.unit != simt::Unit::kMatrixLoad) return;
+    ++requests;
+    lanes = request.lanes;
+    first = request.addresses[0];
+    last = request.addresses[31];
+  }
+  int requests = 0;
+  unsigned lanes = 0;
+  std::uintptr_t first = 0, last = 0;
+};
+
+TEST_CASE_METHOD(EveryOrder, "an observer sees the rows of an ldmatrix", "[simt][tensor]") {
+  DeviceArray<std::uint16_t> rows(random_integers<std::uint16_t>(256, 0, 65535, 2));
+  DeviceArray<unsigned> out(128, 7u);
+  Units units;
+  simt::options().observer = &units;
+  run_load_matrices(false, rows.data(), out.data());
+  CHECK(units.requests == 1);
+  CHECK(units.lanes == ~0u);
+  CHECK(units.last - units.first == 31 * 16);
 }
 
 TEST_CASE_METHOD(EveryOrder, "mma instructions are counted by warp", "[simt][tensor]") {
