@@ -57,10 +57,9 @@ def clocks_of_backward_tile_table():
     for with_dq in (True, False):
         for D, warps, Br, strip in BACKWARD_TILES:
             mma, loads, exponentials = of_backward_tile(D, warps, Br, strip, with_dq)
-            rows.append(["5, with dQ" if with_dq else "6, without", str(D), str(mma),
+            rows.append(["5, with dQ" if with_dq else "6, without", str(D), f"{mma:,}",
                          f"{4 * loads / mma:.3g}",
-                         f"{mma * FLOPS / h200['tensor_flops_per_clock']:.0f}", str(4 * loads),
-                         str(exponentials // SPECIAL),
-                         str(4 * Br * D if with_dq else 0)])
+                         f"{mma * FLOPS / h200['tensor_flops_per_clock']:,.0f}", f"{4 * loads:,}",
+                         str(exponentials // SPECIAL), f"{4 * Br * D if with_dq else 0:,}"])
     return table(["step", "d:", "mma:", "wavefronts of ldmatrix, per mma:", "tensor cores, clocks:",
                   "ldmatrix:", "exponentials:", "bytes by atomics:"], rows)
