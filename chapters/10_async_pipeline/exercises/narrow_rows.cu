@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Exercise: the forward pass for heads of up to 32 columns, whose rows have 64 bytes (see "Exercises"
+// Exercise: the forward pass for heads of up to 32 columns, whose rows have 64 bytes ("Exercises"
 // in the lesson). It is right, but its rows are not swizzled, and tiles come through registers.
 // `place` is yours, and for gold the copies:
 //   cmake --build build --target ch10_exercise && ./build/ch10_exercise
