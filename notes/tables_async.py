@@ -32,3 +32,34 @@ def clocks_of_tile_table():
                      f"{2 * Bc * D * 2 / h200['l2_bytes_per_clock']:.0f}"])
     return table(["d:", "tile", "wavefronts per mma:", "tensor cores, clocks:", "ldmatrix:",
                   "exponentials:", "K and V into shared memory:", "K and V out of L2:"], rows)
+
+
+# Of the backward pass: columns, warps that own 128 keys, queries of a tile and of a strip of it.
+BACKWARD_TILES = ((64, 4, 64, 32), (128, 8, 64, 32))
+KEYS = 128
+
+
+def of_backward_tile(D, warps, Br, strip, with_dq):
+    """(mma, ldmatrix, exponentials) of a block that owns keys and one tile of queries."""
+    fragments = KEYS // warps // 16  # of a warp's keys
+    dots = 2 * (D // 16) * (fragments + strip // 16)  # S^T and dP^T
+    sums = 2 * (strip // 16) * (D // 16)              # of dV and dK
+    loads = warps * (Br // strip) * (dots + sums)
+    if with_dq:  # 32 queries and 32 columns a warp
+        loads += warps * (KEYS // 16) * (2 + 2)
+    return (5 if with_dq else 4) * KEYS * Br * D // 2048, loads, KEYS * Br
+
+
+def clocks_of_backward_tile_table():
+    """As clocks_of_tile_table, for the kernel that owns keys."""
+    h200 = devices()["H200"]
+    rows = []
+    for with_dq in (True, False):
+        for D, warps, Br, strip in BACKWARD_TILES:
+            mma, loads, exponentials = of_backward_tile(D, warps, Br, strip, with_dq)
+            rows.append(["5, with dQ" if with_dq else "6, without", str(D), f"{mma:,}",
+                         f"{4 * loads / mma:.3g}",
+                         f"{mma * FLOPS / h200['tensor_flops_per_clock']:,.0f}", f"{4 * loads:,}",
+                         str(exponentials // SPECIAL), f"{4 * Br * D if with_dq else 0:,}"])
+    return table(["step", "d:", "mma:", "wavefronts of ldmatrix, per mma:", "tensor cores, clocks:",
+                  "ldmatrix:", "exponentials:", "bytes by atomics:"], rows)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Chapter 10: elements of 16 bits, tiles that arrive by asynchronous copies or, in step 1, by loads.
+// Chapter 10: elements of 16 bits, tiles that arrive by asynchronous copies or, in step 1, by
+// loads.
 #include <algorithm>
 
 #include "tests/io_formulas.hpp"
@@ -62,8 +63,8 @@ std::int64_t first_query_of(const Problem& problem, std::int64_t j0) {
 }
 
 /// Blocks own 128 keys: K and V as far as some row sees them, and Q, dO, LSE, delta from the first
-/// row on that sees a key of the tile; back go dK and dV. adds_to_dq: and float32 sums of dQ for all
-/// these rows, by atomics. Without a mask, one head, Tc = ceil(N / 128): 8 N d + Tc (4 N d + 8 N)
+/// row on that sees a key of the tile; back go dK and dV. adds_to_dq: and float32 sums of dQ for
+/// all these rows, by atomics. Without a mask, one head, Tc = ceil(N / 128): 8 N d + Tc (4 N d + 8 N)
 /// bytes are asked for, and Tc 4 N d by atomics.
 Io keys_of_backward(const Problem& problem, bool adds_to_dq) {
   constexpr std::int64_t kBc = 128;

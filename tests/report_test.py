@@ -575,12 +575,14 @@ def committed_order_has_reasons():
         "the first table says that the last step without a price needs least of everything", least)
 
 
-COMPARED = re.compile(r"^(\d\d_\w+) +(\w+) +(\d\S* \S+) +(\d\S* \S+) +(\d\S* \S+) +right +"
+COMPARED = re.compile(r"^(\d\d_\w+) +(\w+) +(?:(\w*float\w+) +)?"
+                      r"(\d\S* \S+) +(\d\S* \S+) +(\d\S* \S+) +right +"
                       r"\S+ *(.*)$", re.MULTILINE)
 
 
 def compared_rows(text):
-    """[(chapter, step, requested, workspace, compulsory, price)] of attn compare's first table."""
+    """[(chapter, step, element, requested, workspace, compulsory, price)] of attn compare's first
+    table."""
     return COMPARED.findall(text)
 
 
@@ -596,7 +598,7 @@ def compared_bytes(size):
 def readme_comparison():
     """What README shows of attn compare is what was counted."""
     data, heads = report.load_all(), FULL["B"] * FULL["H"]
-    counted = [(step["chapter"], step["step"],
+    counted = [(step["chapter"], step["step"], tables.element(step) or "float32",
                 *(compared_bytes(heads * tables.QUANTITIES[name][0](data, step))
                   for name in ("requested", "workspace", "compulsory")), step["price"])
                for step in tables.kernels(data, "forward")]

@@ -235,6 +235,7 @@ PRICES = {
     "O, m, l out and back per K/V tile": "每个 K/V 块都要写出并读回 O、m、l",
     "S and dP computed twice": "S 和 dP 要算两遍",
     "S and dP computed twice, in 07's tiles": "S 和 dP 要算两遍，用第 07 章的分块",
+    "dQ in float32 beside, by atomics": "另存一份 float32 的 dQ，用原子操作累加",
     "07's tiles, not 08's": "用第 07 章的分块，不是第 08 章的",
     "S in HBM again, to see what fusion brings": "S 又放回 HBM，以便看出融合带来多少",
 }

@@ -33,6 +33,15 @@ __device__ __forceinline__ unsigned at_chunk(unsigned square, int c) {
   return (square ^ static_cast<unsigned>(c % 8 * 16)) + static_cast<unsigned>(c / 8 * 128);
 }
 
+/// x, of which the compiler no longer knows where it comes from. It then makes what follows from x
+/// behind this point, again in every turn of a loop, and does not keep it all in registers.
+__device__ __forceinline__ unsigned fresh(unsigned x) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 /// What a thread copies of every tile: one chunk of the rows that are kAtOnce apart.
 template <int kThreads, int kColumns>
 struct TileCopy {
@@ -40,16 +49,16 @@ struct TileCopy {
   static constexpr int kAtOnce = kThreads / kPerRow;  // rows
   static_assert(kThreads % kPerRow == 0 && kAtOnce % 8 == 0, "rows that are swizzled alike");
 
-  unsigned to;        // its first chunk in a tile at address 0,
-  std::int64_t from;  // and in a matrix, in elements
-  int first;          // the chunk's row; one beyond all where the chunk lies beyond d
-  int step;           // kAtOnce rows of the matrix, in elements
+  unsigned to;  // its first chunk in a tile at address 0,
+  int from;     // and in a matrix, in elements
+  int first;    // the chunk's row; one beyond all where the chunk lies beyond d
+  int step;     // kAtOnce rows of the matrix, in elements
 
   __device__ __forceinline__ explicit TileCopy(std::int64_t d) {
     const int chunk = static_cast<int>(threadIdx.x) % kPerRow;
     const int row = static_cast<int>(threadIdx.x) / kPerRow;
     to = 2u * static_cast<unsigned>(swizzled<kColumns>(row, chunk));
-    from = row * d + chunk * kChunk;
+    from = row * static_cast<int>(d) + chunk * kChunk;
     first = chunk * kChunk < d ? row : 1 << 16;
     step = kAtOnce * static_cast<int>(d);
   }
@@ -59,10 +68,11 @@ struct TileCopy {
   template <int kRows, class T>
   __device__ __forceinline__ void start(unsigned tile, const T* gRows, int rows) const {
     static_assert(kRows % kAtOnce == 0);
+    const int left = rows - first;
 #pragma unroll
     for (int n = 0; n < kRows / kAtOnce; ++n) {
       device::cp_async_16(tile + to + 2u * n * kAtOnce * kColumns, gRows + n * step,
-                          first + n * kAtOnce < rows);
+                          n * kAtOnce < left);
     }
   }
 };

@@ -52,4 +52,18 @@ void forward_tiles(const ForwardArgsOf<T>& args);
 /// None of them needs any.
 std::size_t no_workspace_bytes(const Shape& shape);
 
+// ---- Backward ----------------------------------------------------------------------------------
+
+/// dQ, dK, dV of the contract, one tile of keys per block; dQ by atomics. Device pointers.
+template <class T>
+void backward_atomics(const BackwardArgsOf<T>& args);
+/// Bytes for dQ in float32, and for delta: B * H * Nq * (d + 1) floats.
+std::size_t atomics_workspace_bytes(const Shape& shape);
+
+/// The same bit by bit from run to run: a second kernel, one tile of queries per block, makes dQ.
+template <class T>
+void backward_deterministic(const BackwardArgsOf<T>& args);
+/// Bytes for delta: B * H * Nq floats.
+std::size_t deterministic_workspace_bytes(const Shape& shape);
+
 }  // namespace attn::async_pipeline

@@ -23,6 +23,16 @@ const Chapter& ch10_async_pipeline() {
        .idea = "room for two tiles of K, and Q in registers where they suffice",
        .forward = {forward_tiles<bfloat16>, forward_tiles<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_backward",
+       .idea = "backward: Q and dO arrive under five products, dQ by atomics",
+       .backward = {backward_atomics<bfloat16>, backward_atomics<float16>},
+       .backward_workspace_bytes = atomics_workspace_bytes,
+       .deterministic_backward = false},
+      {.id = "step6_deterministic",
+       .idea = "backward: dQ by a kernel of its own, no atomics",
+       .price = "S and dP computed twice",
+       .backward = {backward_deterministic<bfloat16>, backward_deterministic<float16>},
+       .backward_workspace_bytes = deterministic_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {64};  // 128 queries are two of them
   static constexpr std::int64_t kD[] = {8,  16, 24, 32, 40,  48,  56,  64,
@@ -34,7 +44,7 @@ const Chapter& ch10_async_pipeline() {
       .memory = device_memory,
       .steps = kSteps,
       .tile_edges = kTileEdges,
-      .support = {.max_n = std::int64_t{1} << 35,  // tiles of 32 keys are counted in 31 bits
+      .support = {.max_n = std::int64_t{1} << 30,  // rows of a head are counted in 31 bits
                   .only_d = kD,
                   .alignment = 16,
                   .reach = 128},

@@ -40,9 +40,9 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const int end = static_cast<int>((most + kBc - 1) / kBc);    // tiles that some row sees
   const int tail = static_cast<int>(most - std::int64_t{kBc} * (end - 1));  // keys of the last
   const std::int64_t reach = i0 + row + device::fragment_row() + diagonal + 1;
-  const unsigned q_square = square_address<kD>(sQ) + row * kRowBytes;
-  const unsigned k_columns = columns_address<kD>(sK);
-  const unsigned v_square = square_address<kD>(sV);
+  const unsigned q_rows = square_address<kD>(sQ) + row * kRowBytes;
+  const unsigned k_rows = columns_address<kD>(sK);
+  const unsigned v_rows = square_address<kD>(sV);
 
   float acc_o[kM][kD / 8][4] = {};
   device::FragmentRows rows[kM];
@@ -58,6 +58,8 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     copy.template start<kBc>(sV, gV, tile_keys);
     gV += kBc / copy.kAtOnce * copy.step;
     device::cp_async_commit();
+    const unsigned q_square = fresh(q_rows), k_columns = fresh(k_rows);
+    const unsigned v_square = fresh(v_rows);
     float s[kM][kBc / 8][4] = {};
 #pragma unroll
     for (int c = 0; c < kD / kChunk; c += 2) {

@@ -42,9 +42,9 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const int end = static_cast<int>((most + kBc - 1) / kBc);    // tiles that some row sees
   const int tail = static_cast<int>(most - std::int64_t{kBc} * (end - 1));  // keys of the last
   const std::int64_t reach = i0 + row + device::fragment_row() + diagonal + 1;
-  const unsigned q_square = square_address<kD>(sQ) + row * kRowBytes;
-  const unsigned k_columns = columns_address<kD>(sK);
-  const unsigned v_square = square_address<kD>(sV);
+  const unsigned q_rows = square_address<kD>(sQ) + row * kRowBytes;
+  const unsigned k_rows = columns_address<kD>(sK);
+  const unsigned v_rows = square_address<kD>(sV);
 
   float acc_o[kM][kD / 8][4] = {};
   device::FragmentRows rows[kM];
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   if (end > 0) copy.template start<kBc>(sK, gK, end == 1 ? tail : kBc);
   device::cp_async_commit();
   unsigned q[Tiles::kKeepsQ ? kD / 16 : 1][kM][4];  // of all chunks, or of those that are needed
-  const auto load_q = [&](int c) {
+  const auto load_q = [&](unsigned q_square, int c) {
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
       device::ldmatrix_x4(q[Tiles::kKeepsQ ? c / 2 : 0][m],
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     device::cp_async_wait<0>();
     __syncthreads();  // wait until Q is complete
 #pragma unroll
-    for (int c = 0; c < kD / kChunk; c += 2) load_q(c);
+    for (int c = 0; c < kD / kChunk; c += 2) load_q(q_rows, c);
   }
   const auto visit_tile = [&]<bool kMasked>(int j) {
     const int tile_keys = j + 1 < end ? kBc : tail;
@@ -80,15 +80,17 @@ __global__ void __launch_bounds__(Tiles::kThreads)
       copy.template start<kBc>(sK + (kBc * kRowBytes - stage), gK, j + 2 < end ? kBc : tail);
     }
     device::cp_async_commit();
+    const unsigned q_square = fresh(q_rows), k_columns = fresh(k_rows + stage);
+    const unsigned v_square = fresh(v_rows);
     float s[kM][kBc / 8][4] = {};
 #pragma unroll
     for (int c = 0; c < kD / kChunk; c += 2) {
-      if constexpr (!Tiles::kKeepsQ) load_q(c);
+      if constexpr (!Tiles::kKeepsQ) load_q(q_square, c);
       const auto& a = q[Tiles::kKeepsQ ? c / 2 : 0];
 #pragma unroll
       for (int n = 0; n < kBc / 8; n += 2) {
         unsigned k[4];
-        device::ldmatrix_x4(k, at_chunk(k_columns + stage, c) + 8 * n * kRowBytes);
+        device::ldmatrix_x4(k, at_chunk(k_columns, c) + 8 * n * kRowBytes);
 #pragma unroll
         for (int m = 0; m < kM; ++m) {
           device::mma_m16n8k16<T>(s[m][n], a[m], k[0], k[1]);
