@@ -63,13 +63,13 @@ TEST_CASE("16_heads: every token of every head of a group is one row of one tile
         bool right = true;
         std::int64_t last_token = 0;
         for (std::int64_t R0 = 0; R0 < Nq * group; R0 += Br) {
-          const heads::RowTile tile = heads::row_tile(R0, Br, Nq, kv_head, group);
+          const device::RowTile tile = device::row_tile(R0, Br, Nq, kv_head, group);
           right = right && tile.rows >= 1 && tile.rows <= Br;
           const Range tokens = tile.tokens();
           for (int r = 0; r < tile.rows; ++r) {
             const std::int64_t token = tile.i0 + tile.token(r), head = tile.head(r);
-            right = right && token == heads::group_row(R0 + r, group).token;
-            right = right && head == kv_head * group + heads::group_row(R0 + r, group).head;
+            right = right && token == device::group_row(R0 + r, group).token;
+            right = right && head == kv_head * group + device::group_row(R0 + r, group).head;
             right = right && tokens.begin <= token && token < tokens.end && last_token <= token;
             last_token = token;
             ++seen.at(static_cast<std::size_t>(token * group + head - kv_head * group));
@@ -80,7 +80,7 @@ TEST_CASE("16_heads: every token of every head of a group is one row of one tile
       }
     }
   }
-  CHECK(heads::row_tile(8, 4, 2, 0, 4).rows <= 0);
+  CHECK(device::row_tile(8, 4, 2, 0, 4).rows <= 0);
 }
 
 TEST_CASE("16_heads: a word has the keys of a range that lie in a tile") {

@@ -5,9 +5,9 @@
 
 #include "chapters/16_heads/change.cuh"
 #include "chapters/16_heads/heads.hpp"
-#include "chapters/16_heads/load_rows.cuh"
 #include "chapters/16_heads/seen_rows.cuh"
 #include "common/device/dropout.cuh"
+#include "common/device/load_rows.cuh"
 #include "common/device/tiles.cuh"
 
 namespace attn::heads {
@@ -74,14 +74,15 @@ struct SharedTiles {
   }
   /// Q, dO, LSE, delta and slopes of some rows.
   __device__ __forceinline__ void load_queries(const Arrays& in, const Request& request,
-                                               const Sequence& at, const RowTile& rows) const {
+                                               const Sequence& at,
+                                               const device::RowTile& rows) const {
     const auto place = [&](const Layout& layout, int r) {
       return layout.at(at.b, rows.head(r), at.q_row + rows.i0 + rows.token(r));
     };
-    load_rows<kBackwardThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, request.d, [&](int r) {
+    device::load_rows<kBackwardThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, request.d, [&](int r) {
       return in.gQ + place(request.layouts.q, r);
     });
-    load_rows<kBackwardThreads, kT.Br, kD>(sDO, kD + 1, rows.rows, request.d_v, [&](int r) {
+    device::load_rows<kBackwardThreads, kT.Br, kD>(sDO, kD + 1, rows.rows, request.d_v, [&](int r) {
       return in.gDO + place(request.layouts.o, r);
     });
     const int r = threadIdx.x;
@@ -94,7 +95,7 @@ struct SharedTiles {
   }
   /// What the rows see of the tile from key j0 on, and what dropout leaves of it.
   __device__ __forceinline__ void load_words(const Seen& seen, const Request& request,
-                                             const Sequence& at, const RowTile& rows,
+                                             const Sequence& at, const device::RowTile& rows,
                                              std::int64_t j0) const {
     seen.store(sWords);
     device::draw<kBackwardThreads, kT.Br, kT.Bc>(request.dropout, at.b, j0, sKept, [&](int r) {

@@ -3,8 +3,8 @@
 // What is done to a score: softcap, bias, ALiBi, in this order.
 #pragma once
 
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/request.hpp"
+#include "common/device/group.hpp"
 #include "common/device/masked_rows.cuh"
 
 namespace attn::heads {
@@ -14,7 +14,7 @@ namespace attn::heads {
 struct Change {
   const Request& request;
   const Sequence& at;
-  const RowTile& rows;
+  const device::RowTile& rows;
   const unsigned* sWords;  // (Br) what the rows see
   const float* sSlopes;    // (Br) of ALiBi, not read without
   std::int64_t j0;
@@ -45,7 +45,7 @@ struct Change {
 };
 
 /// The slopes of a tile's rows, a thread each, to sSlopes; before a barrier.
-__device__ __forceinline__ void load_slopes(const Request& request, const RowTile& rows,
+__device__ __forceinline__ void load_slopes(const Request& request, const device::RowTile& rows,
                                             float* sSlopes) {
   const int r = threadIdx.x;
   if (request.slopes != nullptr && r < rows.rows) sSlopes[r] = request.slopes[rows.head(r)];

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <vector>
 
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/request.hpp"
 #include "common/cpu_tiles.hpp"
+#include "common/device/group.hpp"
 
 namespace attn::heads {
 
@@ -48,7 +48,7 @@ struct Group {
   std::vector<Row> rows(std::int64_t R0, std::int64_t R1) const {
     std::vector<Row> result;
     for (std::int64_t R = R0; R < R1; ++R) {
-      const GroupRow row = group_row(R, heads);
+      const device::GroupRow row = device::group_row(R, heads);
       result.push_back({row.token, first_head + row.head, request.row_keys(at, row.token)});
     }
     return result;

@@ -48,7 +48,8 @@ __global__ void bias_kernel(Arrays in, Request request, PairShape shape, float* 
     const Sequence at = request.sequence(b);
     for (std::int64_t h = heads.begin; h < heads.end; ++h) {
       for (std::int64_t i0 = row_range.begin * kT.Br; i0 < row_range.end * kT.Br; i0 += kT.Br) {
-        const RowTile rows = heads::row_tile(i0, kT.Br, at.Nq, h, 1);  // of one head, no group
+        const device::RowTile rows =
+            device::row_tile(i0, kT.Br, at.Nq, h, 1);  // of one head, no group
         typename SharedTiles<kD>::Seen seen(request, at, rows);
         const Range some = request.keys_of(at, rows.tokens());
         for (std::int64_t j0 = keys.begin * kT.Bc; j0 < keys.end * kT.Bc; j0 += kT.Bc) {

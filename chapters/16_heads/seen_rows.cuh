@@ -4,8 +4,8 @@
 // pair. Before either the rows vote on whether the tile is needed at all.
 #pragma once
 
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/request.hpp"
+#include "common/device/group.hpp"
 #include "common/device/masked_rows.cuh"
 #include "common/device/row_words.cuh"
 
@@ -20,7 +20,7 @@ class SeenRows {
 
  public:
   __device__ __forceinline__ SeenRows(const Request& request, const Sequence& at,
-                                      const RowTile& rows)
+                                      const device::RowTile& rows)
       : row_(threadIdx.x % 32 < kRows ? threadIdx.x / 32 * kRows + threadIdx.x % 32 : kBr) {
     if (row_ < rows.rows) keys_ = request.row_keys(at, rows.i0 + rows.token(row_));
   }
@@ -28,7 +28,7 @@ class SeenRows {
   /// Finds out what this thread's row sees of the tile from j0 on. False, in all threads of the
   /// block, if no row sees any of it. All of them call it, and are done with what lies before.
   __device__ __forceinline__ bool look(const Request& request, const Sequence& at,
-                                       const RowTile& rows, std::int64_t j0) {
+                                       const device::RowTile& rows, std::int64_t j0) {
     word_ = keys_.template word<unsigned, kBc>(j0);
     if (__syncthreads_or(word_ != 0) == 0) return false;
     if (!request.hides_pairs()) return true;
@@ -47,7 +47,7 @@ class SeenRows {
     if (row_ < kBr) sWords[row_] = word_;
   }
   /// Whether this thread's row sees the whole tile, or there is none.
-  __device__ __forceinline__ bool sees_all(const RowTile& rows) const {
+  __device__ __forceinline__ bool sees_all(const device::RowTile& rows) const {
     return row_ >= rows.rows || word_ == device::kAllKeys<kBc>;
   }
 

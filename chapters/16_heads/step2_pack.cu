@@ -4,11 +4,11 @@
 // heads of the group, and so K and V are loaded once for all of them. A long prompt fills its tiles
 // as before, in other blocks, and asks for as many bytes; one new token with a long cache fills a
 // tile with its group, where each head had one of its own for one row.
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/heads.hpp"
-#include "chapters/16_heads/load_rows.cuh"
 #include "common/columns.hpp"
 #include "common/device/band.hpp"
+#include "common/device/group.hpp"
+#include "common/device/load_rows.cuh"
 #include "common/device/masked_rows.cuh"
 #include "common/device/row_words.cuh"
 #include "common/device/tiles.cuh"
@@ -42,7 +42,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const std::int64_t tiles = (Nq * group + kT.Br - 1) / kT.Br;
   const std::int64_t kv_head = blockIdx.x / tiles;  // blocks that run side by side share K and V
   const std::int64_t b = kv_head / Hkv;
-  const RowTile rows = row_tile(blockIdx.x % tiles * kT.Br, kT.Br, Nq, kv_head % Hkv, group);
+  const device::RowTile rows =
+      device::row_tile(blockIdx.x % tiles * kT.Br, kT.Br, Nq, kv_head % Hkv, group);
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const auto place = [&](int r) { return (b * H + rows.head(r)) * Nq + rows.i0 + rows.token(r); };
@@ -60,8 +61,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     row_sum[n] = 1.0f;
   }
 
-  load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, d,
-                                 [&](int r) { return gQ + place(r) * d; });
+  device::load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, d,
+                                         [&](int r) { return gQ + place(r) * d; });
   const device::Band band = device::band_of(mask, Nq, Nk);
   const Range tokens = rows.tokens();
   const Range some = band.some(tokens.begin, tokens.end);

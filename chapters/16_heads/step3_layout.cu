@@ -4,12 +4,12 @@
 // of Q and K. Addresses are all that changes: the tiles are those of the wider of the two.
 #include <algorithm>
 
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/heads.hpp"
 #include "chapters/16_heads/layout.hpp"
-#include "chapters/16_heads/load_rows.cuh"
 #include "common/columns.hpp"
 #include "common/device/band.hpp"
+#include "common/device/group.hpp"
+#include "common/device/load_rows.cuh"
 #include "common/device/masked_rows.cuh"
 #include "common/device/row_words.cuh"
 #include "common/device/tiles.cuh"
@@ -44,7 +44,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const std::int64_t tiles = (Nq * group + kT.Br - 1) / kT.Br;
   const std::int64_t kv_head = blockIdx.x / tiles;  // blocks that run side by side share K and V
   const std::int64_t b = kv_head / Hkv;
-  const RowTile rows = row_tile(blockIdx.x % tiles * kT.Br, kT.Br, Nq, kv_head % Hkv, group);
+  const device::RowTile rows =
+      device::row_tile(blockIdx.x % tiles * kT.Br, kT.Br, Nq, kv_head % Hkv, group);
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const auto place = [&](const Layout& layout, int r) {
@@ -64,8 +65,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     row_sum[n] = 1.0f;
   }
 
-  load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, d,
-                                 [&](int r) { return gQ + place(layouts.q, r); });
+  device::load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, d,
+                                         [&](int r) { return gQ + place(layouts.q, r); });
   const device::Band band = device::band_of(mask, Nq, Nk);
   const Range tokens = rows.tokens();
   const Range some = band.some(tokens.begin, tokens.end);

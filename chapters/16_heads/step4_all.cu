@@ -6,13 +6,13 @@
 #include <algorithm>
 
 #include "chapters/16_heads/change.cuh"
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/heads.hpp"
-#include "chapters/16_heads/load_rows.cuh"
 #include "chapters/16_heads/request.hpp"
 #include "chapters/16_heads/seen_rows.cuh"
 #include "common/columns.hpp"
 #include "common/device/dropout.cuh"
+#include "common/device/group.hpp"
+#include "common/device/load_rows.cuh"
 #include "common/device/masked_rows.cuh"
 #include "common/device/tiles.cuh"
 
@@ -46,7 +46,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
   const std::int64_t tiles = request.row_tiles(kT.Br);
   const std::int64_t kv_head = blockIdx.x / tiles % request.Hkv;
   const Sequence at = request.sequence(blockIdx.x / tiles / request.Hkv);
-  const RowTile rows = row_tile(blockIdx.x % tiles * kT.Br, kT.Br, at.Nq, kv_head, request.group());
+  const device::RowTile rows =
+      device::row_tile(blockIdx.x % tiles * kT.Br, kT.Br, at.Nq, kv_head, request.group());
   if (rows.rows <= 0) return;  // the whole block: the sequence is shorter than the longest
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
@@ -70,8 +71,8 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     row_sum[n] = 1.0f;
   }
 
-  load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, request.d,
-                                 [&](int r) { return gQ + place(layouts.q, r); });
+  device::load_rows<kThreads, kT.Br, kD>(sQ, kD + 1, rows.rows, request.d,
+                                         [&](int r) { return gQ + place(layouts.q, r); });
   load_slopes(request, rows, sSlopes);
   const device::KeptRows kept{sKept, request.dropout.threshold, request.dropout.factor};
   SeenRows<kWarps, kT.Br, kT.Bc> seen(request, at, rows);

@@ -58,7 +58,7 @@ __global__ void key_kernel(Arrays in, Request request, float* gDK, float* gDV) {
   float grad_k[Own::kCount] = {};
   float grad_v[Own::kCount] = {};
   for (std::int64_t R0 = tokens.begin * group; R0 < tokens.end * group; R0 += kT.Br) {
-    const RowTile rows = row_tile(R0, kT.Br, at.Nq, kv_head, group);
+    const device::RowTile rows = device::row_tile(R0, kT.Br, at.Nq, kv_head, group);
     typename SharedTiles<kD>::Seen seen(request, at, rows);
     // wait until everyone is done with the tiles before, and hear whether some row sees a key
     if (!seen.look(request, at, rows, j0)) continue;
@@ -108,8 +108,8 @@ __global__ void query_kernel(Arrays in, Request request, float* gDQ) {
   const std::int64_t row_tiles = request.row_tiles(kT.Br);
   const std::int64_t kv_head = blockIdx.x / row_tiles % request.Hkv;
   const Sequence at = request.sequence(blockIdx.x / row_tiles / request.Hkv);
-  const RowTile rows =
-      row_tile(blockIdx.x % row_tiles * kT.Br, kT.Br, at.Nq, kv_head, request.group());
+  const device::RowTile rows =
+      device::row_tile(blockIdx.x % row_tiles * kT.Br, kT.Br, at.Nq, kv_head, request.group());
   if (rows.rows <= 0) return;  // the whole block: the sequence is shorter than the longest
 
   tiles.load_queries(in, request, at, rows);
