@@ -9,7 +9,7 @@ namespace attn::async_pipeline {
 
 /// Tiles of 128 keys and 64 queries. A warp has kM x 16 keys. S^T and dP^T are made for kStrip
 /// queries at a time, as many as the registers have room for beside dK and dV.
-template <int D>
+template <int D, int Strip = 32>
 struct KeyTiles {
   static constexpr int kD = D;
   static constexpr int kBr = 64;
@@ -19,7 +19,7 @@ struct KeyTiles {
   static constexpr int kBlocks = D == 128 ? 1 : 2;  // that the registers must suffice for, per SM
   static constexpr int kRows = kBc / kWarps;
   static constexpr int kM = kRows / 16;
-  static constexpr int kStrip = 32;
+  static constexpr int kStrip = Strip;
   static constexpr int kRowBytes = 2 * D;
   static_assert(kWarps * 32 * 32 == kBr * D, "each warp has 32 x 32 of dQ");
 };

@@ -36,15 +36,16 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   constexpr int kM = Tiles::kM, kD = Tiles::kD, kBc = Tiles::kBc;
   const unsigned base = device::shared_address(dynamic_shared<T>());
   const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk, d = args.shape.d;
-  const std::int64_t tiles_per_head = (Nq + Tiles::kBr - 1) / Tiles::kBr;
-  const std::int64_t head = blockIdx.x / tiles_per_head;
-  const std::int64_t i0 = blockIdx.x % tiles_per_head * Tiles::kBr;
+  const auto tiles_per_head = static_cast<unsigned>((Nq + Tiles::kBr - 1) / Tiles::kBr);
+  const unsigned head = blockIdx.x / tiles_per_head;
+  const int i0 = static_cast<int>(blockIdx.x % tiles_per_head) * Tiles::kBr;
   const std::int64_t q_start = (head * Nq + i0) * d;
   const int row = static_cast<int>(threadIdx.x) / 32 * Tiles::kRows;  // the warp's first query
   const int queries = Nq - i0 < Tiles::kBr ? static_cast<int>(Nq - i0) : Tiles::kBr;
-  // Keys from the tile's first on: whole ones, that every row of the tile sees, and those that some
-  // row of it sees.
-  int whole = static_cast<int>(visible_keys(i0, diagonal, Nk));
+  // Counted from the next tile's first key on: up to where query i0 sees, were there no first key,
+  // and all that some row sees.
+  const std::int64_t own = i0 + diagonal + 1;
+  int reach = own < -Tiles::kBr ? -Tiles::kBr : static_cast<int>(own < Nk ? own : Nk);
   int left = static_cast<int>(visible_keys(i0 + queries - 1, diagonal, Nk));
 
   const TileCopy<Tiles::kThreads, kD> copy(d);
@@ -81,7 +82,6 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     device::cp_async_wait<0>();
     __syncthreads();  // wait until K_j and V_j are complete, and everyone is done with the last
     const int tile_keys = left < kBc ? left : kBc;
-    const int seen = whole < -Tiles::kBr ? -Tiles::kBr : whole < kBc ? whole : kBc;
     left -= kBc;
     next += tile;
     if (left > 0) copy_keys(Tiles::kStage - stage);
@@ -98,16 +98,16 @@ __global__ void __launch_bounds__(Tiles::kThreads)
         for (int e = 0; e < 4; ++e) {
           const int query = row + 16 * m + device::fragment_row() + e / 2 * 8;
           const int key = 8 * n + device::fragment_column() + e % 2;
-          const bool visible = !kMasked || (key < seen + query && key < tile_keys);
+          const bool visible = !kMasked || (key < reach + query && key < tile_keys);
           recompute(p[m][n][e], ds[m][n][e], args.scale, lse[m][e / 2], delta[m][e / 2], visible);
         }
       }
     }
     add_weighted<T, Tiles::kK>(grad_q, ds, square + stage);
     stage = Tiles::kStage - stage;
-    whole -= kBc;
+    reach -= kBc;
   };
-  while (whole >= kBc) visit_tile.template operator()<false>();
+  while (reach >= kBc) visit_tile.template operator()<false>();
   while (left > 0) visit_tile.template operator()<true>();
   device::cp_async_wait<0>();  // where no row sees a key, nobody has waited for Q and dO
 
@@ -123,7 +123,8 @@ __global__ void __launch_bounds__(Tiles::kThreads)
       }
     }
   }
-  store_grad(args.grad_q + q_start, row, queries, d, args.scale, grad_q);
+  const std::int64_t to = (fresh(head) * Nq + i0) * d;  // q_start, for which no register was left
+  store_grad(args.grad_q + to, row, queries, d, args.scale, grad_q);
 }
 
 }  // namespace
@@ -138,7 +139,8 @@ void backward_deterministic(const BackwardArgsOf<T>& args) {
   float* gDelta = static_cast<float*>(args.workspace);  // (B*H, Nq)
   with_columns(d, [&]<int kD>() {
     using L = QueryTiles<kD>;
-    launch_delta_and_keys<T, KeyTiles<kD>, false>(args, gDelta, nullptr);
+    // (Without dQ's product between its tiles the compiler fits no more than 16 queries at d = 64.)
+    launch_delta_and_keys<T, KeyTiles<kD, kD == 64 ? 16 : 32>, false>(args, gDelta, nullptr);
     launch(query_kernel<T, L>, grid_size(B * H * ceil_div(Nq, L::kBr)), L::kThreads, L::kBytes,
            nullptr, args, gDelta, attn::diagonal(args.mask, Nq, Nk));
   });
