@@ -19,6 +19,7 @@ bench/results/figures. A table stands in a README between two comments, and the 
     <!-- table: steps 03_tiled -->     memory traffic of a chapter's steps
     <!-- table: trace 03_tiled -->     the same, kernel by kernel
     <!-- table: ptxas 03_tiled -->     registers and shared memory of a chapter's kernels
+    <!-- table: tensor 10_... -->      loads and integer instructions beside tensor-core products
     <!-- table: times 03_tiled -->     CPU times of chapter 01 and the twins up to this chapter
     <!-- table: times -->              CPU times of all twins and PyTorch, d = 64 and 128;
                                        `times backward` likewise
@@ -103,7 +104,7 @@ def pages(root):
 
 
 def load_all():
-    return {"trace": load("trace"), "ptxas": load("ptxas"), "predictions": load("predictions"),
+    return {**{name: load(name) for name in ("trace", "ptxas", "sass", "predictions")},
             "runs": times.runs()}
 
 

@@ -106,6 +106,12 @@ inline float exponentials(float* s, std::int64_t n, float reference) {
   return sum;
 }
 
+/// Multiplies n numbers by `scale`: dQ and dK, once they are summed. Scaled one by one, numbers
+/// whose sum is small may be too large for a float.
+inline void multiply(float* x, std::int64_t n, float scale) {
+  for (std::int64_t c = 0; c < n; ++c) x[c] *= scale;
+}
+
 /// Calls work(head, i0, i1) for every stretch of up to `rows` queries of every head, on all cores.
 template <class Work>
 void for_each_stretch(const Shape& shape, std::int64_t rows, Work work) {

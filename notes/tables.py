@@ -13,6 +13,7 @@ formulas.py. Python's standard library is all it needs.
 import re
 import sys
 
+import tables_async
 import tables_claims
 import tables_heads
 import tables_io
@@ -28,6 +29,8 @@ from formulas import ROOT
 PAGES = {f"notes/{page}.md": module for page, module in (
     ("io_complexity", tables_io), ("claims", tables_claims), ("limits", tables_limits),
     ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
+for _page in ("README", "backward"):
+    PAGES[f"chapters/10_async_pipeline/{_page}.md"] = tables_async
 PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores

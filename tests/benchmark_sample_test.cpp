@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "bench/benchmarks/sample.hpp"
 #include "bench/benchmarks/shapes.hpp"
@@ -72,6 +73,42 @@ TEST_CASE("the sample of a large problem accepts right results and no wrong ones
 
   solved.forward.damage.push_back("a guard band was overwritten");
   CHECK(errors_of(solved, Pass::kForward) != "");
+}
+
+TEST_CASE("the sample takes results that were rounded to 16 bits for what they are") {
+  const attn::Problem exact = solve(Mask::kCausal).problem;
+  for (const Element element : {Element::kBfloat16, Element::kFloat16}) {
+    INFO(to_string(element));
+    Solved solved;
+    solved.problem = exact;
+    solved.problem.element = element;
+    round_to_element(solved.problem);
+    attn::Problem in_float32 = solved.problem;
+    in_float32.element = Element::kFloat32;
+    const Chapter& chapter = chapters::ch01_naive_cpu();
+    const auto round = [element](std::vector<float>& array) {
+      for (float& x : array) x = rounded_to(element, x);
+    };
+    solved.forward = run_forward(chapter, chapter.steps.back(), in_float32);
+    round(solved.forward.o);
+    solved.backward = run_backward(chapter, chapter.steps.back(), in_float32, solved.forward.o,
+                                   solved.forward.lse);
+    for (auto* array :
+         {&solved.backward.grad_q, &solved.backward.grad_k, &solved.backward.grad_v}) {
+      round(*array);
+    }
+    CHECK(errors_of(solved, Pass::kForward) == "");
+    CHECK(errors_of(solved, Pass::kBackward) == "");
+    solved.problem.element = Element::kFloat32;
+    CHECK(errors_of(solved, Pass::kForward) != "");
+    CHECK(errors_of(solved, Pass::kBackward) != "");
+    solved.problem.element = element;
+    for (std::vector<float>* array : {&solved.forward.o, &solved.backward.grad_k}) {
+      array->front() *= 1.25f;
+    }
+    CHECK(errors_of(solved, Pass::kForward) != "");
+    CHECK(errors_of(solved, Pass::kBackward) != "");
+  }
 }
 
 TEST_CASE("outputs of zeros, and of the other mask, are refused") {

@@ -42,26 +42,37 @@ void check_agree(const std::vector<verify::Expected>& others, const Outputs& out
   }
 }
 
+/// The chapters and twins that take this element, against the first chapter on the same numbers, in
+/// float32.
+void check_all_agree(Element element, Mask mask) {
+  Problem problem = verify::make_problem({.shape = make_shape(2, 1, 113, 203, 40),
+                                          .mask = mask,
+                                          .scale = default_scale(40),
+                                          .seed = kSeed,
+                                          .element = element},
+                                         Pass::kForward);
+  const verify::Truth truth = verify::truth_of(problem, Pass::kForward);
+  const Chapter& first = *chapters::all().front();
+  problem.element = Element::kFloat32;
+  const std::vector<verify::Expected> others =
+      as_computed(truth, run_forward(first, find_step(first, ""), problem));
+  problem.element = element;
+  const auto agree = [&](const Chapter& chapter, const Step& step) {
+    if (!step.forward.takes(element)) return;
+    INFO(fmt::format("{} {} against {}, {}, {}", chapter.id, step.id, first.id, to_string(mask),
+                     to_string(element)));
+    check_agree(others, run_forward(chapter, step, problem));
+  };
+  for (const Chapter* chapter : chapters::all().subspan(1)) {
+    for (const Step& step : chapter->steps) agree(*chapter, step);
+    if (chapter->twin != nullptr) agree(*chapter, *chapter->twin);
+  }
+}
+
 TEST_CASE("all chapters and their twins agree, within the tolerance of both") {
-  for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) {
-    const Problem problem = verify::make_problem({.shape = make_shape(2, 1, 113, 203, 40),
-                                                  .mask = mask,
-                                                  .scale = default_scale(40),
-                                                  .seed = kSeed},
-                                                 Pass::kForward);
-    const verify::Truth truth = verify::truth_of(problem, Pass::kForward);
-    const Chapter& first = *chapters::all().front();
-    const std::vector<verify::Expected> others =
-        as_computed(truth, run_forward(first, find_step(first, ""), problem));
-    const auto agree = [&](const Chapter& chapter, const Step& step) {
-      INFO(fmt::format("{} {} against {}, {}", chapter.id, step.id, first.id, to_string(mask)));
-      check_agree(others, run_forward(chapter, step, problem));
-    };
-    for (const Chapter* chapter : chapters::all().subspan(1)) {
-      for (const Step& step : chapter->steps) {
-        if (step.forward != nullptr) agree(*chapter, step);
-      }
-      if (chapter->twin != nullptr) agree(*chapter, *chapter->twin);
+  for (const Element element : kAllElements) {
+    for (const Mask mask : {Mask::kFull, Mask::kCausal, Mask::kCausalTopLeft}) {
+      check_all_agree(element, mask);
     }
   }
 }
@@ -95,8 +106,10 @@ TEST_CASE("from chapter 04 on no workspace grows with N^2, but those that say so
 }
 
 /// One row, one key, one column: O is V and LSE the logit, q times k.
-Outputs one_logit(const Chapter& chapter, const Step& step, float q, float k) {
+Outputs one_logit(const Chapter& chapter, const Step& step, float q, float k,
+                  Element element = Element::kFloat32) {
   Problem problem;
+  problem.element = element;
   problem.shape = make_shape(1, 1, 1, 1, 1);
   problem.scale = 1.0f;
   problem.q = {q};
@@ -116,7 +129,13 @@ TEST_CASE("a logit is right up to 3.4e38, and an infinity beyond") {
       CHECK(std::isnan(one_logit(*chapter, step, -0x1p64f, 0x1p64f).o[0]));  // -Inf alone
     };
     for (const Step& step : chapter->steps) {
-      if (step.forward != nullptr) check(step);
+      if (step.forward.takes(Element::kFloat32)) check(step);
+      if (!step.forward.takes(Element::kBfloat16) || chapter->support.alignment > 2) continue;
+      INFO(fmt::format("{} {}, bfloat16", chapter->id, step.id));
+      const Outputs largest = one_logit(*chapter, step, 0x1p64f, 0x1.fep63f, Element::kBfloat16);
+      CHECK(largest.o[0] == 3.0f);
+      CHECK(largest.lse[0] == 0x1.fep127f);
+      CHECK(std::isnan(one_logit(*chapter, step, 0x1p64f, 0x1p64f, Element::kBfloat16).o[0]));
     }
     if (chapter->twin != nullptr) check(*chapter->twin);
   }
@@ -140,7 +159,7 @@ TEST_CASE(
       CHECK(std::abs(outputs.lse[0] - std::log(2.0f)) < 1e-6f);
     };
     for (const Step& step : chapter->steps) {
-      if (step.forward != nullptr) check(step);
+      if (step.forward.takes(Element::kFloat32)) check(step);
     }
     if (chapter->twin != nullptr) check(*chapter->twin);
   }

@@ -58,7 +58,8 @@ class Picture:
 
 def draw(cli, *arguments):
     out = cli.succeed("draw", *arguments, "--out", "x.svg")
-    assert out.startswith("x.svg: ") and out.count("\n") == 1, out
+    assert out.splitlines()[-1].startswith("x.svg: "), out
+    assert out.count("\n") == 1 or {"fragments", "swizzle"} & set(arguments), out
     return Picture("x.svg")
 
 
@@ -222,6 +223,112 @@ def timelines(cli):
     cli.test("timeline: who waits", waiting)
 
 
+def diagram(cli, *arguments):
+    """A picture of no run: what is printed, and the file."""
+    text, _, last = cli.succeed("draw", "--what", *arguments, "--out", "x.svg").rpartition("x.svg")
+    assert re.fullmatch(r": \d+ KiB; any browser shows it\n", last), last
+    assert all(len(line) <= 100 and line == line.rstrip() for line in text.splitlines()), text
+    return text, Picture("x.svg")
+
+
+def lanes_of(text, name):
+    """{(row, column): lane} of the matrix under this name; 16 columns take 55 characters."""
+    lines = text.splitlines()
+    at = next(n for n, line in enumerate(lines) if name in line)
+    begin = lines[at].index(name) - 2
+    rows = [line[begin:begin + 55].split() for line in lines[at + 2:at + 19]]
+    return {(int(row[0]), column): int(lane) for row in rows if row
+            for column, lane in enumerate(row[1:])}
+
+
+def diagrams(cli):
+    def fragments():
+        """Every lane holds 8 elements of A, 4 of B and of C; those of C lie as in A."""
+        text, picture = diagram(cli, "fragments")
+        a, b, c = (lanes_of(text, name) for name in ("A: ", "B: ", "C: "))
+        for lanes, count in ((a, 8), (b, 4), (c, 4)):
+            assert [list(lanes.values()).count(lane) for lane in range(32)] == [count] * 32, lanes
+        assert all(a[at] == lane for at, lane in c.items())
+        for line in ("a[0]: A[1][2], A[1][3]", "a[1]: A[9][2], A[9][3]", "b[0]: B[2][1], B[3][1]",
+                     "c[3]: C[9][3]"):
+            assert line in text, text
+            picture.says(line)
+        assert len(list(picture.boxes("mine"))) == 4 + 2 + 2  # lane 5, outlined
+        for group in range(8):
+            assert len(list(picture.boxes(f"g{group}"))) == 16 + 8 + 8
+
+    def ldmatrix():
+        text, picture = diagram(cli, "fragments", "--of", "ldmatrix")
+        plain, transposed = (lanes_of(text, f"{way} trans:") for way in ("without", "with"))
+        assert all(transposed[column, row] == lane for (row, column), lane in plain.items())
+        picture.says("without .trans", "with .trans", "lane 31")
+
+    def p():
+        text, picture = diagram(cli, "fragments", "--of", "p")
+        for line in ("a[1] = pack(c[2], c[3]) of the left tile",
+                     "a[2] = pack(c[0], c[1]) of the right tile"):
+            assert line in text, text
+            picture.says(line)
+
+    def swizzle():
+        for elements, boxes in ((64, 8 * 8), (128, 8 * 16)):
+            text, picture = diagram(cli, "swizzle", "--of", str(elements))
+            picture.says("all from banks 8-11: 8 wavefronts", "from all 32 banks: 1 wavefront",
+                         f"byte {2 * elements + 16} row + 16 chunk",
+                         f"byte {2 * elements} row + 16 (chunk ^ (row & 7))")
+            assert re.findall(r"\d+ wavefronts?", text) == ["8 wavefronts"] + 2 * ["1 wavefront"]
+            below = [[box for box in picture.boxes(kind) if box[1] > 40]
+                     for kind in ("array", "load", "late")]
+            assert [len(found) for found in below] == [3 * (boxes - 8), 1 + 8 + 8, 7], below
+            # The eight that are read at once have eight places, or one.
+            right = [box for box in below[1] if box[0] > 640]
+            assert len(right) == 8 and len({box[0] for box in right}) == 8, right
+            assert text.count("[2]") == 1 + 3 * 8
+        assert diagram(cli, "swizzle")[0] == diagram(cli, "swizzle", "--of", "64")[0]
+
+    cli.test("fragments: A, B and C", fragments)
+    cli.test("fragments: ldmatrix", ldmatrix)
+    cli.test("fragments: P in place", p)
+    cli.test("swizzle", swizzle)
+
+
+def tensor_cores(cli):
+    """ldmatrix and cp.async in the pictures of a run."""
+    shape = ["--shape", "N=64,d=64", "--dtype", "bf16"]
+
+    def banks():
+        place = line_with("chapters/09_tensor_cores/fragments.cuh", "device::ldmatrix_x4<")
+        picture = draw(cli, "9/2", "--line", place, *shape)
+        picture.says("matrix load from shared memory", "4 wavefronts for 32 lanes: the least that")
+        requests, _, wavefronts = traced_line(cli, place, "matrix load", "09", "--step", "2",
+                                              *shape)
+        assert wavefronts == 4 * requests > 0
+        assert len([box for box in picture.boxes("load") if box[1] > 40]) == 4 * 32
+
+    def timeline():
+        draw(cli, "9/2", "--what", "timeline", *shape).says("ldmatrix")
+        plain = draw(cli, "9/1", "--what", "timeline", *shape)
+        assert "ldmatrix" not in plain.texts, plain.texts
+
+    def copies():
+        """Both sides of a cp.async, although it loads from three arrays."""
+        place = line_with("chapters/10_async_pipeline/step2_cp_async.cu", "device::cp_async_16(")
+        picture = draw(cli, "10/2", "--line", place, *shape)
+        picture.says("async copy to shared memory", "4 wavefronts for 32 lanes: the least that",
+                     "32 lanes ask for 512 bytes. Moved: 16 sectors of 32 bytes")
+        assert sum("async copy from" in text for text in picture.texts) == 2, picture.texts
+        _, sectors, wavefronts = traced_line(cli, place, "async copy", "10", "--step", "2", *shape)
+        assert sectors == 4 * wavefronts > 0
+        draw(cli, "10/2", "--what", "timeline", *shape).says("cp.async", "ldmatrix")
+        touched = draw(cli, "10/2", *shape)
+        touched.says("load by cp.async", "store")
+        assert "load" not in touched.texts and len(list(touched.boxes("copy"))) > 3
+
+    cli.test("tensor cores: banks of ldmatrix", banks)
+    cli.test("tensor cores: ldmatrix in time", timeline)
+    cli.test("tensor cores: cp.async", copies)
+
+
 def refusals(cli):
     def refuse(name, status, arguments, *expected):
         cli.test(f"refused: {name}", lambda: cli.refuse(status, ["draw", *arguments], *expected))
@@ -235,7 +342,18 @@ def refusals(cli):
     refuse("plain C++", 3, ["01"], "plain C++; allowed: a chapter with kernels")
     refuse("no such pass", 3, ["05", "--pass", "backward"], "--pass backward")
     refuse("unknown picture", 2, ["05", "--what", "cake"],
-           "--what cake: allowed: touches, warp, timeline")
+           "--what cake: allowed: touches, warp, timeline, fragments, swizzle")
+    refuse("a kernel of no run", 2, ["5", "--what", "fragments"],
+           "CHAPTER 5: given with --what fragments; allowed: none")
+    refuse("a shape of no run", 2, ["--what", "swizzle", *small],
+           "--shape N=32,d=8: given with --what swizzle; allowed: --of and --out")
+    refuse("unknown fragments", 2, ["--what", "fragments", "--of", "64"],
+           "--of 64: allowed: mma, ldmatrix, p")
+    refuse("unknown rows", 2, ["--what", "swizzle", "--of", "mma"], "--of mma: allowed: 64, 128")
+    refuse("--of a run", 2, ["5", "--of", "mma"],
+           "--of mma: given without --what fragments or --what swizzle")
+    refuse("a diagram in a folder that is not there", 2,
+           ["--what", "swizzle", "--out", "none/x.svg"], "--out none/x.svg")
     refuse("a line that accesses nothing", 2, ["02", "--line", "forward.cu:1", *small],
            "--line forward.cu:1: no access to memory in 02_naive_gpu naive; allowed: ", place)
     refuse("no line", 2, ["02", "--what", "warp", *small],
@@ -265,6 +383,9 @@ def refusals(cli):
             Picture(f"{what}.svg")
         cli.succeed("draw", "02", "--line", place, *small)
         Picture("warp.svg")
+        for what in ("fragments", "swizzle"):
+            cli.succeed("draw", "--what", what)
+            Picture(f"{what}.svg")
 
     cli.test("default names", names)
 
@@ -332,7 +453,7 @@ def main():
     if REWRITE:
         figures(cli)
         return
-    for group in (touches, warps, timelines, refusals, figures):
+    for group in (touches, warps, timelines, diagrams, tensor_cores, refusals, figures):
         group(cli)
     programs(cli, mine)
     print(f"{cli.passed} passed, {cli.failed} failed")

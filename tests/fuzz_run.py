@@ -474,7 +474,7 @@ def named_cases():
     one = Case("one_large_logit", (1, 1, 1, 1, 1), "full", 1.0, [[float32([1.7 * 2.0**33])]],
                [[[1.0]]], [[[3.0]]], [[[1.0]]])
     gauss = itertools.repeat(1.0)
-    q, v = normal_rows(rng, 5, 8, gauss), normal_rows(rng, 9, 8, gauss)
+    q, v = normal_rows(rng, 5, 8, gauss), normal_rows(rng, 9, 8, itertools.repeat(16.0))
     huge = Case("huge_scale", (1, 1, 5, 9, 8), "full", 3e38, [q], [[[0.0] * 8] * 9], [v],
                 [ones[:5] and [[1.0] * 8] * 5])
     cases = [one, huge]

@@ -317,6 +317,65 @@ std::int64_t first_row_that_sees(std::int64_t key, const Shape& shape, Mask mask
   return i;
 }
 
+/// Chapter 09, whose matrices have elements of 2 bytes: chapter 08's forward pass, but keys arrive
+/// up to the last one that the block sees, not to the end of its tile. Without a mask, one head,
+/// Tr = ceil(N / Br): 4 N d + 4 N + Tr 4 N d bytes are asked for, half of 07's formula but for LSE.
+template <std::int64_t kBr>
+Io tensor_cores_forward(const Shape& shape, Mask mask) {
+  constexpr std::int64_t kEach = 2;
+  const std::int64_t q = kEach * shape.Nq * shape.d;  // bytes of Q, and of O
+  Io io{.stores = shape.Nq,
+        .writes = shape.Nq,
+        .load_bytes = q,
+        .store_bytes = q,
+        .read_bytes = q,
+        .write_bytes = q};
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < shape.Nq; i0 += kBr) {
+    const std::int64_t keys = keys_in_tiles(i0, kBr, 1, shape, mask);
+    io.load_bytes += kEach * 2 * keys * shape.d;
+    keys_read = std::max(keys_read, keys);
+  }
+  io.read_bytes += kEach * 2 * keys_read * shape.d;
+  return all_heads(shape, io);
+}
+
+/// Chapter 09's backward pass. delta of rows; blocks that own rows of Q and dO, each once with its
+/// LSE and delta, and stream K and V as forward; blocks that own keys, K and V once, and stream Q,
+/// dO, LSE and delta of all rows from the first on that sees one of them. Without a mask, one head,
+/// T = ceil(N / 128), d = 64: 22 N d + 12 N + T (8 N d + 8 N) bytes are asked for.
+Io tensor_cores_backward(const Shape& shape, Mask mask) {
+  constexpr std::int64_t kEach = 2;
+  const std::int64_t Nq = shape.Nq, Nk = shape.Nk, d = shape.d;
+  const std::int64_t own = d <= 64 ? 128 : 64;
+  const std::int64_t q = kEach * Nq * d, k = kEach * Nk * d;  // bytes of Q, and of K
+  const Io delta{.stores = Nq, .writes = Nq, .load_bytes = 2 * q, .read_bytes = 2 * q};
+  Io queries{.loads = 2 * Nq,
+             .reads = 2 * Nq,
+             .load_bytes = 2 * q,
+             .store_bytes = q,
+             .read_bytes = 2 * q,
+             .write_bytes = q};
+  std::int64_t keys_read = 0;
+  for (std::int64_t i0 = 0; i0 < Nq; i0 += own) {
+    const std::int64_t seen = keys_in_tiles(i0, own, 1, shape, mask);
+    queries.load_bytes += kEach * 2 * seen * d;
+    keys_read = std::max(keys_read, seen);
+  }
+  queries.read_bytes += kEach * 2 * keys_read * d;
+  const std::int64_t seen = kEach * keys_in_tiles(0, Nq, 1, shape, mask) * d;  // bytes of K
+  Io keys{
+      .load_bytes = 2 * seen, .store_bytes = 2 * k, .read_bytes = 2 * seen, .write_bytes = 2 * k};
+  for (std::int64_t j0 = 0; j0 < Nk; j0 += own) {
+    const std::int64_t rows = Nq - first_row_that_sees(j0, shape, mask);
+    keys.loads += 2 * rows;
+    keys.load_bytes += 2 * kEach * rows * d;
+    keys.reads = std::max(keys.reads, 2 * rows);
+    keys.read_bytes = std::max(keys.read_bytes, 2 * seen + 2 * kEach * rows * d);
+  }
+  return all_heads(shape, delta + queries + keys);
+}
+
 /// What of a matrix over (queries, keys) exists is read for every 32 columns of the result, and for
 /// every 32 of its rows those rows of the other factor that meet one of them.
 /// by_key: the result has a row per key, and sums over queries; else the other way round.
@@ -850,6 +909,17 @@ constexpr Entry kFormulas[] = {
      by_mask<register_tiles_backward_atomics>},
     {"08_register_tiles", "step7_deterministic", Pass::kBackward,
      by_mask<register_tiles_backward_deterministic>},
+    {"09_tensor_cores", "step1_fragments", Pass::kForward, by_mask<tensor_cores_forward<64>>},
+    {"09_tensor_cores", "step2_ldmatrix", Pass::kForward, by_mask<tensor_cores_forward<64>>},
+    {"09_tensor_cores", "step3_registers", Pass::kForward, by_mask<tensor_cores_forward<64>>},
+    {"09_tensor_cores", "step4_rows32", Pass::kForward, by_mask<tensor_cores_forward<128>>},
+    {"09_tensor_cores", "step5_backward", Pass::kBackward, by_mask<tensor_cores_backward>},
+    {"10_async_pipeline", "step1_swizzle", Pass::kForward, swizzled_forward},
+    {"10_async_pipeline", "step2_cp_async", Pass::kForward, async_forward},
+    {"10_async_pipeline", "step3_hoisted", Pass::kForward, async_forward},
+    {"10_async_pipeline", "step4_tiles", Pass::kForward, async_forward},
+    {"10_async_pipeline", "step5_backward", Pass::kBackward, async_backward_atomics},
+    {"10_async_pipeline", "step6_deterministic", Pass::kBackward, async_backward_deterministic},
     {"12_windows", "step1_range", Pass::kForward, by_mask<v2_forward_whole>},
     {"12_windows", "step2_skip", Pass::kForward, windows_forward},
     {"12_windows", "step3_lengths", Pass::kForward, windows_forward},

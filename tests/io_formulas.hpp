@@ -23,6 +23,7 @@ struct Io {
   std::int64_t atomics = 0;  // apart from loads and stores; each reads and writes its element
   std::int64_t load_bytes = 0, store_bytes = 0;
   std::int64_t read_bytes = 0, write_bytes = 0;
+  std::int64_t async_bytes = 0;  // by asynchronous copies, apart from loads
 };
 
 inline Io operator+(const Io& a, const Io& b) {
@@ -34,14 +35,15 @@ inline Io operator+(const Io& a, const Io& b) {
           a.load_bytes + b.load_bytes,
           a.store_bytes + b.store_bytes,
           a.read_bytes + b.read_bytes,
-          a.write_bytes + b.write_bytes};
+          a.write_bytes + b.write_bytes,
+          a.async_bytes + b.async_bytes};
 }
 
 /// The traffic of n that move the same.
 inline Io operator*(std::int64_t n, const Io& io) {
-  return {n * io.loads,       n * io.stores,     n * io.reads,
-          n * io.writes,      n * io.atomics,    n * io.load_bytes,
-          n * io.store_bytes, n * io.read_bytes, n * io.write_bytes};
+  return {n * io.loads,       n * io.stores,     n * io.reads,       n * io.writes,
+          n * io.atomics,     n * io.load_bytes, n * io.store_bytes, n * io.read_bytes,
+          n * io.write_bytes, n * io.async_bytes};
 }
 
 /// Of a problem only its sizes, its mask and its extras count.
@@ -56,6 +58,12 @@ Io mask_tiles_backward(const Problem& problem);
 Io groups_forward(const Problem& problem);
 Io pack_forward(const Problem& problem);
 Io all_features_backward(const Problem& problem);
+
+/// Of chapter 10, in io_formulas_async.cpp.
+Io swizzled_forward(const Problem& problem);
+Io async_forward(const Problem& problem);
+Io async_backward_atomics(const Problem& problem);
+Io async_backward_deterministic(const Problem& problem);
 
 /// The formula of a step's pass; null if there is none yet.
 IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass);

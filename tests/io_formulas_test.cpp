@@ -32,31 +32,38 @@ namespace {
 
 /// What is counted, in bytes.
 struct Moved {
-  std::int64_t loads, stores, reads, writes, atomics;
+  std::int64_t loads, stores, reads, writes, atomics, copies;
   bool operator==(const Moved&) const = default;
 };
 
 std::ostream& operator<<(std::ostream& out, const Moved& moved) {
   return out << fmt::format(
-             "bytes: {} loaded, {} stored, {} distinct read, {} distinct written, {} by atomics",
-             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics);
+             "bytes: {} loaded, {} stored, {} distinct read, {} distinct written, {} by atomics, "
+             "{} by asynchronous copies",
+             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics, moved.copies);
 }
 
 Moved moved_by(const Io& io) {
   constexpr std::int64_t kEach = sizeof(float);
-  return {kEach * io.loads + io.load_bytes, kEach * io.stores + io.store_bytes,
-          kEach * io.reads + io.read_bytes, kEach * io.writes + io.write_bytes, kEach * io.atomics};
+  return {kEach * io.loads + io.load_bytes,
+          kEach * io.stores + io.store_bytes,
+          kEach * io.reads + io.read_bytes,
+          kEach * io.writes + io.write_bytes,
+          kEach * io.atomics,
+          io.async_bytes};
 }
 
 Moved moved_by(const simt::Traffic& traffic) {
   const auto bytes = [](std::uint64_t count) { return static_cast<std::int64_t>(count); };
-  return {bytes(traffic.global_load_bytes), bytes(traffic.global_store_bytes),
-          bytes(traffic.global_read_bytes_compulsory), bytes(traffic.global_write_bytes_compulsory),
-          bytes(traffic.global_atomic_bytes)};
+  return {bytes(traffic.global_load_bytes),
+          bytes(traffic.global_store_bytes),
+          bytes(traffic.global_read_bytes_compulsory),
+          bytes(traffic.global_write_bytes_compulsory),
+          bytes(traffic.global_atomic_bytes),
+          bytes(traffic.global_async_bytes)};
 }
 
 constexpr std::uint64_t kSeed = 20260101;
-constexpr Element kFloat32[] = {Element::kFloat32};
 
 std::int64_t floats(std::uint64_t bytes) {
   CHECK(bytes % sizeof(float) == 0);
@@ -106,7 +113,8 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
   // the way, whose loops the default step has, every second case of it.
   const std::size_t stride = &step == default_step(chapter, pass) ? 1 : 2;
   std::size_t number = 0;
-  for (verify::Case& one : verify::case_table(support_of(chapter, step), kFloat32, largest, pass,
+  const std::vector<Element> elements = verify::elements_of(step, pass);
+  for (verify::Case& one : verify::case_table(support_of(chapter, step), elements, largest, pass,
                                               verify::Extent::kThin, kSeed)) {
     if (number++ % stride != 0) continue;
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
@@ -276,6 +284,112 @@ TEST_CASE("08_register_tiles: N = 512, one head") {
     CHECK(wavefronts_per_128_ffma(full.shared_load_wavefronts, N, d, adds ? 5 : 7) <= 0.19 * 128);
     CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
     CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+  }
+}
+
+/// Matrix products of a warp, and wavefronts of shared loads and of ldmatrix for each of them.
+struct Products {
+  std::string_view step;
+  std::int64_t d;
+  double wavefronts;
+};
+
+TEST_CASE("09_tensor_cores: N = 512, one head") {
+  constexpr std::int64_t N = 512;
+  const Chapter& chapter = chapters::ch09_tensor_cores();
+  const auto traffic = [&](std::string_view step, Pass pass, Mask mask, std::int64_t d) {
+    return count(chapter, find_step(chapter, step), pass,
+                 {.shape = make_shape(1, 1, N, N, d),
+                  .mask = mask,
+                  .scale = default_scale(d),
+                  .seed = kSeed,
+                  .element = Element::kBfloat16},
+                 0);
+  };
+  // A fragment of 16 x 16 is four wavefronts, and twice as many where V is fetched by 2 bytes. With
+  // 16 rows a warp, Q K^T: (4 of Q + 16 of K) for 8 products (64 keys). P V: 4 of P, unless it is in
+  // registers, and 4 (or 8) for each two products. With 32 rows those of K and V serve twice as
+  // many; at d = 128 a tile has 32 keys, (8 + 8) for 8.
+  for (const auto& [step, d, wavefronts] :
+       {Products{"step1_fragments", 64, (20.0 / 8 + 36.0 / 8) / 2},
+        {"step1_fragments", 128, (20.0 / 8 + 68.0 / 16) / 2},
+        {"step2_ldmatrix", 64, (20.0 / 8 + 20.0 / 8) / 2},
+        {"step2_ldmatrix", 128, (20.0 / 8 + 36.0 / 16) / 2},
+        {"step3_registers", 64, (20.0 / 8 + 16.0 / 8) / 2},
+        {"step3_registers", 128, (20.0 / 8 + 32.0 / 16) / 2},
+        {"step4_rows32", 64, (24.0 / 16 + 16.0 / 16) / 2},
+        {"step4_rows32", 128, (16.0 / 8 + 32.0 / 32) / 2}}) {
+    INFO(step << " d=" << d);
+    const std::int64_t Tr = step == "step4_rows32" ? N / 128 : N / 64;
+    const std::int64_t Bc = step == "step4_rows32" && d == 128 ? 32 : 64;
+    const simt::Traffic full = traffic(step, Pass::kForward, Mask::kFull, d);
+    CHECK(full.global_load_bytes + full.global_store_bytes ==
+          static_cast<std::uint64_t>(2 * (2 * N * d + Tr * 2 * N * d) + 4 * N));
+    CHECK(full.barriers == static_cast<std::uint64_t>(2 * Tr * (N / Bc)));
+    CHECK(full.mma_instructions == static_cast<std::uint64_t>(2 * N * N * d / 2048));
+    const std::uint64_t all = full.shared_load_wavefronts + full.matrix_load_wavefronts;
+    CHECK(static_cast<double>(all) == wavefronts * static_cast<double>(full.mma_instructions));
+    CHECK((full.matrix_load_requests > 0) == (step != "step1_fragments"));
+    CHECK((full.shared_load_wavefronts > 0) == (step == "step1_fragments"));
+    CHECK(full.shared_load_wavefronts == full.shared_load_wavefronts_ideal);
+    CHECK(full.matrix_load_wavefronts == full.matrix_load_wavefronts_ideal);
+    CHECK(full.shared_store_wavefronts == full.shared_store_wavefronts_ideal);
+    const simt::Traffic causal = traffic(step, Pass::kForward, Mask::kCausal, d);
+    CHECK(causal.global_load_bytes + causal.global_store_bytes ==
+          static_cast<std::uint64_t>(2 * (2 * N * d + (Tr + 1) * N * d) + 4 * N));
+  }
+}
+
+/// The launches of one call of a step on a head of N = 512, in bfloat16.
+std::vector<simt::LaunchRecord> launches_of(const Chapter& chapter, const Step& step, Pass pass,
+                                            std::int64_t d) {
+  const Problem problem = verify::make_problem({.shape = make_shape(1, 1, 512, 512, d),
+                                                .scale = default_scale(d),
+                                                .seed = kSeed,
+                                                .element = Element::kBfloat16},
+                                               pass);
+  const verify::Truth truth = verify::truth_of(problem, pass);
+  const Run run(chapter, step, pass, problem, truth.o, truth.lse, {});
+  const simt::Options before = simt::options();
+  simt::options().tracer = true;
+  simt::take_launches();
+  run.call();
+  simt::options() = before;
+  return simt::take_launches();
+}
+
+TEST_CASE("10_async_pipeline: N = 512, one head: what the tensor cores get") {
+  const Chapter& chapter = chapters::ch10_async_pipeline();
+  for (const std::int64_t d : {64, 128}) {
+    // A turn of a block: 32 rows of each of four warps by Bc keys.
+    const std::int64_t Bc = d == 64 ? 64 : 32, Tr = 512 / 128, turns = Tr * 512 / Bc;
+    const std::int64_t products = 2 * 512 * 512 * d / 2048;
+    const std::int64_t copied = 2 * (512 * d + Tr * 2 * 512 * d);  // bytes of Q, K and V
+    for (const char* id : {"step1_swizzle", "step2_cp_async", "step3_hoisted", "step4_tiles"}) {
+      INFO(id << ", d=" << d);
+      // Of a warp's 32 rows of Q: in every turn, or once.
+      const std::int64_t fetches = Tr * 4 * (d / 16) * 2;
+      const bool once = d == 64 && id == std::string_view("step4_tiles");
+      const std::int64_t loads =
+          turns * 4 * 2 * (d / 16) * (Bc / 16) + (once ? fetches : 512 / Bc * fetches);
+      const auto launches = launches_of(chapter, find_step(chapter, id), Pass::kForward, d);
+      REQUIRE(launches.size() == 1);
+      const simt::Traffic& t = launches[0].traffic;
+      CHECK(t.mma_instructions == static_cast<std::uint64_t>(products));
+      CHECK(t.matrix_load_requests == static_cast<std::uint64_t>(loads));
+      CHECK(t.matrix_load_wavefronts == static_cast<std::uint64_t>(4 * loads));
+      const double wavefronts = once ? 1.03125 : d == 64 ? 1.25 : 1.5;
+      CHECK(4.0 * static_cast<double>(loads) == wavefronts * static_cast<double>(products));
+      const bool copies = id != std::string_view("step1_swizzle");
+      CHECK((copies ? t.global_async_bytes : t.global_load_bytes) ==
+            static_cast<std::uint64_t>(copied));
+      CHECK((copies ? t.shared_async_wavefronts : t.shared_store_wavefronts) ==
+            static_cast<std::uint64_t>(copied / 128));
+      for (const simt::SiteTraffic& site : launches[0].sites) {
+        INFO(site.file << ":" << site.line << ", " << site.access);
+        CHECK(site.wavefronts == site.wavefronts_ideal);
+      }
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the lessons of 06 to 08 and 12 say of their kernels' machine code, asked of
+"""What the lessons of 06 to 10 and 12 say of their kernels' machine code, asked of
 bench/results/sass.json (which report_test.py compares with the disassembly, where there is one)."""
 import json
 import re
@@ -64,7 +64,7 @@ class KernelCode(unittest.TestCase):
         self.assertGreaterEqual(seen, 20)
 
     def test_the_code_fits_the_instruction_cache(self):
-        for kernel, _ in kernels('05', '06', '07', '08'):
+        for kernel, _ in kernels('05', '06', '07', '08', '10'):
             self.assertLessEqual(kernel['code_bytes'], INSTRUCTION_CACHE, name(kernel))
 
     def test_most_instructions_of_a_turn_over_register_tiles_multiply_and_add(self):
@@ -89,6 +89,49 @@ class KernelCode(unittest.TestCase):
                     self.assertEqual(loop['shared_load'], loop['shared_load_16_bytes'],
                                      name(kernel))
         self.assertGreater(seen, 100)
+
+    def test_a_fragment_of_keys_serves_32_rows(self):
+        """10: ldmatrix beside products; and addresses made once halve the integer instructions of
+        a turn, at the least."""
+        integers = {}
+        for kernel, columns in kernels('10'):
+            if not kernel['kernel'].startswith('forward_kernel'):
+                continue
+            turn = issue.tensor_turn(kernel)
+            loads = {64: 32 if kernel['file'] == 'step4_tiles.cu' else 40, 128: 48}[columns]
+            self.assertEqual(turn['shared_matrix_load'] / turn['tensor'], loads / 128,
+                             name(kernel))
+            where = columns, kernel['architecture'], 'bfloat16' in kernel['kernel']
+            integers[(kernel['file'].removesuffix('.cu'), *where)] = \
+                turn['integer'] / turn['tensor']
+        for (step, *where), count in integers.items():
+            if step in ('step3_hoisted', 'step4_tiles'):
+                self.assertLessEqual(count, integers['step2_cp_async', *where] / 2, (step, where))
+        self.assertEqual(len(integers), 4 * 2 * 2 * 2)
+
+    def test_kernels_on_the_tensor_cores_spill_nothing(self):
+        data = json.loads((ROOT / 'bench/results/ptxas.json').read_text())
+        found = [its for its in data['kernels'] if its['chapter'][:2] == '10']
+        self.assertGreaterEqual(len(found), 16)
+        for its in found:
+            self.assertEqual(its['spill_bytes'], 0, (its['file'], its['kernel']))
+
+    def test_a_fragment_that_is_loaded_feeds_as_many_products_as_the_lesson_says(self):
+        """LDSM, of four squares, for each HMMA, in one turn over a tile: the lesson's wavefronts
+        divided by four."""
+        wanted = {('step2_ldmatrix', 64): (5 + 5) / 16, ('step2_ldmatrix', 128): (5 + 4.5) / 16,
+                  ('step3_registers', 64): (5 + 4) / 16, ('step3_registers', 128): (5 + 4) / 16,
+                  ('step4_rows32', 64): (6 + 4) / 32, ('step4_rows32', 128): (8 + 4) / 32}
+        seen = 0
+        for kernel, columns in kernels('09'):
+            key = (kernel['file'].partition('.')[0], columns)
+            if key not in wanted or not (turn := issue.tensor_turn(kernel)):
+                continue
+            seen += 1
+            self.assertAlmostEqual(turn['shared_matrix_load'] / turn['tensor'], wanted[key],
+                                   msg=name(kernel))
+            self.assertNotIn('shared_load', turn, name(kernel))
+        self.assertEqual(seen, len(wanted) * 2 * 2)  # two elements, two architectures
 
     def test_a_mask_that_hides_nothing_costs_no_instructions(self):
         """12's forward and backward beside 07's: those that come with one FFMA, on average."""

@@ -276,10 +276,73 @@ def issue_estimates():
           ffma * 2 * 4 / slots * (512 * 513 / 2) / (512 * 1024))
 
 
+def made_up_tensor_data():
+    """A step on the tensor cores: a loop that masks, one that does not, and a delta kernel."""
+    def kernel(name, registers, *loops):
+        its = {"chapter": "99_tensor", "file": "k.cu", "kernel": name, "architecture": "sm_90a"}
+        return ({**its, "loops": list(loops), "products": []},
+                {**its, "registers": registers, "spill_bytes": 0, "dynamic_shared_bytes": 1024})
+
+    kernels = [
+        kernel("forward<64>", 128, {"instructions": 900, "tensor": 64, "integer": 90},
+               {"instructions": 640, "tensor": 64, "shared_matrix_load": 32, "integer": 80}),
+        kernel("forward<128>", 240, {"instructions": 960, "tensor": 128, "shared_matrix_load": 40}),
+        kernel("delta", 20, {"instructions": 10})]
+    data, total = made_up_data(), counts(
+        global_load_bytes=4096, global_read_bytes_compulsory=1024, mma_instructions=1000,
+        shared_load_wavefronts=100, shared_load_wavefronts_ideal=50, matrix_load_wavefronts=1900,
+        matrix_load_wavefronts_ideal=950, bound_seconds=1e-6, bound_limit="tensor cores")
+    data["trace"]["steps"].append({
+        "chapter": "99_tensor", "step": "one", "pass": "forward", "device": "H200",
+        "element": "bfloat16", "total": total, "multiprocessors": 132, "memory_seconds": 1e-6,
+        "long": {"bound_seconds": 1e-6, "bound_limit": "tensor cores", "memory_seconds": 1e-6,
+                 "multiprocessors": 132},
+        "launches": [{"kernel": "forward<64>", **total},
+                     {"kernel": "delta", **counts(bound_seconds=1e-9, bound_limit="L2")}],
+        "workspace_bytes": 0, "price": ""})
+    data["ptxas"]["kernels"] += [its for _, its in kernels]
+    data["sass"] = {"nvcc": "13.0", "kernels": [its for its, _ in kernels], "launches": [
+        {"chapter": "99_tensor", "step": "one", "pass": "forward", "d": d, "kernels": names}
+        for d, names in ((32, ["forward<64>"]), (64, ["forward<64>", "delta"]),
+                         (128, ["forward<128>", "delta"]))]}
+    return data
+
+
+def tables_of_tensor_cores():
+    """The loop without a mask; 16-bit rows are marked wherever they stand beside float32."""
+    data = made_up_tensor_data()
+    text, _ = report.filled(page("tensor 99_tensor", "trace 99_tensor", "ladder", "built"), data,
+                            "en")
+    for row in ("| one | 64 | 64 | 0.5 | 1.25 | 10 | 128 | 0 | 1,024 |",
+                "| one | 128 | 128 | 0.312 | 0 | 7.5 | 240 | 0 | 1,024 |",
+                "| `forward<64>` | 4 | 1 | 2 | 1,000 | 2 | 1.95 ns, tensor cores |  |",
+                "| 99_tensor | one | bfloat16 | 2 MiB | 0 B | 512 KiB | not measured |  |",
+                "| 99_tensor | bfloat16 | 2 MiB | 0 B | 512 KiB | 0.00191 | 0 |  |",
+                "| 98_made_up | one |  | 2.25 MiB | 1 MiB | 768 KiB | 1.2 ms |  |"):
+        assert row in text.splitlines(), f"{row}\nis not in\n{text}"
+    assert text.count("float32 where none is named") == 2, text
+    assert "d=64, bfloat16, no mask" in text, text
+    rolled = issue.tensor_turn({"loops": [
+        {"depth": 1, "innermost": False, "copies": 1, "instructions": 500, "tensor": 64},
+        {"depth": 2, "innermost": True, "copies": 1, "instructions": 25, "tensor": 16,
+         "inside": 0}]})
+    assert rolled == {"instructions": 600, "tensor": 128}, rolled
+    step = data["trace"]["steps"][-1]
+    got = predict.entry(step, LONG, data["sass"])["from"]["issue_seconds"]
+    # 64 heads of 64 times the scores, 10 instructions for each product, four schedulers
+    expected = 64 * 64 * 1000 * 10 / (4 * 132 * 1980e6)
+    assert abs(got / expected - 1) < 1e-3, (got, expected)
+    del data["sass"]["kernels"][0]
+    assert predict.entry(step, LONG, data["sass"])["from"]["issue_seconds"] is None
+
+
 def committed_sass():
     """The estimates that the committed code gives are no less than the FLOPs alone need."""
     committed = load("sass")
+    tensor = {its["chapter"] for its in committed["kernels"] if issue.tensor_turn(its)}
     for its in committed["launches"]:
+        if its["chapter"] in tensor:
+            continue
         shape = {"B": 1, "H": 16, "Nq": 4096, "Nk": 4096, "d": its["d"]}
         seconds = issue.issue_estimate_seconds(its["chapter"], its["step"], its["pass"], shape,
                                                "H200", committed)
@@ -477,12 +540,14 @@ def committed_order_has_reasons():
         "the first table says that the last step without a price needs least of everything", least)
 
 
-COMPARED = re.compile(r"^(\d\d_\w+) +(\w+) +(\d\S* \S+) +(\d\S* \S+) +(\d\S* \S+) +right +"
+COMPARED = re.compile(r"^(\d\d_\w+) +(\w+) +(?:(\w*float\w+) +)?"
+                      r"(\d\S* \S+) +(\d\S* \S+) +(\d\S* \S+) +right +"
                       r"\S+ *(.*)$", re.MULTILINE)
 
 
 def compared_rows(text):
-    """[(chapter, step, requested, workspace, compulsory, price)] of attn compare's first table."""
+    """[(chapter, step, element, requested, workspace, compulsory, price)] of attn compare's first
+    table."""
     return COMPARED.findall(text)
 
 
@@ -498,7 +563,7 @@ def compared_bytes(size):
 def readme_comparison():
     """What README shows of attn compare is what was counted."""
     data, heads = report.load_all(), FULL["B"] * FULL["H"]
-    counted = [(step["chapter"], step["step"],
+    counted = [(step["chapter"], step["step"], tables.element(step) or "float32",
                 *(compared_bytes(heads * tables.QUANTITIES[name][0](data, step))
                   for name in ("requested", "workspace", "compulsory")), step["price"])
                for step in tables.kernels(data, "forward")]
@@ -646,7 +711,8 @@ def main():
         return disassembled_kernels()
     attn = sys.argv[1] if len(sys.argv) > 1 else None
     tests = [(test, ()) for test in (
-        ptxas_text, sass_loops, sass_copies, issue_estimates, committed_sass, kernel_names,
+        ptxas_text, sass_loops, sass_copies, issue_estimates, tables_of_tensor_cores,
+        committed_sass, kernel_names,
         counted_tables, times_tables, peer_tables, prediction_tables, predictions_keep_their_date,
         order_has_reasons, stale_tables, bad_markers, pictures, pictures_of_gpus, committed_tables,
         committed_predictions, committed_order_has_reasons, readme_comparison, committed_plots,

@@ -8,9 +8,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +24,7 @@
 #include "chapters/chapters.hpp"
 #include "common/io/table.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/check.hpp"
 #include "common/verify/oracle.hpp"
 
 namespace attn::cli {
@@ -71,6 +75,15 @@ std::string error_text(const Row& row) {
   return row.problem.empty() ? fmt::format("{:.3g}", row.error_over_tolerance) : "";
 }
 
+/// Whether the kernels do not all have the same element.
+bool several_elements(const std::vector<Row>& rows) {
+  std::set<Element> elements;
+  for (const Row& row : rows) {
+    if (!on_host(row)) elements.insert(row.element);
+  }
+  return elements.size() > 1;
+}
+
 /// The kernels, or plain C++. What a newcomer compares stands first; no bound, since the order of
 /// the bounds is not that of the kernels.
 void print_table(const std::vector<Row>& rows, bool plain, bool styled) {
@@ -80,6 +93,8 @@ void print_table(const std::vector<Row>& rows, bool plain, bool styled) {
                                         [](const Row& row) { return row.gpu_seconds.has_value(); });
   const bool counted = std::any_of(rows.begin(), rows.end(),
                                    [](const Row& row) { return row.requested_bytes.has_value(); });
+  const bool mixed = !plain && several_elements(rows);
+  if (mixed) columns.push_back({"element"});
   if (plain) {
     columns.insert(columns.end(), {{"CPU time", kRight}, {"workspace", kRight}});
   } else {
@@ -93,6 +108,7 @@ void print_table(const std::vector<Row>& rows, bool plain, bool styled) {
   for (const Row& row : rows) {
     if (on_host(row) != plain) continue;
     std::vector<std::string> cells{std::string(row.chapter->id), std::string(row.step->id)};
+    if (mixed) cells.emplace_back(to_string(row.element));
     const std::string workspace = io::human_bytes(row.workspace_bytes);
     if (plain) {
       cells.insert(cells.end(), {time_text(row.cpu_seconds), workspace});
@@ -143,7 +159,8 @@ nlohmann::ordered_json to_json(const Subject& subject, const std::string& worklo
          {"gpu_seconds", or_null(row.gpu_seconds)},
          {"compulsory_bytes", or_null(row.compulsory_bytes)},
          {"shape", sizes(row.shape)},
-         {"price", row.step->price}});
+         {"price", row.step->price},
+         {"element", to_string(row.element)}});
   }
   return {{"pass", to_string(pass)},
           {"shape", sizes(subject.shape)},
@@ -168,32 +185,65 @@ constexpr std::int64_t kHeadSize = 64;
 struct Subjects {
   Subject kernels;
   std::optional<Subject> plain;
-  std::string name;  // of the workload, and how it falls short
+  std::map<Element, Subject> others;  // for steps that do not take the element of `kernels`
+  std::string name;                   // of the workload, and how it falls short
+
+  const Subject& of(const Chapter& chapter, const Step& step, Pass pass) const {
+    if (on_host(chapter, step)) return plain ? *plain : kernels;
+    const std::vector<Element> taken = verify::elements_of(step, pass);
+    if (others.empty() || std::count(taken.begin(), taken.end(), kernels.problem.element)) {
+      return kernels;
+    }
+    return others.at(taken.front());
+  }
 };
 
-Subjects subjects_of(const ProblemOptions& options, Pass pass, bool on_gpu, Progress& progress) {
-  constexpr const char* kStage = "the oracle, in float64";
+/// The elements that must stand in for `element` in steps that do not take it: their first ones.
+std::set<Element> stand_ins(std::span<const Chapter* const> chosen, Element element, Pass pass) {
+  std::set<Element> elements;
+  for (const Chapter* chapter : chosen) {
+    for (const Step& step : chapter->steps) {
+      const std::vector<Element> taken = verify::elements_of(step, pass);
+      if (!taken.empty() && !std::count(taken.begin(), taken.end(), element)) {
+        elements.insert(taken.front());
+      }
+    }
+  }
+  return elements;
+}
+
+Subjects subjects_of(const ProblemOptions& options, std::span<const Chapter* const> chosen,
+                     Pass pass, bool on_gpu, Progress& progress) {
   refuse_extras(options);
   const Mask mask = mask_of(options, on_gpu);
-  const Element element = element_of(options).value_or(Element::kFloat32);
-  Subjects subjects;
-  if (options.shape.empty() && options.workload.empty()) {
-    const ProblemSizes one_head{make_shape(1, 1, kTokens, kTokens, kHeadSize)};
-    check_support(one_head, mask, element, pass);
-    progress.stage(kStage);
-    subjects.kernels = subject_of(one_head, mask, element, pass);
-    subjects.kernels.shape = make_shape(kBatch, kHeads, kTokens, kTokens, kHeadSize);
-    if (on_gpu) repeat_heads(subjects.kernels);
+  const std::optional<Element> wanted = element_of(options);
+  const Element element = wanted.value_or(Element::kFloat32);
+  const bool by_default = options.shape.empty() && options.workload.empty();
+  const ProblemSizes sizes = by_default
+                                 ? ProblemSizes{make_shape(1, 1, kTokens, kTokens, kHeadSize)}
+                                 : problem_sizes(options, on_gpu, {});
+  check_memory(sizes);
+  check_support(sizes, mask, element, pass);
+  progress.stage("the oracle, in float64");
+  const auto with_element = [&](Element of_arrays) {
+    Subject subject = subject_of(sizes, mask, of_arrays, pass);
+    if (by_default) {
+      subject.shape = make_shape(kBatch, kHeads, kTokens, kTokens, kHeadSize);
+      if (on_gpu) repeat_heads(subject);
+    }
+    return subject;
+  };
+  Subjects subjects{.kernels = with_element(element), .plain = {}, .others = {}, .name = {}};
+  if (!wanted) {
+    for (const Element other : stand_ins(chosen, element, pass)) {
+      subjects.others.emplace(other, with_element(other));
+    }
+  }
+  if (by_default) {
     // Backward, the oracle would take a minute, and the textbook loops seconds.
     const std::int64_t N = pass == Pass::kForward ? kTokensOfPlain : kTokens;
     subjects.plain = subject_of({make_shape(1, 1, N, N, kHeadSize)}, mask, element, pass);
-    return subjects;
   }
-  const ProblemSizes sizes = problem_sizes(options, on_gpu, {});
-  check_memory(sizes);
-  check_support(sizes, mask, element, pass);
-  progress.stage(kStage);
-  subjects.kernels = subject_of(sizes, mask, element, pass);
   if (!options.workload.empty()) {
     const io::Workload& known = io::find_workload(options.workload);
     subjects.name = options.workload;
@@ -230,6 +280,11 @@ void print(const Subjects& subjects, Pass pass, const std::vector<Row>& all) {
         "Run and counted: one of the {} heads. They share no byte, so counts are {} times "
         "its own.\n",
         kernels.shape.heads(), kernels.shape.heads());
+  }
+  if (several_elements(rows)) {
+    fmt::print(
+        "element: float32 where a step takes it. What has 16 bits in place of 32 moves half the "
+        "bytes.\n");
   }
   if (rows.size() < all.size()) {
     fmt::print("Chapters about masks: the default step; without a mask the others do the same.\n");
@@ -271,15 +326,13 @@ ExitStatus compare(const CompareArguments& arguments) {
   check_json(arguments.json);
 
   Progress progress;
-  const Subjects subjects = subjects_of(arguments.problem, pass, any_gpu, progress);
+  const Subjects subjects = subjects_of(arguments.problem, chosen, pass, any_gpu, progress);
   std::vector<Row> rows;
   for (const Chapter* chapter : chosen) {
     for (const Step* step : all_steps(*chapter)) {
       if (pass == Pass::kForward ? step->forward == nullptr : step->backward == nullptr) continue;
       progress.stage(fmt::format("{} {}", chapter->id, step->id));
-      const bool plain = subjects.plain && on_host(*chapter, *step);
-      rows.push_back(
-          compare_one(*chapter, *step, pass, plain ? *subjects.plain : subjects.kernels));
+      rows.push_back(compare_one(*chapter, *step, pass, subjects.of(*chapter, *step, pass)));
     }
   }
   progress.clear();

@@ -187,6 +187,7 @@ Row compare_one(const Chapter& chapter, const Step& step, Pass pass, const Subje
   Row row;
   row.chapter = &chapter;
   row.step = &step;
+  row.element = problem.element;
   row.where = runs_on_gpu(chapter, step) ? "GPU" : "CPU";
   row.shape = subject.shape;
   try {

@@ -39,6 +39,7 @@ inline constexpr std::int64_t kCountedWork = 100'000'000;
 struct Row {
   const Chapter* chapter = nullptr;
   const Step* step = nullptr;
+  Element element = Element::kFloat32;
   std::string where;
   std::string problem;  // why there are no numbers; empty if there are
   bool supported = true;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// attn draw: what a chapter's kernels do to memory, as a picture.
+// attn draw: what a chapter's kernels do to memory, as a picture; and what holds for any kernel.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/attn/arguments.hpp"
@@ -15,7 +16,9 @@
 #include "chapters/chapters.hpp"
 #include "common/io/output_file.hpp"
 #if ATTN_CAN_TRACE
+#include "common/simt/draw/fragments.hpp"
 #include "common/simt/draw/sheet.hpp"
+#include "common/simt/draw/swizzle.hpp"
 #endif
 
 namespace attn::cli {
@@ -23,32 +26,83 @@ namespace {
 
 struct DrawArguments {
   std::vector<std::string> targets;  // CHAPTER or CHAPTER/STEP
-  std::string pass, what, arrays, out;
+  std::string pass, what, of, arrays, out;
   std::vector<std::string> lines;
   ProblemOptions problem;
 };
 
 #if ATTN_CAN_TRACE
 
-/// The command that makes this picture, wherever it is written to.
-std::string command_of(const DrawArguments& arguments) {
-  std::string text = fmt::format("attn draw {}", fmt::join(arguments.targets, " "));
-  const auto add = [&text](const char* option, const std::string& value) {
-    if (!value.empty()) text += fmt::format(" {} {}", option, value);
+/// The options that were given, and their values, but for --out.
+std::vector<std::pair<std::string, std::string>> options_of(const DrawArguments& arguments) {
+  std::vector<std::pair<std::string, std::string>> options;
+  const auto add = [&options](const char* option, const std::string& value) {
+    if (!value.empty()) options.emplace_back(option, " " + value);
   };
   add("--pass", arguments.pass);
   add("--what", arguments.what);
+  add("--of", arguments.of);
   for (const std::string& line : arguments.lines) add("--line", line);
   add("--arrays", arguments.arrays);
   add("--shape", arguments.problem.shape);
   add("--workload", arguments.problem.workload);
-  if (arguments.problem.causal) text += " --causal";
+  if (arguments.problem.causal) options.emplace_back("--causal", "");
   add("--causal-align", arguments.problem.causal_align);
   add("--window", arguments.problem.window);
   add("--scores", arguments.problem.scores);
   add("--dtype", arguments.problem.dtype);
+  return options;
+}
+
+/// The command that makes this picture, wherever it is written to.
+std::string command_of(const DrawArguments& arguments) {
+  std::string text = "attn draw";
+  for (const std::string& target : arguments.targets) text += " " + target;
+  for (const auto& [option, value] : options_of(arguments)) text += " " + option + value;
   return text;
 }
+
+void write_picture(const std::string& out, const std::string& svg) {
+  naming("--out", [&] {
+    io::OutputFile file(out);
+    file.write(svg.data(), svg.size());
+    file.commit();
+  });
+  fmt::print("{}: {} KiB; any browser shows it\n", out, (svg.size() + 1023) / 1024);
+}
+
+// ---- Pictures that need no run ------------------------------------------------------------------
+
+bool is_diagram(const DrawArguments& arguments) {
+  return arguments.what == "fragments" || arguments.what == "swizzle";
+}
+
+ExitStatus draw_diagram(const DrawArguments& arguments) {
+  if (!arguments.targets.empty()) {
+    bad(fmt::format("CHAPTER {}: given with --what {}; allowed: none, it shows what holds for all",
+                    fmt::join(arguments.targets, " "), arguments.what));
+  }
+  for (const auto& [option, value] : options_of(arguments)) {
+    if (option == "--what" || option == "--of") continue;
+    bad(fmt::format("{}{}: given with --what {}; allowed: --of and --out", option, value,
+                    arguments.what));
+  }
+  const bool swizzle = arguments.what == "swizzle";
+  const std::string of = !arguments.of.empty() ? arguments.of : swizzle ? "64" : "mma";
+  const std::string out = arguments.out.empty() ? arguments.what + ".svg" : arguments.out;
+  const std::string command = command_of(arguments);
+  const simt::draw::Diagram diagram = naming("--of", [&] {
+    using namespace simt::draw;
+    return swizzle ? draw_swizzle(parse_row_elements(of), command)
+                   : draw_fragments(parse_fragments(of), command);
+  });
+  naming("--out", [&] { io::check_output(out); });
+  fmt::print("{}\n", diagram.text);
+  write_picture(out, diagram.svg);
+  return kSuccess;
+}
+
+// ---- Pictures of a run --------------------------------------------------------------------------
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> parts;
@@ -100,7 +154,8 @@ simt::draw::What what_of(const DrawArguments& arguments) {
   if (arguments.what.empty()) {
     return arguments.lines.empty() ? simt::draw::What::kTouches : simt::draw::What::kWarp;
   }
-  const auto what = naming("--what", [&] { return simt::draw::parse_what(arguments.what); });
+  const auto what = naming(
+      "--what", [&] { return simt::draw::parse_what(arguments.what, ", fragments, swizzle"); });
   if (what != simt::draw::What::kWarp && !arguments.lines.empty()) {
     bad(fmt::format("--line {}: given with --what {}; allowed: with --what warp",
                     arguments.lines.front(), arguments.what));
@@ -110,12 +165,17 @@ simt::draw::What what_of(const DrawArguments& arguments) {
 
 ExitStatus draw(DrawArguments arguments) {
   constexpr std::size_t kTargets = 2;
+  if (is_diagram(arguments)) return draw_diagram(arguments);
   if (arguments.targets.empty()) chapters::find("");  // says which there are
   if (arguments.targets.size() > kTargets) {
     bad(fmt::format("CHAPTER {}: {} of them; allowed: one, or two to compare",
                     fmt::join(arguments.targets, " "), arguments.targets.size()));
   }
   const simt::draw::What what = what_of(arguments);
+  if (!arguments.of.empty()) {
+    bad(fmt::format("--of {}: given without --what fragments or --what swizzle; allowed: with them",
+                    arguments.of));
+  }
   if (arguments.lines.size() > arguments.targets.size()) {
     bad(fmt::format("--line {}: one too many; allowed: one for each CHAPTER",
                     arguments.lines.back()));
@@ -150,13 +210,7 @@ ExitStatus draw(DrawArguments arguments) {
       "{}, {} pass, mask {}{}{}", to_string(first.sizes), to_string(first.pass),
       to_string(first.mask), scores_text(first),
       first.element == Element::kFloat32 ? "" : fmt::format(", {}", to_string(first.element)));
-  const std::string svg = sheet.svg(note, command_of(arguments));
-  naming("--out", [&] {
-    io::OutputFile file(out);
-    file.write(svg.data(), svg.size());
-    file.commit();
-  });
-  fmt::print("{}: {} KiB; any browser shows it\n", out, (svg.size() + 1023) / 1024);
+  write_picture(out, sheet.svg(note, command_of(arguments)));
   return clean ? kSuccess : kFailedVerification;
 }
 
@@ -178,7 +232,14 @@ void add_draw_command(CLI::App& app, Action& chosen) {
   command->add_option("--what", arguments->what,
                       "touches (default): which rows of which array, in order;\n"
                       "warp: which lane asks for which address, in a line of source;\n"
-                      "timeline: what the warps of a block do between barriers");
+                      "timeline: what the warps of a block do between barriers;\n"
+                      "without a CHAPTER, and as text, too:\n"
+                      "fragments: which lane holds which element of a tensor core's matrices;\n"
+                      "swizzle: which banks ldmatrix reads, with and without a swizzle");
+  command->add_option("--of", arguments->of,
+                      "for --what fragments: mma (default), ldmatrix, or p: two tiles of S\n"
+                      "become one of P; for --what swizzle: elements of a row, 64 (default)\n"
+                      "or 128");
   command
       ->add_option("--line", arguments->lines,
                    "FILE:LINE, as `attn trace --lines` lists them, for --what warp;\n"
@@ -186,7 +247,7 @@ void add_draw_command(CLI::App& app, Action& chosen) {
       ->allow_extra_args(false);
   command->add_option("--arrays", arguments->arrays, "draw these only, in this order: k,v,q,o");
   command->add_option("--out", arguments->out,
-                      "the file, by default touches.svg, warp.svg or timeline.svg");
+                      "the file, by default what is drawn with .svg: touches.svg");
   command->add_option("--pass", arguments->pass, "forward (default) or backward");
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);

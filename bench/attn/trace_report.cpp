@@ -61,6 +61,15 @@ constexpr Counter kCounters[] = {
 };
 static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 
+/// "1.00 us for 6.71e+07 FLOPs": where tensor cores do some, how long the others take.
+std::string flops_text(const simt::Bound& bound) {
+  const std::string seconds = io::human_seconds(bound.parts[Resource::kFlops]);
+  if (bound.tensor_flops == 0) return fmt::format("{} for {:.3g} FLOPs", seconds, bound.work.flops);
+  const std::string all = fmt::format("{:.3g} FLOPs, of which tensor cores", bound.work.flops);
+  if (bound.tensor_flops >= bound.work.flops) return all + " do all";
+  return fmt::format("{} do {:.3g}; {} for the others", all, bound.tensor_flops, seconds);
+}
+
 /// The bound of the whole pass.
 void print_bound(const Trace& trace, bool styled) {
   const simt::Bound& bound = trace.bound;
@@ -68,12 +77,10 @@ void print_bound(const Trace& trace, bool styled) {
   const std::string many =
       trace.times_heads == 1 ? "" : fmt::format(" for {} times these heads", trace.times_heads);
   print_bound_by_launch(bound, styled, many);
-  fmt::print(
-      "The whole pass: {} for its inputs and outputs ({}) at {:.3g} TB/s, {} for {:.3g} FLOPs.\n",
-      io::human_seconds(bound.parts[Resource::kMemory]),
-      io::human_bytes(static_cast<std::size_t>(bound.work.bytes)),
-      device.memory_bytes_per_second / 1e12, io::human_seconds(bound.parts[Resource::kFlops]),
-      bound.work.flops);
+  fmt::print("The whole pass: {} for its inputs and outputs ({}) at {:.3g} TB/s, {}.\n",
+             io::human_seconds(bound.parts[Resource::kMemory]),
+             io::human_bytes(static_cast<std::size_t>(bound.work.bytes)),
+             device.memory_bytes_per_second / 1e12, flops_text(bound));
   fmt::print("Cold-cache estimate, no bound: {} for the compulsory {} at {:.3g} TB/s.\n\n",
              io::human_seconds(bound.cold_estimate),
              io::human_bytes(compulsory_bytes(total(trace.launches)) *
@@ -180,7 +187,7 @@ void print_trace(const Trace& trace, bool styled) {
     fmt::print("{}, so there is nothing to count.\n",
                trace.stopped ? "The first launch was stopped" : "Nothing was launched");
   } else {
-    print_counts(trace.launches, styled);
+    print_counts(trace.launches, styled, trace.element);
     if (trace.stopped) {
       fmt::print("The next launch was stopped: no bound, since the pass is not complete.\n\n");
     } else {

@@ -8,6 +8,7 @@
 #include "bench/attn/progress.hpp"
 #include "common/io/workloads.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
 
@@ -159,13 +160,13 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   trace.chapter = &chapter;
   trace.step = &step;
   trace.mask = mask_of(problem, false);
-  trace.element = element_of(problem).value_or(Element::kFloat32);
   if (&memory_of(chapter, step) == &host_memory()) {
     throw Error(ErrorKind::kUnsupported,
                 fmt::format("{} {}: plain C++; allowed: a chapter with kernels, for example 02",
                             chapter.id, step.id));
   }
   trace.pass = pass_of(pass, chapter, step);
+  trace.element = element_of(problem).value_or(verify::elements_of(step, trace.pass).front());
   trace.sizes = problem_sizes(problem, false, fallback);
   trace.scores = scores_of(problem);
   const Shape& shape = trace.sizes.shape;

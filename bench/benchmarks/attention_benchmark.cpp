@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <new>
 #include <string>
@@ -17,6 +18,7 @@
 #include "bench/benchmarks/timer.hpp"
 #include "common/memory.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
 
 namespace attn::bench {
@@ -41,6 +43,9 @@ struct Case {
   const Step* step;
   Pass pass;
   Problem problem;
+
+  /// float32, or the first element of a pass that does not take it.
+  Element element() const { return verify::elements_of(*step, pass).front(); }
 };
 
 std::string name_of(const Case& one) {
@@ -48,18 +53,21 @@ std::string name_of(const Case& one) {
                      to_string(one.problem));
 }
 
-/// The inputs of one problem, for both passes; those of the last one asked for are kept, because
-/// the cases of a problem follow each other.
-const attn::Problem& inputs(const Problem& problem) {
-  static attn::Problem kept;
-  if (kept.q.empty() || kept.shape != problem.shape) {
-    kept = {};  // first free, then allocate
-    kept = verify::make_problem(
-        {.shape = problem.shape, .scale = default_scale(problem.shape.d), .seed = kSeed},
+/// The inputs of a case, for both passes; those of the last shape asked for are kept, because the
+/// cases of a problem follow each other.
+const attn::Problem& inputs(const Case& one) {
+  static std::map<Element, attn::Problem> kept;
+  const Shape& shape = one.problem.shape;
+  if (!kept.empty() && kept.begin()->second.shape != shape) kept.clear();
+  const auto [found, first] = kept.try_emplace(one.element());
+  attn::Problem& problem = found->second;
+  if (first) {
+    problem = verify::make_problem(
+        {.shape = shape, .scale = default_scale(shape.d), .seed = kSeed, .element = one.element()},
         Pass::kBackward);
   }
-  kept.mask = problem.mask;
-  return kept;
+  problem.mask = one.problem.mask;
+  return problem;
 }
 
 /// Throws Error(kUnsupported) where a host workspace would push this computer into swapping.
@@ -105,7 +113,7 @@ Outputs forward_for(const Case& one) {
   if (step == nullptr) {
     throw Error(ErrorKind::kUnsupported, fmt::format("{} has no forward pass", chapter->id));
   }
-  const attn::Problem& problem = inputs(one.problem);
+  const attn::Problem& problem = inputs(one);
   Outputs outputs = run_forward(*chapter, *step, problem);
   require_right(find_errors(problem, Pass::kForward, outputs, {}, {}),
                 fmt::format("{}: the forward pass of {} {}", name_of(one), chapter->id, step->id));
@@ -118,14 +126,13 @@ class Prepared {
   explicit Prepared(const Case& one)
       : case_(one),
         forward_(one.pass == Pass::kBackward ? forward_for(one) : Outputs{}),
-        run_(*one.chapter, *one.step, one.pass, inputs(one.problem), forward_.o, forward_.lse, {}) {
+        run_(*one.chapter, *one.step, one.pass, inputs(one), forward_.o, forward_.lse, {}) {
     const Clock::time_point begin = Clock::now();
     run_.call();
     const double first = std::chrono::duration<double>(Clock::now() - begin).count();
     require_time(first);
-    require_right(
-        find_errors(inputs(one.problem), one.pass, run_.collect(), forward_.o, forward_.lse),
-        name_of(one));
+    require_right(find_errors(inputs(one), one.pass, run_.collect(), forward_.o, forward_.lse),
+                  name_of(one));
     double total = first > 1 ? first : 0;  // so long a call has warmed whatever can be warm
     for (int calls = 0; calls < 100 && total < 0.05; ++calls) total += seconds();
   }

@@ -105,6 +105,7 @@ def traced_step(attn, chapter, step, name):
         "step": step,
         "pass": name,
         "device": bound["device"],
+        **({} if result["element"] == "float32" else {"element": result["element"]}),
         "total": kept(result["total"], bound["seconds"], bound["limit"]),
         "memory_seconds": rounded(bound["cold_cache_estimate_seconds"]),
         "multiprocessors": multiprocessors(bound),

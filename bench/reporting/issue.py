@@ -12,9 +12,13 @@ equally large. So
 
     instructions = FFMAs of one product * sum over products of (instructions / FFMAs of its code)
 
-From chapter 08 on a kernel names its tile among its template arguments. There the count is of one
-whole turn of the loop over tiles, loads, softmax and stores included: its own instructions, and
-those of the loops inside it as often as their products need (iteration()).
+A kernel that multiplies on the tensor cores has no FFMAs to go by. Its products of fragments (HMMA)
+were counted; how many instructions come with one is read off its loop over tiles, of which the
+bodies are unrolled. (tensor_issue_seconds)
+
+In chapters 08 and 12 to 16 a kernel names its tile among its template arguments. There the count is
+of one whole turn of the loop over tiles, loads, softmax and stores included: its own instructions,
+and those of the loops inside it as often as their products need (iteration()).
 
 What the first count leaves out makes it too small: whatever stands outside of that straight-line
 code (tiles copied to shared memory, the softmax where it has code of its own, remainders, rows and
@@ -121,6 +125,42 @@ def instructions_per_ffma(sass, chapter, step, pass_name, d, architecture):
     for ffma, launch, block, _ in lines:
         in_block[launch, block] = in_block.get((launch, block), 0) + ffma
     return [instructions / in_block[launch, block] for _, launch, block, instructions in lines]
+
+
+def tensor_turn(kernel):
+    """{kind: number} of one turn of the loop that makes products on the tensor cores with the
+    fewest instructions for each: the one over tiles that need no mask. None if there is none. A
+    loop inside it that was not unrolled makes a product as large as what the turn has besides."""
+    loops, turns = kernel["loops"], []
+    for number, loop in enumerate(loops):
+        around = loops[loop["inside"]] if "inside" in loop else {}
+        if not loop.get("tensor") or around.get("tensor"):
+            continue
+        turn = {kind: count for kind, count in loop.items()
+                if kind not in ("copies", "depth", "inside", "innermost")}
+        for its in loops:
+            if its.get("inside") == number and its.get("tensor"):
+                rounds = loop["tensor"] // its["tensor"]
+                for kind in turn:
+                    turn[kind] += rounds * its.get(kind, 0)
+        turns.append(turn)
+    return min(turns, key=lambda turn: turn["instructions"] / turn["tensor"], default=None)
+
+
+def tensor_issue_seconds(step, times, multiprocessors, sass):
+    """Of a pass as trace.json has it, all its products so many times; None where sass.json lacks a
+    kernel of it or knows no code for the device. Kernels without products are left out."""
+    device = forms.devices()[step["device"]]
+    architecture, instructions = ARCHITECTURE.get(step["device"]), 0.0
+    for launch in step["launches"]:
+        if not launch.get("mma_instructions"):
+            continue
+        kernel = kernel_of(sass, step["chapter"], step["step"], launch["kernel"], architecture)
+        turn = tensor_turn(kernel) if kernel else None
+        if turn is None:
+            return None
+        instructions += launch["mma_instructions"] * turn["instructions"] / turn["tensor"]
+    return times * instructions / (SCHEDULERS * multiprocessors) / device["clocks_per_second"]
 
 
 def visible_pairs(shape, mask):

@@ -44,8 +44,11 @@ TIMED = {
 # The same on a GPU. 16 heads and B N = 16,384 fill it at every N.
 TIMED_ON_GPU = {f"{chapter}/{step}": (label, color, False)
                 for chapter, step, label, color, _ in DRAWN}
-TIMED_ON_GPU |= {"cublas/fp32": ("cuBLAS and a softmax", 5, True),
-                 "pytorch/efficient_3xtf32": ("PyTorch, efficient (3xTF32)", 8, True)}
+TIMED_ON_GPU |= {"09_tensor_cores/step4_rows32": ("09 tensor cores, bf16", 2, False),
+                 "10_async_pipeline/step4_tiles": ("10 async pipeline, bf16", 0, False),
+                 "cublas/fp32": ("cuBLAS and a softmax", 5, True),
+                 "pytorch/efficient_3xtf32": ("PyTorch, efficient (3xTF32)", 8, True),
+                 "pytorch/flash_bf16": ("PyTorch, flash, bf16", 1, True)}
 GPU_HEADS, GPU_TOKENS = 16, 16384
 
 
@@ -96,8 +99,8 @@ def time_plot(data):
 
 
 def gpu_time_plot(run):
-    return time_chart(f"Forward, float32, B × N = {GPU_TOKENS:,}, {GPU_HEADS} heads, d = {D} "
-                      f"({times.device_text(run)})", run, TIMED_ON_GPU,
+    return time_chart(f"Forward, float32 where nothing else is said, B × N = {GPU_TOKENS:,}, "
+                      f"{GPU_HEADS} heads, d = {D} ({times.device_text(run)})", run, TIMED_ON_GPU,
                       lambda N: {"B": GPU_TOKENS // N, "H": GPU_HEADS})
 
 

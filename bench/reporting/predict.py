@@ -12,16 +12,20 @@ wavefront takes an SM as long as four instructions do. Others may issue for long
 import datetime
 import subprocess
 
-from . import FULL, LONG, ROOT, SHAPE
-from .issue import issue_estimate_seconds
+from . import FULL, LONG, ROOT, SHAPE, heads_of
+from .issue import issue_estimate_seconds, tensor_issue_seconds
 
 SHAPES = ({**FULL, "N": SHAPE["Nq"], "d": SHAPE["d"]}, LONG)
 
 
 def issue_seconds(step, shape, multiprocessors, sass):
     sizes = {"B": shape["B"], "H": shape["H"], "Nq": shape["N"], "Nk": shape["N"], "d": shape["d"]}
-    found = issue_estimate_seconds(step["chapter"], step["step"], step["pass"], sizes,
-                                   step["device"], sass, multiprocessors=multiprocessors)
+    if step["total"].get("mma_instructions"):
+        times = heads_of(shape) * (shape["N"] / SHAPE["Nq"]) ** 2
+        found = tensor_issue_seconds(step, times, multiprocessors, sass)
+    else:
+        found = issue_estimate_seconds(step["chapter"], step["step"], step["pass"], sizes,
+                                       step["device"], sass, multiprocessors=multiprocessors)
     return None if found is None else float(f"{found:.4g}")
 
 

@@ -5,6 +5,7 @@ import statistics
 
 from . import FULL, LONG, SHAPE, Failure, compulsory, heads_of, predict, requested, times
 from .collect import ARCHITECTURES
+from .issue import kernel_of, tensor_turn
 
 
 def grouped(number):
@@ -31,10 +32,20 @@ def seconds_text(seconds):
     return f"{seconds * factor:.3g} {unit}"
 
 
+def shared_wavefronts(counts, kinds, what="wavefronts"):
+    return sum(counts.get(f"{kind}_{what}", 0) for kind in kinds)
+
+
 def wavefronts(counts):
-    total = sum(counts[f"shared_{kind}_wavefronts"] for kind in ("load", "store"))
-    ideal = sum(counts[f"shared_{kind}_wavefronts_ideal"] for kind in ("load", "store"))
-    return ratio(total, ideal)
+    """How many times as many as without bank conflicts."""
+    kinds = ("shared_load", "shared_store", "matrix_load", "shared_async")
+    return ratio(shared_wavefronts(counts, kinds),
+                 shared_wavefronts(counts, kinds, "wavefronts_ideal"))
+
+
+def element(step):
+    """What its arrays hold, where that is not float32."""
+    return step.get("element", "")
 
 
 def step_name(step):
@@ -64,9 +75,12 @@ def sizes_text(data):
 
 def trace_cells(counts):
     """What trace_table shows of a launch and of all of them, for one head."""
+    products = counts.get("mma_instructions", 0)
     return [kib(requested(counts)), kib(compulsory(counts)),
             ratio(counts["global_load_sectors"], counts["global_load_requests"]),
             wavefronts(counts),
+            grouped(products) if products else "",
+            ratio(shared_wavefronts(counts, ("shared_load", "matrix_load")), products),
             grouped(counts["special_functions"]) if counts["special_functions"] else "",
             f"{seconds_text(counts['bound_seconds'] / heads_of(FULL))}, {counts['bound_limit']}"]
 
@@ -76,6 +90,39 @@ def counted_steps(data, chapter):
     if any("total" not in step for step in steps):
         raise Failure(f"{chapter} is plain C++: nothing counted")
     return steps
+
+
+def tensor_table(data, chapter):
+    """Of each step, what nvcc made of one turn of its loops over tiles that multiply on the tensor
+    cores; for rows of 64 and of 128 columns."""
+    rows, seen = [], {}
+    for launch in of_chapter(data["sass"]["launches"], chapter):
+        for name in launch["kernels"]:
+            its = kernel_of(data["sass"], chapter, launch["step"], name, ARCHITECTURES[-1])
+            turn = tensor_turn(its) if its else None
+            key = (launch["step"], name)
+            if turn is None or key in seen or launch["d"] == 32:
+                continue
+            registers = next(kernel for kernel in of_chapter(data["ptxas"]["kernels"], chapter)
+                             if kernel["kernel"] == name and kernel["file"] == its["file"]
+                             and kernel["architecture"] == ARCHITECTURES[-1])
+            seen[key] = True
+            products = turn["tensor"]
+            rows.append([step_name(launch), f"`{name.partition('<')[0]}`", str(launch["d"]),
+                         str(products), ratio(turn.get("shared_matrix_load", 0), products),
+                         ratio(turn.get("integer", 0), products),
+                         ratio(turn["instructions"], products), str(registers["registers"]),
+                         str(registers["spill_bytes"]),
+                         grouped(registers["dynamic_shared_bytes"])])
+    if not rows:
+        raise Failure(f"{chapter}: no kernel multiplies on the tensor cores")
+    if len({row[1] for row in rows}) == 1:
+        rows = [[row[0], "", *row[2:]] for row in rows]
+    titles = ["step", "kernel", "d:", "HMMA:", "LDSM : HMMA:", "integer : HMMA:",
+              "instructions : HMMA:", "registers:", "spills, bytes:", "shared memory, bytes:"]
+    return (f"{markdown(titles, rows)}\n\n<sub>Of one warp and one turn of the loop over tiles "
+            f"without a mask. {ARCHITECTURES[-1]}, nvcc {data['sass']['nvcc']}. An LDSM (ldmatrix) "
+            "brings four matrices and takes four wavefronts.</sub>")
 
 
 def steps_table(data, chapter):
@@ -106,13 +153,21 @@ def trace_table(data, chapter):
 def traced(data, steps, rows):
     device = steps[0]["device"]
     titles = ["step", "kernel", "requested, KiB:", "compulsory, KiB:", "sectors per load request:",
-              "shared wavefronts / ideal:", "special functions:",
+              "shared wavefronts / ideal:", "products of fragments (mma):",
+              "wavefronts of shared loads, per mma:", "special functions:",
               f"bound on a full {device}, set by:", "workspace, KiB:"]
     heads = heads_of(FULL)
     return (f"{markdown(titles, rows)}\n\n"
-            f"<sub>Counted on the CPU machine at {sizes_text(data)}, no mask. The bound: {heads} "
+            f"<sub>Counted on the CPU machine at {sizes_text(data)}{of_element(steps)}, no mask. "
+            f"The bound: {heads} "
             f"such heads at a time, enough for all multiprocessors of an {device}, divided by "
             f"{heads}. The kernel cannot beat it; a real run takes longer.</sub>")
+
+
+def of_element(steps):
+    """", bfloat16" of a chapter that has not float32."""
+    names = dict.fromkeys(element(step) for step in steps if element(step))
+    return "".join(f", {name}" for name in names)
 
 
 def both(kernels, value):
@@ -148,16 +203,25 @@ PASSES = {"en": {"forward": "Forward", "backward": "Backward"},
           "zh": {"forward": "前向传播", "backward": "反向传播"}}
 
 LADDER = {
-    "en": (["chapter", "step", "requested:", "workspace:", "compulsory:", "time on {}:",
+    "en": (["chapter", "step", "element", "requested:", "workspace:", "compulsory:", "time on {}:",
             "what it pays"],
-           "<sub>{} pass at {}, no mask. Requested: what the threads ask of global memory. "
+           "<sub>{0} pass at {1}, no mask. Requested: what the threads ask of global memory. "
            "Workspace: memory beside inputs and outputs. Compulsory: each distinct byte once per "
-           "launch. Counted on the CPU machine on one of the {} heads; all are like it.</sub>"),
-    "zh": (["章节", "步骤", "请求访存量:", "工作区:", "必需访存量:", "{} 上的实测时间:", "代价"],
-           "<sub>{}，{}，无掩码。请求访存量：线程向全局内存要求访问的字节数。工作区：输入和输出之外的内存。"
-           "必需访存量：每次启动中每个不同的字节只算一次。由 CPU 模拟机在 {} 个头中的一个上计数，其余的头与它相同。"
+           "launch.{3} Counted on the CPU machine on one of the {2} heads; all are like it.</sub>"),
+    "zh": (["章节", "步骤", "元素", "请求访存量:", "工作区:", "必需访存量:", "{} 上的实测时间:", "代价"],
+           "<sub>{0}，{1}，无掩码。请求访存量：线程向全局内存要求访问的字节数。工作区：输入和输出之外的内存。"
+           "必需访存量：每次启动中每个不同的字节只算一次。{3}由 CPU 模拟机在 {2} 个头中的一个上计数，其余的头与它相同。"
            "</sub>"),
 }
+
+# Beside rows of chapters with arrays of 16-bit elements.
+ELEMENTS = {"en": " Element: float32 where none is named; 16 bits are half the bytes.",
+            "zh": "元素：未注明的为 float32；16 位元素的字节数减半。"}
+
+
+def elements_text(rows, column, language):
+    return ELEMENTS[language] if any(row[column] for row in rows) else ""
+
 
 # What a step pays, in the words of the chapters' records, and in Chinese.
 PRICES = {
@@ -167,6 +231,7 @@ PRICES = {
     "O, m, l out and back per K/V tile": "每个 K/V 块都要写出并读回 O、m、l",
     "S and dP computed twice": "S 和 dP 要算两遍",
     "S and dP computed twice, in 07's tiles": "S 和 dP 要算两遍，用第 07 章的分块",
+    "dQ in float32 beside, by atomics": "另存一份 float32 的 dQ，用原子操作累加",
     "07's tiles, not 08's": "用第 07 章的分块，不是第 08 章的",
     "S in HBM again, to see what fusion brings": "S 又放回 HBM，以便看出融合带来多少",
 }
@@ -233,7 +298,7 @@ def ladder_table(data, name, language):
     heads = heads_of(FULL)
     for step in kernels(data, name):
         took = measured(data, step, shape)
-        rows.append([step["chapter"], step["step"],
+        rows.append([step["chapter"], step["step"], element(step),
                      bytes_text(heads * requested(step["total"])),
                      bytes_text(heads * step["workspace_bytes"]),
                      bytes_text(heads * compulsory(step["total"])),
@@ -241,22 +306,23 @@ def ladder_table(data, name, language):
                      price_text(step, language)])
     titles = [title.format(step["device"]) for title in titles]
     return (f"{markdown(titles, rows)}\n\n"
-            + caption.format(PASSES[language][name], sizes(shape), heads))
+            + caption.format(PASSES[language][name], sizes(shape), heads,
+                             elements_text(rows, 2, language)))
 
 
 PREDICTED = {
-    "en": (["chapter", "step", "predicted on {}, from:", "to:", "measured:", "issue estimate:",
-            "bound:", "set by"],
+    "en": (["chapter", "step", "element", "predicted on {}, from:", "to:", "measured:",
+            "issue estimate:", "bound:", "set by"],
            "{}, off by {:+.0f} %",
            "<sub>{} pass at {}, no mask. Predicted before any run on a GPU from what was counted "
            "({}): from the largest of bound, issue estimate and memory traffic, as if they were at "
            "the same time, to their sum. – where the instructions decide and nobody counted them. "
-           "No {} can beat the bound, whose order is not that of the kernels.</sub>"),
-    "zh": (["章节", "步骤", "{} 上的预测，从:", "到:", "实测:", "指令发射估计:", "时间下界:", "取决于"],
+           "No {} can beat the bound, whose order is not that of the kernels.{}</sub>"),
+    "zh": (["章节", "步骤", "元素", "{} 上的预测，从:", "到:", "实测:", "指令发射估计:", "时间下界:", "取决于"],
            "{}，偏差 {:+.0f} %",
            "<sub>{}，{}，无掩码。在任何 GPU 上运行之前由计数结果作出的预测（{}）：从下界、指令发射估计和内存访问"
            "三者中最大的一个（如同三者同时进行），到三者之和。–：由指令数决定，而指令数还没有统计。{} 无法突破下界；"
-           "下界的大小次序并不是核函数快慢的次序。</sub>"),
+           "下界的大小次序并不是核函数快慢的次序。{}</sub>"),
 }
 LIMITS = {"memory": "显存", "shared memory": "共享内存", "special functions": "特殊函数",
           "FLOPs": "浮点运算", "shuffles": "线程束洗牌", "votes": "线程束投票"}
@@ -293,7 +359,7 @@ def predictions_table(data, name, long, language):
         parts, took = its["from"], measured(data, step, shape)
         predicted = [its["least_seconds"], its["most_seconds"]]
         limit = parts["bound_limit"]
-        rows.append([step["chapter"], step["step"],
+        rows.append([step["chapter"], step["step"], element(step),
                      *("–" if end is None else seconds_text(end) for end in predicted),
                      beside(took, its, against, language),
                      "" if parts["issue_seconds"] is None else seconds_text(parts["issue_seconds"]),
@@ -302,7 +368,8 @@ def predictions_table(data, name, long, language):
     titles = [title.format(step["device"]) for title in titles]
     dates = "; ".join(f"{date}, {commit}" for date, commit in made)
     return (f"{markdown(titles, rows)}\n\n"
-            + caption.format(PASSES[language][name], sizes(shape), dates, step["device"]))
+            + caption.format(PASSES[language][name], sizes(shape), dates, step["device"],
+                             elements_text(rows, 2, language)))
 
 
 def built_table(data):
@@ -314,13 +381,13 @@ def built_table(data):
     rows = []
     for step in {step["chapter"]: step for step in kernels(data, "forward")}.values():
         total = step["total"]
-        loads = total["shared_load_wavefronts"]
-        rows.append([step["chapter"], bytes_text(heads * requested(total)),
+        loads = shared_wavefronts(total, ("shared_load", "matrix_load"))
+        rows.append([step["chapter"], element(step), bytes_text(heads * requested(total)),
                      bytes_text(heads * step["workspace_bytes"]),
                      bytes_text(heads * compulsory(total)),
                      ratio(loads, products) if loads else "",
                      ratio(total["special_functions"], scores), step["price"]])
-    titles = ["chapter", "requested:", "workspace:", "compulsory:",
+    titles = ["chapter", "element", "requested:", "workspace:", "compulsory:",
               "wavefronts of shared loads, per multiply-add:", "exponentials, per score:",
               "what it pays"]
     return (f"{markdown(titles, rows)}\n\n<sub>Each chapter's last forward step at "
@@ -328,7 +395,7 @@ def built_table(data):
             "heads. Requested: what the threads ask of global memory. Compulsory: each distinct "
             "byte once per launch. A multiply-add of a warp is 32 of them; while an H200 serves "
             "one wavefront it starts four. Empty: no shared memory. An exponential that all 32 "
-            "lanes compute counts 32 times.</sub>")
+            f"lanes compute counts 32 times.{elements_text(rows, 1, 'en')}</sub>")
 
 
 TIMES = {
@@ -494,9 +561,10 @@ def table(data, name, language):
         return times_table(data, arguments[0], language)
     if kind == "peers" and len(arguments) == 1:
         return peers_table(data, arguments[0], language)
-    counted = {"steps": steps_table, "trace": trace_table, "ptxas": ptxas_table}
+    counted = {"steps": steps_table, "trace": trace_table, "ptxas": ptxas_table,
+               "tensor": tensor_table}
     if kind in counted and len(arguments) == 1:
         return counted[kind](data, arguments[0])
     raise Failure(f"unknown table '{name}'; allowed: steps CHAPTER, trace CHAPTER, ptxas CHAPTER, "
-                  "ladder, ladder backward, built, predicted, predicted backward, predicted long, "
-                  "times, times backward, times CHAPTER, peers CHAPTER")
+                  "tensor CHAPTER, ladder, ladder backward, built, predicted, predicted backward, "
+                  "predicted long, times, times backward, times CHAPTER, peers CHAPTER")

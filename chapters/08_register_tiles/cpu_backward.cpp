@@ -4,9 +4,10 @@
 // keys stream by, as in the forward pass: dQ is made where its queries are, and added to memory is
 // what the tile gives to dK and dV.
 //   1. S^T = scale * K Q^T,  dP^T = V dO^T     register tiles of keys x queries, over d
-//   2. P = exp(S - LSE),  dS = scale * P * (dP - delta)
+//   2. P = exp(S - LSE),  dS = P * (dP - delta)
 //   3. dV += P^T dO,  dK += dS^T Q             register tiles of keys x columns, over the queries
 //   4. dQ += dS K                              register tiles of queries x columns, over the keys
+//   5. dQ *= scale;  dK *= scale when all tiles have been: a large scale meets finished sums only
 // Nothing hides S and dS behind the mask: steps 3 and 4 leave out what no row sees.
 //
 // Who is written must have one owner. A thread takes a whole head where there are enough heads;
@@ -124,7 +125,7 @@ void weigh(const float* k, const float* v, std::int64_t keys, std::int64_t d, fl
     for (int x = 0; x < kVectors; ++x) {
       const Vector difference = load(ds + x * kLanes) - delta[x];
       store(p + x * kLanes, weight[x]);
-      store(ds + x * kLanes, scale * (weight[x] * difference));
+      store(ds + x * kLanes, weight[x] * difference);
     }
     p += kTileQueries;
     ds += kTileQueries;
@@ -168,7 +169,8 @@ void query_tile(const BackwardArgs& args, std::int64_t n, std::int64_t i0, std::
                                             scratch.ds[0], scratch.k, keys_of);
   }
   for (std::int64_t r = 0; r < count; ++r) {
-    std::copy_n(scratch.grad_q + r * columns, d, args.grad_q + (n * Nq + i0 + r) * d);
+    float* grad_q = args.grad_q + (n * Nq + i0 + r) * d;
+    for (std::int64_t c = 0; c < d; ++c) grad_q[c] = args.scale * scratch.grad_q[r * columns + c];
   }
 }
 
@@ -185,6 +187,9 @@ void share_of_head(const BackwardArgs& args, const Plan& plan, std::int64_t n, s
     const std::int64_t i0 = tile * plan.height;
     query_tile(args, n, i0, std::min(i0 + plan.height, args.shape.Nq), sums, scratch);
   }
+  if (plan.shares > plan.in_place) return;  // add_shares scales
+  const std::int64_t numbers = args.shape.Nk * plan.columns;
+  for (std::int64_t x = 0; x < numbers; ++x) sums.k[x] *= args.scale;
 }
 
 /// dK and dV of key j of head n: the sum of the shares.
@@ -197,7 +202,7 @@ void add_shares(const BackwardArgs& args, const Plan& plan, std::int64_t n, std:
       k += sums.k[j * plan.columns + c];
       v += sums.v[j * plan.columns + c];
     }
-    args.grad_k[(n * Nk + j) * d + c] = k;
+    args.grad_k[(n * Nk + j) * d + c] = args.scale * k;
     args.grad_v[(n * Nk + j) * d + c] = v;
   }
 }

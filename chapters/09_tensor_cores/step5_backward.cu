@@ -33,7 +33,9 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   const int row = static_cast<int>(threadIdx.x) / 32 * Tiles::kRows;  // the warp's first key
   const int column = device::fragment_column();
 
-  tiles.load_own(args.k + k_start, args.v + k_start, Nk - j0, d, wide);
+  // Keys that no row sees take no part: zeros come in, and zeros go out.
+  tiles.load_own(args.k + k_start, args.v + k_start, visible_keys(Nq - 1, diagonal, Nk) - j0, d,
+                 wide);
   float grad_k[kM][Tiles::kD / 8][4] = {};
   float grad_v[kM][Tiles::kD / 8][4] = {};
   const auto visit_tile = [&]<bool kMasked>(std::int64_t i0) {
@@ -75,6 +77,19 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     visit_tile.template operator()<true>(i0);
   }
   for (; i0 < Nq; i0 += kOther) visit_tile.template operator()<false>(i0);
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+#pragma unroll
+    for (int n = 0; n < Tiles::kD / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int key = row + 16 * m + device::fragment_row() + i / 2 * 8;
+        if (j0 + key >= visible_keys(Nq - 1, diagonal, Nk)) {
+          grad_k[m][n][i] = grad_v[m][n][i] = 0.0f;
+        }
+      }
+    }
+  }
   store_grad(args.grad_k + k_start, row, Nk - j0, d, wide, args.scale, grad_k);
   store_grad(args.grad_v + k_start, row, Nk - j0, d, wide, 1.0f, grad_v);
 }
@@ -110,7 +125,8 @@ __global__ void __launch_bounds__(Tiles::kThreads)
     const int last_key = after < kOther ? static_cast<int>(after) : kOther;
     const int farthest = last_key + row + device::fragment_row() - column;
     const int keys = (Nk - j0 < kOther ? static_cast<int>(Nk - j0) : kOther) - column;
-    __syncthreads();                   // wait until the tiles are complete
+    __syncthreads();  // wait until the tiles are complete
+
     float p[kM][kOther / 8][4] = {};   // S, then P
     float ds[kM][kOther / 8][4] = {};  // dP, then dS
     add_dots<MatrixLoads, Tiles::kD, kStride>(p, tiles.a + row * kStride, tiles.c);

@@ -71,9 +71,7 @@ void add_to_queries(const Head& h, std::int64_t i0, std::int64_t i1) {
       const auto add = [&](int begin, int end) {
         if (begin >= end) return;
         cpu::exponentials(ds + begin, end - begin, h.lse[i]);
-        for (int j = begin; j < end; ++j) {
-          ds[j] = h.args.scale * (ds[j] * (grad_p[j] - h.delta[i]));
-        }
+        for (int j = begin; j < end; ++j) ds[j] *= grad_p[j] - h.delta[i];
         tile.first.add_weighted(ds, begin, end, 1.0f, h.args.grad_q + (h.head * h.Nq + i) * h.d,
                                 h.d);
       };
@@ -81,6 +79,7 @@ void add_to_queries(const Head& h, std::int64_t i0, std::int64_t i1) {
       add(seen.window_begin(r), seen.end_of_row(r));
     }
   }
+  cpu::multiply(h.args.grad_q + (h.head * h.Nq + i0) * h.d, (i1 - i0) * h.d, h.args.scale);
 }
 
 /// dK and dV of the valid keys [j0, j1), which start as zero.
@@ -101,14 +100,14 @@ void add_to_keys(const Head& h, std::int64_t j0, std::int64_t j1) {
       tile.second.scores(h.v + j * h.d, h.d, 1.0f, ds);
       for (int r = begin; r < end; ++r) p[r] -= h.lse[i0 + r];
       cpu::exponentials(p + begin, end - begin, 0.0f);
-      for (int r = begin; r < end; ++r) {
-        ds[r] = h.args.scale * (p[r] * (ds[r] - h.delta[i0 + r]));
-      }
+      for (int r = begin; r < end; ++r) ds[r] = p[r] * (ds[r] - h.delta[i0 + r]);
       const std::int64_t at = (h.head * h.Nk + h.valid.begin + j) * h.d;
       tile.first.add_weighted(ds, begin, end, 1.0f, h.args.grad_k + at, h.d);
       tile.second.add_weighted(p, begin, end, 1.0f, h.args.grad_v + at, h.d);
     }
   }
+  const std::int64_t at = (h.head * h.Nk + h.valid.begin + j0) * h.d;
+  cpu::multiply(h.args.grad_k + at, (j1 - j0) * h.d, h.args.scale);
 }
 
 }  // namespace

@@ -66,14 +66,13 @@ void add_to_queries(const BackwardHead& h, std::int64_t i0, std::int64_t i1) {
         const TileKeys keys = in_tile(range, j0, kTile);
         if (keys.empty()) continue;
         cpu::exponentials(ds + keys.begin, keys.end - keys.begin, h.lse[i]);
-        for (int j = keys.begin; j < keys.end; ++j) {
-          ds[j] = h.args.scale * (ds[j] * (grad_p[j] - h.delta[i]));
-        }
+        for (int j = keys.begin; j < keys.end; ++j) ds[j] *= grad_p[j] - h.delta[i];
         tile.first.add_weighted(ds, keys.begin, keys.end, 1.0f, h.args.grad_q + (h.q_row + i) * h.d,
                                 h.d);
       }
     }
   }
+  cpu::multiply(h.args.grad_q + (h.q_row + i0) * h.d, (i1 - i0) * h.d, h.args.scale);
 }
 
 /// Calls work(begin, end) for every run of rows that see key j.
@@ -108,15 +107,14 @@ void add_to_keys(const BackwardHead& h, std::int64_t j0, std::int64_t j1) {
         }
         for (int r = begin; r < end; ++r) p[r] -= h.lse[i0 + r];
         cpu::exponentials(p + begin, end - begin, 0.0f);
-        for (int r = begin; r < end; ++r) {
-          ds[r] = h.args.scale * (p[r] * (ds[r] - h.delta[i0 + r]));
-        }
+        for (int r = begin; r < end; ++r) ds[r] = p[r] * (ds[r] - h.delta[i0 + r]);
         const std::int64_t at = (h.k_row + j) * h.d;
         tile.first.add_weighted(ds, begin, end, 1.0f, h.args.grad_k + at, h.d);
         tile.second.add_weighted(p, begin, end, 1.0f, h.args.grad_v + at, h.d);
       });
     }
   }
+  cpu::multiply(h.args.grad_k + (h.k_row + j0) * h.d, (j1 - j0) * h.d, h.args.scale);
 }
 
 }  // namespace

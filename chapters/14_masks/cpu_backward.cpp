@@ -77,12 +77,11 @@ void add_to_queries(const BackwardHead& h, std::int64_t i0, std::int64_t i1) {
       tile.first.scores(h.q + i * h.d, h.d, h.scale, ds);
       tile.second.scores(h.grad_o + i * h.d, h.d, 1.0f, grad_p);
       cpu::exponentials(ds + keys.begin(), keys.end() - keys.begin(), h.lse[i]);
-      for (int j = keys.begin(); j < keys.end(); ++j) {
-        ds[j] = h.scale * (ds[j] * (grad_p[j] - h.delta[i]));
-      }
+      for (int j = keys.begin(); j < keys.end(); ++j) ds[j] *= grad_p[j] - h.delta[i];
       add_weighted(tile.first, ds, keys, 1.0f, h.grad_q + i * h.d, h.d);
     }
   }
+  cpu::multiply(h.grad_q + i0 * h.d, (i1 - i0) * h.d, h.scale);
 }
 
 /// dK and dV of the keys [j0, j1), which start as zero.
@@ -103,13 +102,12 @@ void add_to_keys(const BackwardHead& h, std::int64_t j0, std::int64_t j1) {
       const int end = rows.end();
       for (int r = rows.begin(); r < end; ++r) p[r] -= h.lse[i0 + r];
       cpu::exponentials(p + rows.begin(), end - rows.begin(), 0.0f);
-      for (int r = rows.begin(); r < end; ++r) {
-        ds[r] = h.scale * (p[r] * (ds[r] - h.delta[i0 + r]));
-      }
+      for (int r = rows.begin(); r < end; ++r) ds[r] = p[r] * (ds[r] - h.delta[i0 + r]);
       add_weighted(tile.first, ds, rows, 1.0f, h.grad_k + j * h.d, h.d);
       add_weighted(tile.second, p, rows, 1.0f, h.grad_v + j * h.d, h.d);
     }
   }
+  cpu::multiply(h.grad_k + j0 * h.d, (j1 - j0) * h.d, h.scale);
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ struct TilePair {
 /// 64 neighbours of a row of S or of a column.
 struct Pairs {
   float weight[kTile];      // comes as scale * q . k, becomes what V was multiplied by
-  float grad_score[kTile];  // comes as dO . v, becomes the gradient by q . k
+  float grad_score[kTile];  // comes as dO . v, becomes the gradient by scale * q . k
   float grad_logit[kTile];  // the gradient by what the exponential is taken of; not if plain
 };
 
@@ -73,12 +73,12 @@ void differentiate(const BackwardHead& h, Pairs& pairs, int begin, int end, RowO
     for (int n = from; n < to; ++n) {
       const float p = pairs.weight[n];
       if constexpr (kPlain) {
-        pairs.grad_score[n] = h.args.scale * (p * (pairs.grad_score[n] - h.delta[row(n)]));
+        pairs.grad_score[n] = p * (pairs.grad_score[n] - h.delta[row(n)]);
       } else {
         const float factor = h.factor(row(n), key(n));
         pairs.weight[n] = factor * p;
         pairs.grad_logit[n] = p * (factor * pairs.grad_score[n] - h.delta[row(n)]);
-        pairs.grad_score[n] = h.args.scale * (slope[n] * pairs.grad_logit[n]);
+        pairs.grad_score[n] = slope[n] * pairs.grad_logit[n];
       }
     }
     work(from, to);
@@ -122,6 +122,7 @@ void add_to_queries(const BackwardHead& h, std::int64_t i0, std::int64_t i1) {
                                                        h.args.grad_q + (h.head * h.Nq + i) * h.d,
                                                        h.d);
                              });
+  cpu::multiply(h.args.grad_q + (h.head * h.Nq + i0) * h.d, (i1 - i0) * h.d, h.args.scale);
 }
 
 /// dK and dV of the keys [j0, j1), which start as zero.
@@ -148,6 +149,7 @@ void add_to_keys(const BackwardHead& h, std::int64_t j0, std::int64_t j1) {
           });
     }
   }
+  cpu::multiply(h.args.grad_k + (h.head * h.Nk + j0) * h.d, (j1 - j0) * h.d, h.args.scale);
 }
 
 /// The gradient of the bias, which starts as zero: its batches, heads and stretches of rows are

@@ -43,7 +43,7 @@ struct TilePair {
 /// 64 neighbours of a row of S or of a column.
 struct Pairs {
   float weight[kTile];      // comes as scale * q . k, becomes what V was multiplied by
-  float grad_score[kTile];  // comes as dO . v, becomes the gradient by q . k
+  float grad_score[kTile];  // comes as dO . v, becomes the gradient by scale * q . k
   float grad_logit[kTile];  // the gradient by what the exponential is taken of, if it is asked for
 };
 
@@ -52,7 +52,6 @@ struct Pairs {
 template <class RowOf, class KeyOf, class Lse, class Delta, class Work>
 void differentiate(const Group& group, Pairs& pairs, std::uint64_t seen, RowOf row, KeyOf key,
                    Lse lse, Delta delta, Work work) {
-  const float scale = group.request.scale;
   const bool changes = group.changes(), drops = group.request.dropout.threshold != 0;
   for_each_run(seen, [&](int from, int to) {
     float derivative[kTile];
@@ -65,14 +64,14 @@ void differentiate(const Group& group, Pairs& pairs, std::uint64_t seen, RowOf r
     cpu::exponentials(pairs.weight + from, to - from, 0.0f);
     if (!changes && !drops) {
       for (int n = from; n < to; ++n) {
-        pairs.grad_score[n] = scale * (pairs.weight[n] * (pairs.grad_score[n] - delta(n)));
+        pairs.grad_score[n] = pairs.weight[n] * (pairs.grad_score[n] - delta(n));
       }
     } else {
       for (int n = from; n < to; ++n) {
         const float p = pairs.weight[n], factor = drops ? group.factor(row(n), key(n)) : 1.0f;
         pairs.weight[n] = factor * p;
         pairs.grad_logit[n] = p * (factor * pairs.grad_score[n] - delta(n));
-        pairs.grad_score[n] = scale * ((changes ? derivative[n] : 1.0f) * pairs.grad_logit[n]);
+        pairs.grad_score[n] = (changes ? derivative[n] : 1.0f) * pairs.grad_logit[n];
       }
     }
     work(from, to);
@@ -130,6 +129,7 @@ void grad_queries(const Pass& pass, const Group& group, std::int64_t R0, std::in
                              tile.first.add_weighted(pairs.grad_score, from, to, 1.0f, grad_q(row),
                                                      request.d);
                            });
+  for (const Row& row : group.rows(R0, R1)) cpu::multiply(grad_q(row), request.d, request.scale);
 }
 
 /// dK and dV of the keys [j0, j1), from all rows of the group.
@@ -187,6 +187,9 @@ void grad_keys(const Pass& pass, const Group& group, std::int64_t j0, std::int64
             });
       }
     }
+  }
+  for (std::int64_t j = j0; j < j1; ++j) {
+    cpu::multiply(pass.args.grad_k + group.key_place(layouts.k, j), request.d, request.scale);
   }
 }
 

@@ -143,8 +143,10 @@ __device__ __forceinline__ void store_rows(T* gRows, std::int64_t rows_left, std
         const unsigned both = pack<T>(x[n][2 * h], x[n][2 * h + 1]);
         if (8 * n < width) *reinterpret_cast<unsigned*>(to + 8 * n) = both;
       } else {
-        if (8 * n < width) to[8 * n] = from_float<T>(x[n][2 * h]);
-        if (8 * n + 1 < width) to[8 * n + 1] = from_float<T>(x[n][2 * h + 1]);
+        const T first = from_float<T>(x[n][2 * h]);
+        const T second = from_float<T>(x[n][2 * h + 1]);
+        if (8 * n < width) to[8 * n] = first;
+        if (8 * n + 1 < width) to[8 * n + 1] = second;
       }
     }
   }

@@ -50,9 +50,9 @@ __device__ __forceinline__ unsigned shared_address(const void* p ATTN_WHERE) {
 #endif
 }
 
-/// Four matrices of 8 x 8 elements: lane 8 j + r names row r of matrix j, 16 bytes in shared memory,
-/// 16-byte aligned. x[j] becomes elements 2t and 2t + 1 of row g of matrix j; if kTransposed, of its
-/// column g. (PTX ISA, "ldmatrix")
+/// Four matrices of 8 x 8 elements: lane 8 j + r names row r of matrix j, 16 bytes in shared
+/// memory, 16-byte aligned. x[j] becomes elements 2t and 2t + 1 of row g of matrix j; if
+/// kTransposed, of its column g. (PTX ISA, "ldmatrix")
 template <bool kTransposed = false>
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&x)[4], unsigned row ATTN_WHERE) {
 #ifdef __CUDACC__

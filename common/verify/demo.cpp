@@ -19,6 +19,7 @@
 #include "common/io/table.hpp"
 #include "common/reference/reference.hpp"
 #include "common/run/run.hpp"
+#include "common/verify/check.hpp"
 
 namespace attn {
 namespace {
@@ -46,10 +47,23 @@ double fastest_seconds(const Chapter& chapter, const Run& run) {
   return fastest;
 }
 
+/// The numbers as the element holds them.
+std::vector<double> rounded(Element element, std::vector<double> values) {
+  for (double& x : values) x = double{rounded_to(element, static_cast<float>(x))};
+  return values;
+}
+reference::Inputs rounded(Element element, reference::Inputs inputs) {
+  for (std::vector<double>* array : {&inputs.q, &inputs.k, &inputs.v, &inputs.grad_o}) {
+    *array = rounded(element, std::move(*array));
+  }
+  return inputs;
+}
+
 /// A backward pass gets O and LSE from `expected`, so that it alone is judged.
-Result run(const Chapter& chapter, const Step& step, Pass pass, const reference::Inputs& inputs,
-           const reference::Forward& expected) {
+Result run(const Chapter& chapter, const Step& step, Pass pass, Element element,
+           const reference::Inputs& inputs, const reference::Forward& expected) {
   Problem problem;
+  problem.element = element;
   problem.shape = inputs.shape;
   problem.mask = inputs.mask;
   problem.scale = static_cast<float>(inputs.scale);
@@ -69,13 +83,14 @@ Result run(const Chapter& chapter, const Step& step, Pass pass, const reference:
   return result;
 }
 
-Result run_forward(const Chapter& chapter, const Step& step, const reference::Inputs& inputs) {
-  return run(chapter, step, Pass::kForward, inputs, {});
+Result run_forward(const Chapter& chapter, const Step& step, Element element,
+                   const reference::Inputs& inputs) {
+  return run(chapter, step, Pass::kForward, element, inputs, {});
 }
 
-Result run_backward(const Chapter& chapter, const Step& step, const reference::Inputs& inputs,
-                    const reference::Forward& expected) {
-  return run(chapter, step, Pass::kBackward, inputs, expected);
+Result run_backward(const Chapter& chapter, const Step& step, Element element,
+                    const reference::Inputs& inputs, const reference::Forward& expected) {
+  return run(chapter, step, Pass::kBackward, element, inputs, expected);
 }
 
 // ---- what is shown ------------------------------------------------------------------------------
@@ -225,6 +240,9 @@ void print(const std::array<Matrix, 3>& matrices) {
 }
 
 void show_tiny_problem(const Chapter& chapter, const Step& step) {
+  const Element element = verify::elements_of(step, Pass::kForward).front();
+  const Shape shape = tiny_problem().shape;
+  if (!why_unsupported(element, shape, {}, {}, support_of(chapter, step)).empty()) return;
   fmt::print(
       "A tiny problem: N = 4, d = 4, scale = 1/sqrt(4) = 0.5. Query 0 fits key 0, query 1 key 3,\n"
       "query 2 keys 0 and 1, query 3 key 2, twice as well. P is exp(S - LSE).\n\n");
@@ -233,7 +251,7 @@ void show_tiny_problem(const Chapter& chapter, const Step& step) {
   for (const Look& look : looks_of(chapter, {.before = 1, .after = 0}, {0, 1, kTiny})) {
     reference::Inputs masked = inputs;
     look.set(masked);
-    const Result result = run_forward(chapter, step, masked);
+    const Result result = run_forward(chapter, step, element, masked);
     const std::string with = look.plain() ? "" : ", " + look.name();
     print({{{"P" + with, weights(masked, result.lse), 3},
             {"O" + with, reference::widen(result.o), 3},
@@ -261,19 +279,39 @@ double max_error(const Values& got, const std::vector<double>& expected) {
   return largest;
 }
 
-/// One comparison: which array, what the chapter computed, what is right.
+/// One comparison: which array, what the chapter computed, what is right; float32, or rounded when
+/// it was stored.
 struct Comparison {
   std::string_view name;
   const Values& got;
   const std::vector<double>& expected;
+  Element element;
+
+  /// In float32 rounding alone leaves about 1e-6 at this size. In 16 bits factors and results err
+  /// by up to u of their size.
+  double allowed() const {
+    if (element == Element::kFloat32) return 1e-4;
+    double largest = 0;
+    for (const double x : expected) largest = std::max(largest, std::abs(x));
+    return 2 * unit_roundoff(element) * largest;
+  }
 };
+
+/// The elements that a chapter takes.
+std::vector<Element> elements_of(const Chapter& chapter) {
+  const Step* forward = default_step(chapter, Pass::kForward);
+  const Step* backward = default_step(chapter, Pass::kBackward);
+  return forward != nullptr ? verify::elements_of(*forward, Pass::kForward)
+                            : verify::elements_of(*backward, Pass::kBackward);
+}
 
 /// Runs both passes, where the chapter has them, with each mask; true if all is right.
 bool show_real_problem(const Chapter& chapter) {
   const Step* forward = default_step(chapter, Pass::kForward);
   const Step* backward = default_step(chapter, Pass::kBackward);
   constexpr unsigned kSeed = 1;
-  constexpr double kAllowed = 1e-4;  // rounding alone leaves about 1e-6 at this size
+  const std::vector<Element> elements = elements_of(chapter);
+  const bool narrow = elements.front() != Element::kFloat32;
   std::mt19937 generator(kSeed);
   reference::Inputs whole;  // one sequence
   whole.shape = make_shape(1, 1, 512, 512, 64);
@@ -291,40 +329,52 @@ bool show_real_problem(const Chapter& chapter) {
                    {is_timed(chapter) ? "time" : "", io::Table::Align::kRight}});
   bool right = true;
   std::string shown;
-  const auto add_row = [&](Pass pass, const Result& result, std::span<const Comparison> arrays) {
+  const auto add_row = [&](Pass pass, Element element, const Result& result,
+                           std::span<const Comparison> arrays) {
     std::string errors;
-    for (const auto& [name, got, expected] : arrays) {
-      const double error = max_error(got, expected);
-      right = right && error <= kAllowed;  // false for NaN
-      errors += fmt::format("{:<4}{:<10.1e}", name, error);
+    for (const Comparison& one : arrays) {
+      const double error = max_error(one.got, one.expected);
+      right = right && error <= one.allowed();  // false for NaN
+      errors += fmt::format("{:<4}{:<10.1e}", one.name, error);
     }
-    table.add_row({std::string(to_string(pass)), shown, errors,
+    const std::string of = narrow ? fmt::format(", {}", to_string(element)) : "";
+    table.add_row({fmt::format("{}{}", to_string(pass), of), shown, errors,
                    io::human_bytes(result.workspace_bytes),
                    is_timed(chapter) ? io::human_seconds(result.seconds) : ""});
   };
-  for (const Look& look : looks_of(chapter, {.before = 127, .after = 0}, {0, 300, 512})) {
-    reference::Inputs inputs = whole;
-    look.set(inputs);
-    shown = look.name();
+  const auto compare = [&](Element element, const reference::Inputs& inputs) {
     const reference::Forward expected = reference::forward(inputs);
     if (forward != nullptr) {
-      const Result result = run_forward(chapter, *forward, inputs);
-      add_row(Pass::kForward, result,
-              std::array<Comparison, 2>{
-                  {{"O", result.o, expected.o}, {"LSE", result.lse, expected.lse}}});
+      const Result result = run_forward(chapter, *forward, element, inputs);
+      add_row(Pass::kForward, element, result,
+              std::array<Comparison, 2>{{{"O", result.o, expected.o, element},
+                                         {"LSE", result.lse, expected.lse, Element::kFloat32}}});
     }
     if (backward != nullptr) {
-      const reference::Gradients gradients = reference::backward(inputs, expected);
-      const Result result = run_backward(chapter, *backward, inputs, expected);
-      add_row(Pass::kBackward, result,
-              std::array<Comparison, 3>{{{"dQ", result.grad_q, gradients.grad_q},
-                                         {"dK", result.grad_k, gradients.grad_k},
-                                         {"dV", result.grad_v, gradients.grad_v}}});
+      reference::Forward given = expected;
+      if (narrow) given.o = rounded(element, std::move(given.o));
+      const reference::Gradients gradients = reference::backward(inputs, given);
+      const Result result = run_backward(chapter, *backward, element, inputs, given);
+      add_row(Pass::kBackward, element, result,
+              std::array<Comparison, 3>{{{"dQ", result.grad_q, gradients.grad_q, element},
+                                         {"dK", result.grad_k, gradients.grad_k, element},
+                                         {"dV", result.grad_v, gradients.grad_v, element}}});
+    }
+  };
+  for (const Element element : elements) {
+    for (const Look& look : looks_of(chapter, {.before = 127, .after = 0}, {0, 300, 512})) {
+      reference::Inputs inputs = rounded(element, whole);
+      look.set(inputs);
+      shown = look.name();
+      compare(element, inputs);
     }
   }
   fmt::print("{}\n{}\n", table.to_string(),
-             right ? "Right: float32 keeps about seven digits, so errors near 1e-6 are rounding."
-                   : fmt::format("WRONG: an error above {} is not rounding.", kAllowed));
+             !right ? "WRONG: this is more than rounding."
+             : narrow
+                 ? "Right: bfloat16 keeps 8 bits of a number and float16 11, so an error of a "
+                   "256th or a 2048th is rounding."
+                 : "Right: float32 keeps about seven digits, so errors near 1e-6 are rounding.");
   return right;
 }
 

@@ -21,6 +21,7 @@ enum class Pipeline {
   kWaitsTooLittle,   // one group too many may be under way
   kNoCommit,         // the copies are in no group
   kNoBarrier,        // the threads do not wait for each other's copies
+  kOneBarrier,       // but for those of the first tile
   kNoSecondBarrier,  // nor for each other's reads, before the next copies
   kMatrices,         // the tile is read by ldmatrix, too early
   kStore,            // somebody stores to the tile that is under way
@@ -39,7 +40,8 @@ void run_neighbour_copies(bool sync_warp, const unsigned* in, unsigned* out);
 /// bytes; `swizzled`: such that no two share a bank. out[l] is what lane l has copied, 4 bytes.
 void run_copy_columns(bool swizzled, const unsigned* in, unsigned* out);
 
-/// Every thread copies 4 bytes, then 8, each with a part that is not valid. (On the CPU machine.)
+/// One warp: each lane copies 4 bytes, then 8, of which not all are valid in each, and stores its
+/// number behind the 4. out[4 l + i] are these four words. (On the CPU machine.)
 void run_small_copies(const unsigned* in, unsigned* out);
 
 /// A kernel with a bug, one block of 32 threads; `in` has 128 words.

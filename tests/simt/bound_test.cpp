@@ -210,6 +210,50 @@ TEST_CASE("bound: shuffles, one of a warp per clock, and votes, two", "[simt][bo
   CHECK(bound.limit == "shuffles");
 }
 
+TEST_CASE("bound: tensor cores, one m16n8k16 per clock on Hopper, half of one on an A100",
+          "[simt][bound]") {
+  LaunchRecord launch = empty_launch(132, 128);
+  launch.traffic.mma_instructions = 132 * 700;
+  const auto parts = [&](const DeviceDescription& device) {
+    return simt::bound_of(std::vector{launch}, {}, device);
+  };
+  CHECK(parts(h200()).parts[Resource::kTensor] == about(700 / kClock));
+  CHECK(parts(h200()).limit == "tensor cores");
+  CHECK(parts(h200()).tensor_flops == 132 * 700 * 4096.0);
+  launch.grid.x = 108;
+  CHECK(parts(simt::find_device("A100")).seconds ==
+        about(132 * 700 * 2 / (108 * simt::find_device("A100").clocks_per_second)));
+  // Each scheduler has a tensor core: a block of one warp uses one of four.
+  launch.grid.x = 132;
+  launch.block.x = 32;
+  CHECK(parts(h200()).seconds == about(4 * 700 / kClock));
+}
+
+TEST_CASE("bound: ldmatrix takes shared wavefronts; what copies store may go another way",
+          "[simt][bound]") {
+  LaunchRecord launch = empty_launch(132, 128);
+  launch.traffic.shared_load_wavefronts = 132 * 100;
+  launch.traffic.shared_store_wavefronts = 132 * 20;
+  launch.traffic.matrix_load_wavefronts = 132 * 300;
+  launch.traffic.shared_async_wavefronts = 132 * 50;
+  const Bound bound = simt::bound_of(std::vector{launch}, {}, h200());
+  CHECK(bound.parts[Resource::kShared] == about(420 / kClock));
+  CHECK(bound.limit == "shared memory");
+}
+
+TEST_CASE("bound: FLOPs that the tensor cores do are not counted as others", "[simt][bound]") {
+  LaunchRecord launch = empty_launch(132, 128);
+  launch.traffic.mma_instructions = 132 * 100;
+  const double on_tensor_cores = 132 * 100 * 4096.0;
+  const auto flops = [&](double all) {
+    return simt::bound_of(std::vector{launch}, {.bytes = 0, .flops = all}, h200())
+        .parts[Resource::kFlops];
+  };
+  CHECK(flops(on_tensor_cores) == 0);
+  CHECK(flops(on_tensor_cores / 2) == 0);  // a mask hides half of what was multiplied
+  CHECK(flops(on_tensor_cores + 132 * 256.0) == about(1 / kClock));
+}
+
 TEST_CASE("bound: the A100's L2 has a limit for all multiprocessors together", "[simt][bound]") {
   const auto l2_clocks = [](unsigned blocks) {
     LaunchRecord launch = empty_launch(blocks, 128);
@@ -341,6 +385,13 @@ TEST_CASE("devices: rates agree with the peaks that the datasheets print", "[sim
   CHECK(tflops("H100") == Approx(66.9).epsilon(0.005));
   CHECK(tflops("A100") == Approx(19.5).epsilon(0.005));
   CHECK(tflops("T4") == Approx(8.1).epsilon(0.01));
+  const auto tensor_tflops = [](const char* name) {
+    const DeviceDescription& d = simt::find_device(name);
+    return d.multiprocessors * d.tensor_flops_per_clock * d.clocks_per_second / 1e12;
+  };
+  CHECK(tensor_tflops("A100") == Approx(312).epsilon(0.005));
+  CHECK(tensor_tflops("T4") == Approx(65).epsilon(0.01));
+  CHECK(tensor_tflops("H100") > 989.4);  // which is said of 1,830 MHz
   // The GeForce cards run faster than the boost clock of their white papers.
   CHECK(tflops("RTX4090") > 82.6);
   CHECK(tflops("RTX3090") > 35.6);

@@ -7,11 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "common/simt/draw/fragments.hpp"
 #include "common/simt/draw/sheet.hpp"
+#include "common/simt/draw/swizzle.hpp"
 #include "common/simt/machine/arena.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "tests/simt/async_copy_kernels.hpp"
 #include "tests/simt/draw_kernels.hpp"
 #include "tests/simt/support.hpp"
+#include "tests/simt/tensor_core_kernels.hpp"
 #include "tests/simt/tracer_kernels.hpp"
 
 namespace attn::simt_test {
@@ -19,7 +23,9 @@ namespace {
 
 using simt::Access;
 using simt::Space;
+using simt::Unit;
 using simt::draw::SeenAccess;
+using simt::draw::TileLayout;
 using simt::draw::Timeline;
 using simt::draw::Touches;
 using simt::draw::WorstRequests;
@@ -242,6 +248,156 @@ TEST_CASE("timeline: the first block only, and so many stretches") {
   CHECK(timeline.block().barriers == 40);
   CHECK(timeline.block().stretches.size() == Timeline::kStretches);
   CHECK(timeline.block().cut);
+}
+
+TEST_CASE("requests: ldmatrix names 32 rows, a matrix of 8 rows at a time") {
+  const Rows rows = GENERATE(Rows::kPlain, Rows::kPadded, Rows::kSwizzled);
+  DeviceArray<std::uint16_t> in(8 * 64, std::uint16_t{1});
+  DeviceArray<unsigned> out(128);
+  WorstRequests requests;
+  observe(requests, [&] { run_rows(rows, in.data(), out.data()); });
+  const SeenAccess load = only(requests.accesses(), Access::kLoad, Space::kShared);
+  CHECK(load.unit == Unit::kMatrixLoad);
+  CHECK(load.bytes == 16);
+  CHECK(load.requests == 2);
+  CHECK(load.ideal == 4);
+  CHECK(load.worst == (rows == Rows::kPlain ? 32 : 4));
+}
+
+TEST_CASE("requests: cp.async loads global memory and stores shared memory") {
+  const bool swizzled = GENERATE(false, true);
+  DeviceArray<unsigned> in(128, 1u), out(32);
+  WorstRequests requests;
+  observe(requests, [&] { run_copy_columns(swizzled, in.data(), out.data()); });
+  const SeenAccess load = only(requests.accesses(), Access::kLoad, Space::kGlobal);
+  CHECK(load.unit == Unit::kAsyncCopy);
+  CHECK(load.worst == 16);
+  CHECK(load.array == "test");
+  const SeenAccess store = only(requests.accesses(), Access::kStore, Space::kShared);
+  CHECK(store.unit == Unit::kAsyncCopy);
+  CHECK(store.worst == (swizzled ? 4 : 32));
+  CHECK(store.ideal == 4);
+}
+
+TEST_CASE("timeline: copies have a kind of their own, and count once") {
+  DeviceArray<unsigned> in(4 * kCopyThreads * 3, 1u), out(kCopyThreads);
+  Timeline timeline;
+  observe(timeline,
+          [&] { run_pipeline(Pipeline::kRight, 3, kCopyThreads, in.data(), out.data()); });
+  const auto& stretches = timeline.block().stretches;
+  REQUIRE(stretches.size() == 7);
+  for (const std::size_t warp : {0, 1}) {
+    const auto expect = [&](std::size_t stretch, const Timeline::Requests& expected) {
+      CAPTURE(warp, stretch);
+      CHECK(stretches[stretch].warps[warp] == expected);
+    };
+    // Two tiles are under way at the first barrier; between barriers a tile is read, or asked for.
+    expect(0, {0, 0, 0, 0, 2});
+    expect(1, {0, 1, 0, 0, 0});
+    expect(2, {0, 0, 0, 0, 1});
+    expect(6, {0, 0, 1, 0, 0});
+  }
+}
+
+TEST_CASE("touches: what cp.async loads is told from what loads do") {
+  DeviceArray<unsigned> in(128, 1u), out(32);
+  Touches touches;
+  observe(touches, [&] { run_copy_columns(true, in.data(), out.data()); });
+  CHECK(touches.ticks() == 64);
+  REQUIRE(touches.arrays().size() == 2);
+  std::uint8_t kinds[2] = {};
+  for (std::size_t n = 0; n < 2; ++n) {
+    for (const std::uint8_t touched : touches.arrays()[n]->touched) kinds[n] |= touched;
+  }
+  CHECK(kinds[0] == Touches::kCopied);
+  CHECK(kinds[1] == Touches::kStored);
+}
+
+TEST_CASE("fragments: with the elements where the picture has them, mma computes A B + C") {
+  using namespace simt::draw;
+  const auto a_at = [](int row, int k) { return static_cast<float>((7 * row + 3 * k) % 13 - 6); };
+  const auto b_at = [](int k, int n) { return static_cast<float>((5 * k + 11 * n) % 9 - 4); };
+  const auto c_at = [](int row, int n) { return static_cast<float>(100 * row + n); };
+  std::vector<unsigned> a(128), b(64);
+  std::vector<float> c(128);
+  const auto put = [](std::vector<unsigned>& words, int registers, const Holder& at, float x) {
+    words[static_cast<std::size_t>(registers * at.lane + at.reg)] |= unsigned{to_float16(x).bits}
+                                                                     << 16 * at.half;
+  };
+  const auto place_in_c = [](int row, int n) {
+    const Holder at = holder_in_c(row, n);
+    return static_cast<std::size_t>(4 * at.lane + at.reg);
+  };
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < 16; ++k) put(a, 4, holder_in_a(row, k), a_at(row, k));
+    for (int n = 0; n < 8; ++n) put(b, 2, holder_in_b(row, n), b_at(row, n));
+    for (int n = 0; n < 8; ++n) c[place_in_c(row, n)] = c_at(row, n);
+  }
+  DeviceArray<unsigned> device_a(a), device_b(b);
+  DeviceArray<float> device_c(c);
+  run_multiply_add(Element::kFloat16, device_a.data(), device_b.data(), device_c.data());
+  const std::vector<float> d = device_c.read();
+  for (int row = 0; row < 16; ++row) {
+    for (int n = 0; n < 8; ++n) {
+      float expected = c_at(row, n);
+      for (int k = 0; k < 16; ++k) expected += a_at(row, k) * b_at(k, n);
+      CAPTURE(row, n);
+      CHECK(d[place_in_c(row, n)] == expected);
+    }
+  }
+}
+
+TEST_CASE("fragments: ldmatrix hands every element to whom the picture names") {
+  const bool transposed = GENERATE(false, true);
+  std::vector<std::uint16_t> in(256);
+  for (unsigned i = 0; i < 256; ++i) in[i] = static_cast<std::uint16_t>(257 * i);
+  DeviceArray<std::uint16_t> rows(in);
+  DeviceArray<unsigned> out(128, 0u);
+  run_load_matrices(transposed, rows.data(), out.data());
+  const std::vector<unsigned> words = out.read();
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 16; ++column) {
+      const auto [lane, reg, half] = simt::draw::holder_of_loaded(row, column, transposed);
+      const int named = row + 16 * (column / 8);  // lane n has named row n of `in`
+      CAPTURE(transposed, row, column);
+      CHECK((words[static_cast<std::size_t>(4 * lane + reg)] >> 16 * half & 0xFFFFu) ==
+            in[static_cast<std::size_t>(8 * named + column % 8)]);
+    }
+  }
+}
+
+TEST_CASE("fragments: two tiles of C are one A") {
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 16; ++column) {
+      const auto p = simt::draw::holder_in_a(row, column);
+      const auto s = simt::draw::holder_in_c(row, column % 8);
+      CAPTURE(row, column);
+      CHECK(p.lane == s.lane);
+      CHECK(2 * p.reg + p.half == s.reg + 4 * (column / 8));
+    }
+  }
+}
+
+TEST_CASE("swizzle: as many wavefronts as the tracer counts") {
+  const auto [rows, kind] =
+      GENERATE(table<Rows, TileLayout::Kind>({{Rows::kPlain, TileLayout::kPlain},
+                                              {Rows::kPadded, TileLayout::kPadded},
+                                              {Rows::kSwizzled, TileLayout::kSwizzled}}));
+  DeviceArray<std::uint16_t> in(8 * 64, std::uint16_t{1});
+  DeviceArray<unsigned> out(128);
+  simt::options().tracer = true;
+  simt::take_launches();
+  run_rows(rows, in.data(), out.data());  // reads every chunk of the rows 0 to 7 once
+  simt::options().tracer = false;
+  const auto launches = simt::take_launches();
+  REQUIRE(launches.size() == 1);
+  std::uint64_t wavefronts = 0;
+  for (int chunk = 0; chunk < 8; ++chunk) wavefronts += TileLayout{kind, 64}.wavefronts(0, chunk);
+  CHECK(wavefronts == launches.front().traffic.matrix_load_wavefronts);
+  for (const int elements : {64, 128}) {
+    CAPTURE(elements);
+    CHECK(simt::draw::worst_wavefronts({kind, elements}) == (kind == TileLayout::kPlain ? 8 : 1));
+  }
 }
 
 TEST_CASE("a sheet says what it cannot draw") {

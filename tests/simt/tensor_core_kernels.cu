@@ -23,6 +23,19 @@ __global__ void load_kernel(const std::uint16_t* in, unsigned* out) {
   for (int j = 0; j < 4; ++j) out[4 * lane() + j] = x[j];
 }
 
+#ifndef __CUDACC__
+__global__ void load_few_kernel(int count, const std::uint16_t* in, unsigned* out) {
+  auto* sRows = dynamic_shared<std::uint16_t>();
+  for (int i = 0; i < 8; ++i) sRows[8 * lane() + i] = in[8 * lane() + i];
+  __syncwarp();
+  // The lanes behind those that name rows may hold anything.
+  const unsigned row = lane() < 8 * count ? 16u * static_cast<unsigned>(lane()) : 0xFFFFFFFFu;
+  const simt::FourWords words =
+      simt::load_matrices(count, row, false, std::source_location::current());
+  for (int j = 0; j < count; ++j) out[4 * lane() + j] = words.x[j];
+}
+#endif
+
 template <class T>
 __global__ void multiply_kernel(const unsigned* a, const unsigned* b, float* c) {
   unsigned x[4];
@@ -68,7 +81,8 @@ __global__ void pack_kernel(const float* values, unsigned* words) {
 template <Rows kRows>
 __global__ void rows_kernel(const std::uint16_t* in, unsigned* out) {
   constexpr int kColumns = 64, kChunk = 8;
-  constexpr int kStride = kRows == Rows::kPadded ? kColumns + kChunk : kColumns;
+  constexpr bool kPadded = kRows == Rows::kPadded || kRows == Rows::kPairs;
+  constexpr int kStride = kPadded ? kColumns + kChunk : kColumns;
   auto* sTile = dynamic_shared<std::uint16_t>();
   const auto place = [](int row, int chunk) {
     return row * kStride + (kRows == Rows::kSwizzled ? chunk ^ row % 8 : chunk) * kChunk;
@@ -78,9 +92,10 @@ __global__ void rows_kernel(const std::uint16_t* in, unsigned* out) {
     sTile[place(i / kColumns, i % kColumns / kChunk) + i % kChunk] = value;
   }
   __syncwarp();
+  const int row = kRows == Rows::kPairs ? lane() % 8 / 2 * 2 : lane() % 8;
   unsigned x[4];
   for (int step = 0; step < 2; ++step) {  // four chunks of each row
-    ldmatrix_x4(x, sTile + place(lane() % 8, 4 * step + lane() / 8));
+    ldmatrix_x4(x, sTile + place(row, 4 * step + lane() / 8));
   }
   for (int j = 0; j < 4; ++j) out[4 * lane() + j] = x[j];
 }
@@ -103,7 +118,7 @@ __global__ void misaligned_row_kernel(unsigned* out) {
 
 __global__ void row_too_far_kernel(unsigned* out) {
   unsigned x[4];
-  ldmatrix_x4(x, zeros() + 4 * (lane() + 40));  // bug: row_too_far
+  ldmatrix_x4(x, zeros() + 4 * (lane() + 33));  // bug: row_too_far
   out[threadIdx.x] = x[0];
 }
 
@@ -185,6 +200,12 @@ void run_load_matrices(bool transposed, const std::uint16_t* in, unsigned* out) 
   launch(transposed ? load_kernel<true> : load_kernel<false>, 1, 32, 512, nullptr, in, out);
 }
 
+#ifndef __CUDACC__
+void run_load_few(int count, const std::uint16_t* in, unsigned* out) {
+  launch(load_few_kernel, 1, 32, 512, nullptr, count, in, out);
+}
+#endif
+
 void run_multiply_add(Element element, const unsigned* a, const unsigned* b, float* c) {
   launch(element == Element::kBfloat16 ? multiply_kernel<bfloat16> : multiply_kernel<float16>, 1,
          32, 0, nullptr, a, b, c);
@@ -213,6 +234,8 @@ void run_rows(Rows rows, const std::uint16_t* in, unsigned* out) {
       return run(rows_kernel<Rows::kPadded>);
     case Rows::kSwizzled:
       return run(rows_kernel<Rows::kSwizzled>);
+    case Rows::kPairs:
+      return run(rows_kernel<Rows::kPairs>);
   }
 }
 

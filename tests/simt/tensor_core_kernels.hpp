@@ -18,6 +18,9 @@ const char* tensor_core_kernels_file();
 /// lane l gets of matrix j.
 void run_load_matrices(bool transposed, const std::uint16_t* in, unsigned* out);
 
+/// ldmatrix of the first `count` of them, 1 or 2, likewise: out[4 l + j]. (On the CPU machine.)
+void run_load_few(int count, const std::uint16_t* in, unsigned* out);
+
 /// One mma on fragments as they are: lane l has a[4 l + r], b[2 l + r] and c[4 l + i].
 void run_multiply_add(Element element, const unsigned* a, const unsigned* b, float* c);
 
@@ -31,7 +34,7 @@ void run_pack(Element element, const float* values, unsigned* words);
 
 /// A tile of 8 rows x 64 elements is stored and read by ldmatrix, 16 elements of each row at a
 /// time; out gets what lane l reads of the last of them.
-enum class Rows { kPlain, kPadded, kSwizzled };
+enum class Rows { kPlain, kPadded, kSwizzled, kPairs };  // kPairs: padded, each even row twice
 void run_rows(Rows rows, const std::uint16_t* in, unsigned* out);
 
 /// A kernel with a bug; two blocks' worth of warps, 64 threads.

@@ -10,6 +10,7 @@
 
 #include "common/attention.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "common/simt/watch/observer.hpp"
 #include "tests/simt/support.hpp"
 #include "tests/simt/tensor_core_kernels.hpp"
 
@@ -87,6 +88,25 @@ TEST_CASE_METHOD(EveryMode, "ldmatrix gives each lane two elements of a row, or 
                                                                     << 16;
         CAPTURE(transposed, l, j);
         CHECK(words[4 * l + j] == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE_METHOD(EveryMode, "ldmatrix of one or two matrices asks 8 or 16 lanes for rows",
+                 "[simt][tensor]") {
+  const std::vector<std::uint16_t> in = random_integers<std::uint16_t>(256, 0, 65535, 2);
+  for (const int count : {1, 2}) {
+    DeviceArray<std::uint16_t> rows(in);
+    DeviceArray<unsigned> out(128, 7u);
+    run_load_few(count, rows.data(), out.data());
+    const std::vector<unsigned> words = out.read();
+    for (unsigned l = 0; l < 32; ++l) {
+      for (unsigned j = 0; j < 4; ++j) {
+        const unsigned at = 64 * j + 8 * (l / 4) + 2 * (l % 4);
+        const bool loaded = j < static_cast<unsigned>(count);
+        CAPTURE(count, l, j);
+        CHECK(words[4 * l + j] == (loaded ? in[at] | unsigned{in[at + 1]} << 16 : 7u));
       }
     }
   }
@@ -233,13 +253,15 @@ TEST_CASE_METHOD(EveryMode, "a product of random matrices by ldmatrix and mma", 
 
 TEST_CASE("tensor cores cut off what float32 would round", "[simt][tensor]") {
   const InMode unwatched({"unwatched", false, simt::Order::kForward, 1});
-  const auto one_and = [](simt::Accumulation accumulation, int products, float each) {
+  // 1, and so many products of this value, the first with k = 0, the next with k = apart...
+  const auto one_and = [](simt::Accumulation accumulation, int products, float each,
+                          int apart = 1) {
     simt::options().accumulation = accumulation;
     Matrices m;
     m.c[0][0] = 1.0f;
     for (int k = 0; k < products; ++k) {
-      m.a[0][k] = 0x1p-12f;
-      m.b[k][0] = each * 0x1p12f;
+      m.a[0][apart * k] = 0x1p-12f;
+      m.b[apart * k][0] = each * 0x1p12f;
     }
     return multiply_add(Element::kBfloat16, m).front();
   };
@@ -252,10 +274,22 @@ TEST_CASE("tensor cores cut off what float32 would round", "[simt][tensor]") {
   CHECK(one_and(kH100, 15, 0x1p-26f) == 1.0f);  // one by one below the 25 bits
   // The sum is cut off, too: A100s do it after 8 products.
   CHECK(one_and(kH100, 3, 0x1p-24f) == 1.0f + 0x1p-23f);
-  CHECK(one_and(kA100, 9, 0x1p-24f) == 1.0f + 4 * 0x1p-23f);
+  CHECK(one_and(kA100, 2, 0x1p-24f, 7) == 1.0f + 0x1p-23f);
+  CHECK(one_and(kA100, 2, 0x1p-24f, 8) == 1.0f);
+  CHECK(one_and(kH100, 2, 0x1p-24f, 15) == 1.0f + 0x1p-23f);
   CHECK(one_and(kH100, 1, -0x1p-25f) == 1.0f - 0x1p-24f);
   CHECK(one_and(kInOrder, 1, -0x1p-25f) == 1.0f);
   CHECK(one_and(kA100, 1, -0x1p-25f) == 1.0f);
+  // Where a product is the largest, the sum of its factors' exponents counts: 0 for 1.5 times 1.5.
+  simt::options().accumulation = kH100;
+  Matrices m;
+  m.a[0][0] = m.b[0][0] = 1.5f;
+  m.c[0][0] = 0x1p-25f;
+  for (int k = 1; k < 8; ++k) {
+    m.a[0][k] = 1.0f;
+    m.b[k][0] = 0x1p-25f;
+  }
+  CHECK(multiply_add(Element::kBfloat16, m).front() == 2.25f + 0x1p-22f);
 }
 
 TEST_CASE("tensor cores add integers exactly, and err by less than a last place a step",
@@ -336,15 +370,18 @@ TEST_CASE_METHOD(EveryOrder,
                  "[simt][tensor]") {
   const std::vector<std::uint16_t> tile = random_integers<std::uint16_t>(8 * 64, 0, 65535, 1);
   DeviceArray<std::uint16_t> in(tile);
-  for (const auto& [rows, each] :
-       {std::pair{Rows::kPlain, 8u}, {Rows::kPadded, 1u}, {Rows::kSwizzled, 1u}}) {
+  for (const auto& [rows, each] : {std::pair{Rows::kPlain, 8u},
+                                   {Rows::kPadded, 1u},
+                                   {Rows::kSwizzled, 1u},
+                                   {Rows::kPairs, 1u}}) {
     CAPTURE(each);
     DeviceArray<unsigned> out(128, 0u);
     const simt::LaunchRecord launch = traced([&] { run_rows(rows, in.data(), out.data()); });
     const std::vector<unsigned> words = out.read();
     for (unsigned l = 0; l < 32; ++l) {
       for (unsigned j = 0; j < 4; ++j) {
-        const unsigned at = 64 * (l / 4) + 32 + 8 * j + 2 * (l % 4);
+        const unsigned row = rows == Rows::kPairs ? l / 4 / 2 * 2 : l / 4;
+        const unsigned at = 64 * row + 32 + 8 * j + 2 * (l % 4);
         CHECK(words[4 * l + j] == (tile[at] | unsigned{tile[at + 1]} << 16));
       }
     }
@@ -365,6 +402,43 @@ TEST_CASE_METHOD(EveryOrder,
     CHECK(site->wavefronts == 2 * 4 * each);
     CHECK(site->wavefronts_ideal == 2 * 4);
   }
+}
+
+TEST_CASE_METHOD(EveryOrder, "half an ldmatrix is half the bytes and wavefronts",
+                 "[simt][tensor]") {
+  DeviceArray<std::uint16_t> rows(random_integers<std::uint16_t>(256, 0, 65535, 2));
+  DeviceArray<unsigned> out(128, 7u);
+  const simt::Traffic t = traced([&] { run_load_few(2, rows.data(), out.data()); }).traffic;
+  CHECK(t.matrix_load_requests == 1);
+  CHECK(t.matrix_load_bytes == 256);
+  CHECK(t.matrix_load_wavefronts == 2);
+  CHECK(t.matrix_load_wavefronts_ideal == 2);
+}
+
+/// Notes what executes the requests.
+class Units final : public simt::Observer {
+ public:
+  void request(int /*warp*/, const simt::Request& request) override {
+    if (request.unit != simt::Unit::kMatrixLoad) return;
+    ++requests;
+    lanes = request.lanes;
+    first = request.addresses[0];
+    last = request.addresses[31];
+  }
+  int requests = 0;
+  unsigned lanes = 0;
+  std::uintptr_t first = 0, last = 0;
+};
+
+TEST_CASE_METHOD(EveryOrder, "an observer sees the rows of an ldmatrix", "[simt][tensor]") {
+  DeviceArray<std::uint16_t> rows(random_integers<std::uint16_t>(256, 0, 65535, 2));
+  DeviceArray<unsigned> out(128, 7u);
+  Units units;
+  simt::options().observer = &units;
+  run_load_matrices(false, rows.data(), out.data());
+  CHECK(units.requests == 1);
+  CHECK(units.lanes == ~0u);
+  CHECK(units.last - units.first == 31 * 16);
 }
 
 TEST_CASE_METHOD(EveryOrder, "mma instructions are counted by warp", "[simt][tensor]") {
@@ -409,7 +483,7 @@ void check_report(const Expected& expected, bool stops) {
 TEST_CASE_METHOD(EveryMode, "misuse of ldmatrix and mma stops the launch at its line",
                  "[simt][tensor]") {
   check_report({"misaligned_row", "misaligned access", "which is 8 modulo 16"}, true);
-  check_report({"row_too_far", "out of bounds", "of the 1024 bytes of dynamic shared memory"},
+  check_report({"row_too_far", "out of bounds", "at byte 1024 of the 1024 bytes of dynamic shared"},
                true);
   check_report({"static_rows", "bad shared address", "does not lie in"}, true);
   check_report({"half_loads", "divergent ldmatrix", "waits here for its whole warp; lane "}, true);

@@ -40,6 +40,13 @@ std::map<std::uintptr_t, Word> words_of(const SeenAccess& seen) {
   return words;
 }
 
+/// ", asked for by 8 lanes at a time", if a warp's request takes more than one turn.
+std::string together_text(const SeenAccess& seen) {
+  const unsigned together = lanes_per_phase(seen.request());
+  if (together == kWarpSize) return {};
+  return fmt::format(", asked for by {} lanes at a time", together);
+}
+
 }  // namespace
 
 double draw_banks(Svg& svg, const RequestPanel& panel, double y, BankPlace place) {
@@ -88,7 +95,8 @@ double draw_banks(Svg& svg, const RequestPanel& panel, double y, BankPlace place
   }
   svg.text("", margin, std::max(at, top + 42) + 20, cost_text(seen));
   svg.text("small", margin, std::max(at, top + 42) + 38,
-           fmt::format("{}. {}", plural(words.size(), "different word"), rank_text(seen)));
+           fmt::format("{}{}. {}", plural(words.size(), "different word"), together_text(seen),
+                       rank_text(seen)));
   return std::max(at, top + 42) + 46 - y;
 }
 

@@ -218,12 +218,14 @@ std::string draw_requests(std::span<const RequestPanel> panels, const std::strin
     legend = svg.legend("load", legend, 24, "first wavefront");
     legend = svg.legend("late", legend, 24, "waits for a later one");
   }
-  if (!std::all_of(panels.begin(), panels.end(), is_shared)) {
-    legend = svg.legend(style_of(panels.front().access.access), legend, 24, "asked for");
+  const auto global = std::find_if_not(panels.begin(), panels.end(), is_shared);
+  if (global != panels.end()) {
+    legend = svg.legend(style_of(global->access.access), legend, 24, "asked for");
     legend = svg.legend("unused", legend, 24, "moves along");
   }
-  svg.text("small", kRight, 24, note, Anchor::kEnd);
-  double y = 40;
+  const bool beside = legend + text_width(note) <= kRight;
+  svg.text("small", kRight, beside ? 24 : 44, note, Anchor::kEnd);
+  double y = beside ? 40 : 60;
   std::string titles;
   for (std::size_t i = 0; i < panels.size(); ++i) {
     titles += fmt::format("{}{}, {}. {}", i == 0 ? "" : " ", panels[i].title,

@@ -14,7 +14,7 @@
 namespace attn::simt::draw {
 namespace {
 
-constexpr std::size_t kPanelsOfALine = 3;
+constexpr std::ptrdiff_t kPanelsOfALine = 3;
 constexpr std::size_t kListed = 12;  // places in a message
 
 [[noreturn]] void bad(const std::string& message) { throw Error(ErrorKind::kBadArgument, message); }
@@ -35,11 +35,11 @@ void add_once(std::vector<T>& values, T value) {
 
 }  // namespace
 
-What parse_what(std::string_view text) {
+What parse_what(std::string_view text, std::string_view also) {
   if (text == "touches") return What::kTouches;
   if (text == "warp") return What::kWarp;
   if (text == "timeline") return What::kTimeline;
-  bad(fmt::format("{}: allowed: touches, warp, timeline", text));
+  bad(fmt::format("{}: allowed: touches, warp, timeline{}", text, also));
 }
 
 Sheet::~Sheet() { end(); }
@@ -136,7 +136,13 @@ std::vector<RequestPanel> Sheet::panels_of(const Run& run) const {
   }
   std::stable_sort(panels.begin(), panels.end(),
                    [](const auto& a, const auto& b) { return a.access.worst > b.access.worst; });
-  if (panels.size() > kPanelsOfALine) panels.resize(kPanelsOfALine);
+  // A cp.async that loads from many arrays shows what it stores, too.
+  const auto shared = std::find_if(panels.begin(), panels.end(), [](const RequestPanel& panel) {
+    return panel.access.space == Space::kShared;
+  });
+  const auto last = panels.begin() + std::min(kPanelsOfALine, std::ssize(panels)) - 1;
+  if (shared != panels.end() && shared > last) std::rotate(last, shared, shared + 1);
+  panels.erase(last + 1, panels.end());
   return panels;
 }
 

@@ -17,8 +17,9 @@ namespace attn::simt::draw {
 
 enum class What { kTouches, kWarp, kTimeline };
 
-/// "touches", "warp" or "timeline". Throws Error(kBadArgument).
-What parse_what(std::string_view text);
+/// "touches", "warp" or "timeline". Throws Error(kBadArgument); `also`: what the message adds to
+/// what is allowed.
+What parse_what(std::string_view text, std::string_view also = {});
 
 /// What the options are called, for messages.
 struct OptionNames {

@@ -121,11 +121,11 @@ std::string Svg::finish(double height, std::string_view title, std::string_view 
       "<title id=\"title\">{2}</title>\n"
       "<desc id=\"desc\">{3}</desc>\n"
       "<metadata>{4}</metadata>\n"
-      "<style>{5}</style>\n"
+      "<style>{5}{7}</style>\n"
       "<rect class=\"card\" width=\"{0}\" height=\"{1}\"/>\n"
       "{6}</svg>\n",
       number(kWidth), number(height), escaped(title), escaped(description), escaped(command),
-      kStyle, body_);
+      kStyle, body_, more_style_);
 }
 
 void Rectangles::add(double x, double y, double width, double height) {

@@ -17,6 +17,9 @@ enum class Anchor { kStart, kMiddle, kEnd };
 
 class Svg {
  public:
+  /// `more_style`: rules for kinds that this picture alone has.
+  explicit Svg(std::string_view more_style = {}) : more_style_(more_style) {}
+
   /// `kind` is the class that a shape gets its colour from: "load", "store", ... (svg.cpp has all).
   void rect(std::string_view kind, double x, double y, double width, double height);
   void line(std::string_view kind, double x1, double y1, double x2, double y2);
@@ -35,7 +38,18 @@ class Svg {
 
  private:
   std::string body_;
+  std::string more_style_;
 };
+
+/// More style for ldmatrix ("matrix") and cp.async ("copy"), which few kernels have.
+inline constexpr std::string_view kTensorStyle = R"(
+  .matrix { fill: #7a9a2e; }
+  .copy { fill: #c2477f; }
+  @media (prefers-color-scheme: dark) {
+    .matrix { fill: #b7d46a; }
+    .copy { fill: #f08ab8; }
+  }
+)";
 
 /// "12.5", "64": one decimal at most.
 std::string number(double value);

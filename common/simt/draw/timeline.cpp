@@ -36,9 +36,13 @@ void Timeline::begin_block(uint3 /*block*/) {
 
 void Timeline::request(int warp, const Request& request) {
   if (!open_) return;
-  const Kind kind = request.space == Space::kShared   ? kShared
-                    : request.access == Access::kLoad ? kGlobalLoad
-                                                      : kGlobalStore;
+  const bool shared = request.space == Space::kShared;
+  const Kind kind = request.unit == Unit::kMatrixLoad  ? kMatrixLoad
+                    : request.unit == Unit::kAsyncCopy ? kAsyncCopy
+                    : shared                           ? kShared
+                    : request.access == Access::kLoad  ? kGlobalLoad
+                                                       : kGlobalStore;
+  if (kind == kAsyncCopy && !shared) return;  // one instruction, counted by what it stores
   ++stretch_.warps[static_cast<std::size_t>(warp)][kind];
 }
 

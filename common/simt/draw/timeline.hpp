@@ -18,7 +18,7 @@ class Timeline : public Observer {
  public:
   static constexpr std::size_t kStretches = 12;  // that are kept; the others are only counted
 
-  enum Kind : std::size_t { kGlobalLoad, kShared, kGlobalStore, kKinds };
+  enum Kind : std::size_t { kGlobalLoad, kShared, kGlobalStore, kMatrixLoad, kAsyncCopy, kKinds };
   using Requests = std::array<std::uint64_t, kKinds>;
 
   /// What the warps do from one barrier to the next.

@@ -15,8 +15,29 @@ struct Look {
   const char* name;
 };
 constexpr Look kLooks[] = {{Timeline::kGlobalLoad, "load", "global load"},
+                           {Timeline::kAsyncCopy, "copy", "cp.async"},
                            {Timeline::kShared, "shared", "shared memory"},
+                           {Timeline::kMatrixLoad, "matrix", "ldmatrix"},
                            {Timeline::kGlobalStore, "store", "global store or atomic"}};
+
+/// Whether one of the panels shows any of this kind.
+bool some_have(std::span<const TimelinePanel> panels, Timeline::Kind kind) {
+  for (const TimelinePanel& panel : panels) {
+    for (const Timeline::Stretch& stretch : panel.block->stretches) {
+      for (const Timeline::Requests& warp : stretch.warps) {
+        if (warp[kind] > 0) return true;
+      }
+    }
+  }
+  return false;
+}
+
+/// What a picture with that many barriers leaves out.
+std::string shown_text(const Timeline::Block& block) {
+  if (!block.cut) return {};
+  if (block.barriers == block.stretches.size()) return ", shown up to the last one";
+  return fmt::format(", of which {} are shown", block.stretches.size());
+}
 
 /// One panel from y on; returns its height.
 double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
@@ -30,11 +51,10 @@ double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
   const double unit = (kRight - kLeft) / static_cast<double>(std::max<std::uint64_t>(shown, 1));
 
   svg.text("head", kLeft, y + 16, panel.title);
-  svg.text(
-      "", kLeft, y + 35,
-      fmt::format("{}, its first block: {} warp{}, {} barrier{}{}", block.kernel, warps,
-                  warps == 1 ? "" : "s", grouped(block.barriers), block.barriers == 1 ? "" : "s",
-                  block.cut ? fmt::format(", of which {} are shown", block.stretches.size()) : ""));
+  svg.text("", kLeft, y + 35,
+           fmt::format("{}, its first block: {} warp{}, {} barrier{}{}", block.kernel, warps,
+                       warps == 1 ? "" : "s", grouped(block.barriers),
+                       block.barriers == 1 ? "" : "s", shown_text(block)));
   for (std::size_t warp = 0; warp < warps; ++warp) {
     if (warps > 8 && warp % 4 != 0) continue;
     svg.text("small", kLeft - 8, top + row * (static_cast<double>(warp) + 0.5) + 4,
@@ -77,9 +97,15 @@ double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
 
 std::string draw_timelines(std::span<const TimelinePanel> panels, const std::string& note,
                            const std::string& command) {
-  Svg svg;
+  const bool copies = some_have(panels, Timeline::kAsyncCopy);
+  const bool matrices = some_have(panels, Timeline::kMatrixLoad);
+  Svg svg(copies || matrices ? kTensorStyle : "");
   double legend = kLeft;
-  for (const Look& look : kLooks) legend = svg.legend(look.style, legend, 24, look.name);
+  for (const Look& look : kLooks) {
+    if (look.kind == Timeline::kAsyncCopy && !copies) continue;
+    if (look.kind == Timeline::kMatrixLoad && !matrices) continue;
+    legend = svg.legend(look.style, legend, 24, look.name);
+  }
   legend = svg.legend("wait", legend, 24, "waits");
   svg.line("barrier", legend + 4, 12, legend + 4, 26);
   svg.text("", legend + 12, 24, "barrier");

@@ -80,7 +80,8 @@ Touches::Array* Touches::array_of(std::uintptr_t address) {
 
 void Touches::request(int /*warp*/, const Request& request) {
   if (request.space != Space::kGlobal) return;
-  const std::uint8_t touch = request.access == Access::kLoad    ? kLoaded
+  const std::uint8_t touch = request.unit == Unit::kAsyncCopy   ? kCopied
+                             : request.access == Access::kLoad  ? kLoaded
                              : request.access == Access::kStore ? kStored
                                                                 : kAtomic;
   for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {

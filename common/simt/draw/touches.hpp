@@ -34,7 +34,7 @@ class Touches : public Observer {
   static constexpr std::size_t kArrays = 16;     // whoever comes later is only counted
 
   /// What was done to a cell in a column: any of these.
-  enum Touch : std::uint8_t { kLoaded = 1, kStored = 2, kAtomic = 4 };
+  enum Touch : std::uint8_t { kLoaded = 1, kStored = 2, kAtomic = 4, kCopied = 8 };
 
   struct Array {
     std::string name;

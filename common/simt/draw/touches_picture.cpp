@@ -22,6 +22,7 @@ struct Kind {
   const char* name;
 };
 constexpr Kind kKinds[] = {{Touches::kLoaded, "load", "load"},
+                           {Touches::kCopied, "copy", "load by cp.async"},
                            {Touches::kStored, "store", "store"},
                            {Touches::kAtomic, "atomic", "atomic"}};
 
@@ -224,10 +225,11 @@ std::string draw_touches(std::span<const TouchesPanel> panels, const std::string
   for (const TouchesPanel& panel : panels) panel.touches->widen(widest);
   const std::vector<Band> bands = bands_of(panels);
   const double bottom = top(bands.size()) - kGap;
-  Svg svg;
+  const std::uint8_t kinds = kinds_in(panels);
+  Svg svg((kinds & Touches::kCopied) != 0 ? kTensorStyle : "");
   double legend = kLeft;
   for (const Kind& kind : kKinds) {
-    if ((kinds_in(panels) & kind.touch) != 0) {
+    if ((kinds & kind.touch) != 0) {
       legend = svg.legend(kind.style, legend, kTop - 16, kind.name);
     }
   }

@@ -36,8 +36,8 @@ struct Collective {
   /// Called once, outside of all lanes, which wait meanwhile.
   void (*run)(const Meeting& meeting);
   bool orders_memory = false;  // between the lanes, as __syncwarp does
-  /// Of an instruction that all lanes of a warp must execute together, at one place in the code: its
-  /// name, for the report if they do not. Null: the lanes of any mask may, wherever they call it.
+  /// Of an instruction that all lanes of a warp must execute together, at one place in the code:
+  /// its name, for the report if they do not. Null: the lanes of any mask may, wherever they are.
   const char* aligned = nullptr;
 };
 

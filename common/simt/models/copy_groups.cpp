@@ -13,7 +13,7 @@ namespace {
 constexpr int kLanes = 32;
 
 void carry_out(const CopyGroups::Copy& copy) {
-  std::memcpy(copy.to, copy.from, copy.valid);
+  if (copy.valid > 0) std::memcpy(copy.to, copy.from, copy.valid);
   std::memset(copy.to + copy.valid, 0, copy.bytes - std::size_t{copy.valid});
 }
 

@@ -11,7 +11,8 @@ namespace {
 constexpr double kSectorBytes = 32;
 constexpr int kSchedulers = 4;  // per multiprocessor
 constexpr double kLanes = 32;
-constexpr std::int64_t kMostBlocks = 2'147'483'647;  // on a grid's x
+constexpr double kFlopsOfProduct = 2.0 * 16 * 8 * 16;  // of an m16n8k16
+constexpr std::int64_t kMostBlocks = 2'147'483'647;    // on a grid's x
 
 double number(std::uint64_t count) { return static_cast<double>(count); }
 
@@ -36,17 +37,22 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
   }
   const double requested_sectors =
       number(t.global_load_sectors + t.global_store_sectors + t.global_atomic_sectors);
-  // An atomic takes at least one wavefront. What asynchronous copies store may take a way of its own.
+  // An atomic takes at least one wavefront. What asynchronous copies store arrives from L2 and may
+  // go past the loads and stores: nothing is published.
   const double wavefronts = number(t.shared_load_wavefronts + t.shared_store_wavefronts +
                                    t.shared_atomic_requests + t.matrix_load_wavefronts);
   const double special_rate =
       bound.occupancy.schedulers * device.special_functions_per_clock / kSchedulers;
+  const double tensor_rate =
+      bound.occupancy.schedulers * device.tensor_flops_per_clock / kSchedulers;
 
   bound.parts[Resource::kL2] = sectors_one_way(t) * kSectorBytes / l2_rate / clock;
   bound.parts[Resource::kL1] =
       requested_sectors * kSectorBytes / (sms * device.l1_bytes_per_clock) / clock;
   bound.parts[Resource::kShared] = wavefronts / (sms * device.wavefronts_per_clock) / clock;
   bound.parts[Resource::kSpecialFunctions] = number(t.special_functions) / special_rate / clock;
+  bound.parts[Resource::kTensor] =
+      number(t.mma_instructions) * kFlopsOfProduct / tensor_rate / clock;
   bound.parts[Resource::kShuffles] =
       number(t.shuffles) * kLanes / (sms * device.shuffles_per_clock) / clock;
   bound.parts[Resource::kVotes] = number(t.votes) * kLanes / (sms * device.votes_per_clock) / clock;
@@ -58,7 +64,8 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
 
 std::string_view to_string(Resource resource) {
   static constexpr std::string_view kNames[kResources] = {
-      "memory", "L2", "L1", "shared memory", "special functions", "shuffles", "votes", "FLOPs"};
+      "memory",       "L2",       "L1",    "shared memory", "special functions",
+      "tensor cores", "shuffles", "votes", "FLOPs"};
   return kNames[static_cast<std::size_t>(resource)];
 }
 
@@ -154,27 +161,25 @@ Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,
   Bound bound{.device = device.name, .work = work, .parts = {}, .limit = {}, .by_launch = {}};
   double schedulers = 0;  // of the launch that keeps most of them busy
   double compulsory_bytes = 0;
-  bool tensor_cores = false;
   for (const LaunchRecord& launch : launches) {
     const LaunchBound& one = bound.by_launch.emplace_back(bound_of_launch(launch, device));
     for (const Resource part : kLaunchResources) bound.parts[part] += one.parts[part];
     bound.launches += one.seconds;
     schedulers = std::max(schedulers, one.occupancy.schedulers);
+    bound.tensor_flops += number(launch.traffic.mma_instructions) * kFlopsOfProduct;
     compulsory_bytes += number(launch.traffic.global_read_bytes_compulsory +
                                launch.traffic.global_write_bytes_compulsory);
-    tensor_cores = tensor_cores || launch.traffic.mma_instructions != 0;
   }
   if (launches.empty()) return bound;
-  // Which launch does which of the FLOPs is not known: all of them in the best one, and on tensor
-  // cores if any are.
-  const int flops_per_clock = tensor_cores ? device.tensor_flops_per_clock : device.flops_per_clock;
-  const double flops_rate = schedulers * flops_per_clock / kSchedulers;
+  // Which launch does which of the FLOPs is not known: all of them in the best one.
+  const double flops_rate = schedulers * device.flops_per_clock / kSchedulers;
+  const double other_flops = std::max(0.0, work.flops - bound.tensor_flops);
 
   bound.limit = to_string(bound.parts.largest());
   bound.seconds = bound.launches;
   for (const auto& [part, seconds] :
        {std::pair{Resource::kMemory, work.bytes / device.memory_bytes_per_second},
-        std::pair{Resource::kFlops, work.flops / flops_rate / device.clocks_per_second}}) {
+        std::pair{Resource::kFlops, other_flops / flops_rate / device.clocks_per_second}}) {
     bound.parts[part] = seconds;
     if (seconds > bound.seconds) {
       bound.seconds = seconds;

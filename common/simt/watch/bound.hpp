@@ -30,18 +30,18 @@ enum class Resource {
   kMemory,            // bytes of the problem's inputs and outputs: HBM or GDDR
   kL2,                // compulsory sectors of a launch: each comes from L2, or goes there, once
   kL1,                // requested sectors
-  kShared,            // shared wavefronts
+  kShared,            // shared wavefronts: of loads, stores, atomics and ldmatrix
   kSpecialFunctions,  // exponentials and the like
+  kTensor,            // products of fragments: mma
   kShuffles,          // between the lanes of a warp
   kVotes,             // of a warp
-  kFlops,             // multiply-adds of the problem, two FLOPs each: float32's rate, or, where
-                      // the launches execute mma, that of tensor cores with 16-bit factors
+  kFlops,             // multiply-adds of the problem that no tensor core does, two FLOPs each
 };
-inline constexpr int kResources = 8;
+inline constexpr int kResources = 9;
 /// Those that a launch has a part for.
-inline constexpr std::array kLaunchResources = {Resource::kL2,       Resource::kL1,
-                                                Resource::kShared,   Resource::kSpecialFunctions,
-                                                Resource::kShuffles, Resource::kVotes};
+inline constexpr std::array kLaunchResources = {
+    Resource::kL2,     Resource::kL1,       Resource::kShared, Resource::kSpecialFunctions,
+    Resource::kTensor, Resource::kShuffles, Resource::kVotes};
 std::string_view to_string(Resource resource);
 
 /// Seconds, by resource.
@@ -88,6 +88,7 @@ struct LaunchBound {
 struct Bound {
   std::string_view device;
   PassWork work;
+  double tensor_flops = 0;   // of all launches' mma: what only fills a tile up, too
   Parts parts;               // kMemory, kFlops of the pass; the others summed over its launches
   double launches = 0;       // launches one after the other: the sum of their bounds
   double seconds = 0;        // the bound: the largest of kMemory, kFlops and `launches`

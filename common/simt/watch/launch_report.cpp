@@ -50,7 +50,8 @@ void for_each_row(std::span<const LaunchRecord> launches, Row&& row) {
   if (launches.size() > 1) row("all", nullptr, total(launches));
 }
 
-/// A table without the columns that hold nothing.
+/// A table without the columns that hold nothing. "requested: store" is "store" behind another
+/// column of "requested".
 class Filled {
  public:
   explicit Filled(std::vector<io::Table::Column> columns) : columns_(std::move(columns)) {}
@@ -68,7 +69,15 @@ class Filled {
       for (const std::size_t c : used) some.push_back(from[c]);
       return some;
     };
-    io::Table table(pick(columns_));
+    std::vector<io::Table::Column> columns = pick(columns_);
+    std::string before;
+    for (io::Table::Column& column : columns) {
+      const std::size_t colon = column.title.find(": ");
+      const std::string group = colon == std::string::npos ? "" : column.title.substr(0, colon + 2);
+      if (group == before) column.title.erase(0, group.size());
+      before = group;
+    }
+    io::Table table(std::move(columns));
     for (const auto& row : rows_) table.add_row(pick(row));
     return table.to_string(styled);
   }
@@ -78,19 +87,19 @@ class Filled {
   std::vector<std::vector<std::string>> rows_;
 };
 
-void print_global(std::span<const LaunchRecord> launches, bool styled) {
+void print_global(std::span<const LaunchRecord> launches, bool styled, Element element) {
   Filled table({{"kernel"},
                 {"grid"},
                 {"block"},
                 {"requested: load", kRight},
-                {"store", kRight},
-                {"atomic", kRight},
-                {"async", kRight},
+                {"requested: store", kRight},
+                {"requested: atomic", kRight},
+                {"requested: async", kRight},
                 {"sectors/request: load", kRight},
-                {"store", kRight},
-                {"async", kRight},
+                {"sectors/request: store", kRight},
+                {"sectors/request: async", kRight},
                 {"compulsory: read", kRight},
-                {"write", kRight}});
+                {"compulsory: write", kRight}});
   for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
                              const Traffic& t) {
     table.add_row(
@@ -108,20 +117,22 @@ void print_global(std::span<const LaunchRecord> launches, bool styled) {
   const std::uint64_t requested =
       t.global_load_bytes + t.global_store_bytes + t.global_atomic_bytes + t.global_async_bytes;
   const std::uint64_t compulsory = compulsory_bytes(t);
+  const std::uint64_t each = bytes_of(element);
   fmt::print(
       "Global memory\n{}"
-      "In float32 elements: {} requested, {} compulsory: {} to 1.\n\n",
-      table.to_string(styled), grouped(requested / sizeof(float)),
-      grouped(compulsory / sizeof(float)), ratio_text(requested, compulsory));
+      "In {} elements{}: {} requested, {} compulsory: {} to 1.\n\n",
+      table.to_string(styled), to_string(element),
+      element == Element::kFloat32 ? "" : ", a float32 being two", grouped(requested / each),
+      grouped(compulsory / each), ratio_text(requested, compulsory));
 }
 
 void print_inside(std::span<const LaunchRecord> launches, bool styled) {
   Filled table({{"kernel"},
                 {"shared memory", kRight},
                 {"wavefronts: load", kRight},
-                {"store", kRight},
-                {"async", kRight},
-                {"ldmatrix", kRight},
+                {"wavefronts: store", kRight},
+                {"wavefronts: ldmatrix", kRight},
+                {"wavefronts: async", kRight},
                 {"atomic requests", kRight},
                 {"barriers", kRight},
                 {"special functions", kRight},
@@ -129,21 +140,20 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"votes", kRight},
                 {"mma", kRight}});
   bool any = false;
-  for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
-                             const Traffic& t) {
-    const std::size_t shared =
-        launch == nullptr ? 0 : launch->shared_bytes + launch->static_shared_bytes;
-    table.add_row({name, bytes_text(shared),
-                   wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
-                   wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
-                   wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
-                   wavefronts_text(t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal),
-                   count_text(t.shared_atomic_requests), count_text(t.barriers),
-                   count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes),
-                   count_text(t.mma_instructions)});
-    any = any ||
-          shared + t.barriers + t.special_functions + t.shuffles + t.votes + t.mma_instructions > 0;
-  });
+  for_each_row(
+      launches, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
+        const std::size_t shared =
+            launch == nullptr ? 0 : launch->shared_bytes + launch->static_shared_bytes;
+        table.add_row({name, bytes_text(shared),
+                       wavefronts_text(t.shared_load_wavefronts, t.shared_load_wavefronts_ideal),
+                       wavefronts_text(t.shared_store_wavefronts, t.shared_store_wavefronts_ideal),
+                       wavefronts_text(t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal),
+                       wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
+                       count_text(t.shared_atomic_requests), count_text(t.barriers),
+                       count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes),
+                       count_text(t.mma_instructions)});
+        any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
+      });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
 }
 
@@ -164,8 +174,8 @@ std::uint64_t compulsory_bytes(const Traffic& t) {
   return t.global_read_bytes_compulsory + t.global_write_bytes_compulsory;
 }
 
-void print_counts(std::span<const LaunchRecord> launches, bool styled) {
-  print_global(launches, styled);
+void print_counts(std::span<const LaunchRecord> launches, bool styled, Element element) {
+  print_global(launches, styled, element);
   print_inside(launches, styled);
 }
 
@@ -177,6 +187,7 @@ void print_bound_by_launch(const Bound& bound, bool styled, const std::string& o
                 {"L1", kRight},
                 {"shared memory", kRight},
                 {"special functions", kRight},
+                {"tensor cores", kRight},
                 {"shuffles", kRight},
                 {"votes", kRight},
                 {"at least", kRight}});

@@ -15,8 +15,10 @@
 namespace attn::simt {
 
 /// Bytes, requests and sectors of global memory, then shared memory, barriers and special
-/// functions, one row for each launch and, where there are several, their sum.
-void print_counts(std::span<const LaunchRecord> launches, bool styled);
+/// functions, one row for each launch and, where there are several, their sum. `element`: what most
+/// of the arrays hold.
+void print_counts(std::span<const LaunchRecord> launches, bool styled,
+                  Element element = Element::kFloat32);
 
 /// The bound and what it is made of, one row for each launch. `of`: what
 /// stands behind the device's name.

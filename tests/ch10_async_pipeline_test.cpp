@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "chapters/chapters.hpp"
+#include "common/run/run.hpp"
+#include "common/simt/machine/options.hpp"
+#include "common/verify/check.hpp"
+#include "common/verify/inputs.hpp"
+#include "common/verify/oracle.hpp"
+#include "tests/battery.hpp"
+#include "tests/catch.hpp"
+
+namespace attn::testing {
+namespace {
+
+TEST_CASE("10_async_pipeline: forward is right on the case table") {
+  require_right(chapters::ch10_async_pipeline(), Pass::kForward);
+}
+
+TEST_CASE("10_async_pipeline: backward is right on the case table") {
+  require_right(chapters::ch10_async_pipeline(), Pass::kBackward);
+}
+
+struct Case {
+  std::int64_t Nq, Nk, d;
+  Mask mask = Mask::kFull;
+};
+
+/// No tile, one, two and odd numbers of them, of 32 and of 64 keys and of 128 queries, whole and
+/// ragged; rows that see nothing; d of both buckets, filled and not.
+constexpr std::array kCases = {
+    Case{1, 1, 8},
+    Case{128, 64, 64},
+    Case{127, 65, 64},
+    Case{129, 192, 40},
+    Case{64, 160, 128},
+    Case{200, 33, 72},
+    Case{256, 96, 128},
+    Case{130, 130, 64, Mask::kCausal},
+    Case{33, 200, 128, Mask::kCausal},
+    Case{200, 70, 64, Mask::kCausal},
+    Case{140, 140, 104, Mask::kCausalTopLeft},
+    Case{10, 0, 64},
+};
+
+/// Every step of the chapter on these cases, under the options that are in force.
+void require_right_on_cases() {
+  const Chapter& chapter = chapters::ch10_async_pipeline();
+  for (const Case& one : kCases) {
+    for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+      for (const Element element : {Element::kBfloat16, Element::kFloat16}) {
+        const Problem problem =
+            verify::make_problem({.shape = make_shape(1, 2, one.Nq, one.Nk, one.d),
+                                  .mask = one.mask,
+                                  .scale = default_scale(one.d),
+                                  .seed = 20260101,
+                                  .element = element},
+                                 pass);
+        const verify::Truth truth = verify::truth_of(problem, pass);
+        for (const Step& step : chapter.steps) {
+          const std::vector<Element> taken = verify::elements_of(step, pass);
+          if (taken.empty()) continue;
+          INFO(step.id << " " << to_string(pass) << " " << to_string(element) << " Nq=" << one.Nq
+                       << " Nk=" << one.Nk << " d=" << one.d << ", mask " << to_string(one.mask));
+          const verify::Verdict verdict =
+              verify::judge(truth, run_step(chapter, step, pass, problem, truth.o, truth.lse, {}));
+          INFO(verdict.text);
+          CHECK(verdict.passed);
+        }
+      }
+    }
+  }
+}
+
+#ifndef ATTN_USE_CUDA
+
+/// The options for the length of a test, with the detectors on.
+class Watched {
+ public:
+  Watched() { simt::options().detectors = true; }
+  ~Watched() { simt::options() = before_; }
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+
+ private:
+  simt::Options before_ = simt::options();
+};
+
+TEST_CASE("10_async_pipeline: right whenever a copy arrives") {
+  const Watched watched;
+  SECTION("at once") { simt::options().completion = simt::Completion::kEager; }
+  SECTION("at random") { simt::options().completion = simt::Completion::kRandom; }
+  SECTION("at random, otherwise") {
+    simt::options().completion = simt::Completion::kRandom;
+    simt::options().shuffle_seed = 7;
+  }
+  require_right_on_cases();
+}
+
+TEST_CASE("10_async_pipeline: right in whatever order warps take turns") {
+  const Watched watched;
+  SECTION("reversed") { simt::options().order = simt::Order::kReversed; }
+  SECTION("shuffled") { simt::options().order = simt::Order::kShuffled; }
+  SECTION("shuffled, and copies arrive at random") {
+    simt::options().order = simt::Order::kShuffled;
+    simt::options().completion = simt::Completion::kRandom;
+  }
+  require_right_on_cases();
+}
+
+TEST_CASE("10_async_pipeline: right if products are added up as GPUs do") {
+  const Watched watched;
+  SECTION("A100") { simt::options().accumulation = simt::Accumulation::kA100; }
+  SECTION("H100") { simt::options().accumulation = simt::Accumulation::kH100; }
+  require_right_on_cases();
+}
+
+#endif  // ATTN_USE_CUDA
+
+TEST_CASE("10_async_pipeline: a forward pass needs no workspace") {
+  const Chapter& chapter = chapters::ch10_async_pipeline();
+  const Shape shape = make_shape(3, 5, 7, 11, 64);
+  for (const Step& step : chapter.steps) {
+    if (step.forward != nullptr) CHECK(step.forward_workspace_bytes(shape) == 0);
+  }
+  // One number for each row, and where atomics add dQ up, dQ in float32.
+  const std::size_t rows = 3 * 5 * 7;
+  CHECK(find_step(chapter, "step5_backward").backward_workspace_bytes(shape) ==
+        rows * (1 + 64) * sizeof(float));
+  CHECK(find_step(chapter, "step6_deterministic").backward_workspace_bytes(shape) ==
+        rows * sizeof(float));
+}
+
+TEST_CASE("10_async_pipeline: what it does not take is refused") {
+  const Chapter& chapter = chapters::ch10_async_pipeline();
+  const Support& support = chapter.support;
+  const auto refusal = [&](Element element, std::int64_t d) {
+    return why_unsupported(element, make_shape(1, 1, 4, 4, d), Mask::kFull, {}, support);
+  };
+  for (const std::int64_t d : {8, 64, 128}) CHECK(refusal(Element::kBfloat16, d).empty());
+  for (const std::int64_t d : {1, 12, 63, 129, 136}) {
+    INFO("d=" << d);
+    CHECK_FALSE(refusal(Element::kBfloat16, d).empty());
+  }
+  for (const Step& step : chapter.steps) {
+    CHECK_FALSE(step.forward.takes(Element::kFloat32));
+    CHECK_FALSE(step.backward.takes(Element::kFloat32));
+  }
+}
+
+}  // namespace
+}  // namespace attn::testing
