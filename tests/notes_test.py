@@ -39,6 +39,8 @@ QUOTES = [
     ("chapters/08_register_tiles/README.md", "2.73 ms", "README.md"),
     ("chapters/08_register_tiles/README.md", "621 µs", "README.md"),
     ("chapters/08_register_tiles/README.md", "1.64 ms", "README.md"),
+    ("chapters/09_tensor_cores/README.md", "514 µs", "README.md"),
+    ("chapters/09_tensor_cores/README.md", "1,282", "chapters/08_register_tiles/README.md"),
 ]
 
 

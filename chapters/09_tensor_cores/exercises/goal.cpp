@@ -53,7 +53,7 @@ const Chapter& ch09_exercise() {
       .id = "whole_sectors",
       .idea = "O stored 16 bytes at a time, in whole sectors",
       .forward = {tensor_cores::counted_forward<bfloat16>, tensor_cores::counted_forward<float16>},
-      .forward_workspace_bytes = tensor_cores::no_workspace_bytes,
+      .forward_workspace_bytes = [](const Shape& /*shape*/) { return std::size_t{0}; },
   }};
   static constexpr int kTileEdges[] = {64};
   static constexpr Chapter kChapter{
