@@ -64,7 +64,7 @@ double draw_panel(Svg& svg, const TimelinePanel& panel, double y) {
   double last_label = 0;
   for (const Timeline::Stretch& stretch : block.stretches) {
     const double width = static_cast<double>(stretch.longest()) * unit;
-    for (std::size_t warp = 0; warp < warps; ++warp) {
+    for (std::size_t warp = 0; width > 0 && warp < warps; ++warp) {
       const double at = top + row * static_cast<double>(warp);
       svg.rect("wait", x, at + 1, width, row - 2);
       double begin = x;
