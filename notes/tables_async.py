@@ -34,8 +34,10 @@ def clocks_of_tile_table():
                   "exponentials:", "K and V into shared memory:", "K and V out of L2:"], rows)
 
 
-# Of the backward pass: columns, warps that own 128 keys, queries of a tile and of a strip of it.
-BACKWARD_TILES = ((64, 4, 64, 32), (128, 8, 64, 32))
+# Of the backward pass, with dQ and without: columns, warps that own 128 keys, queries of a tile and
+# of a strip of it.
+BACKWARD_TILES = {True: ((64, 4, 64, 32), (128, 8, 64, 32)),
+                  False: ((64, 4, 64, 16), (128, 8, 64, 32))}
 KEYS = 128
 
 
@@ -54,8 +56,8 @@ def clocks_of_backward_tile_table():
     """As clocks_of_tile_table, for the kernel that owns keys."""
     h200 = devices()["H200"]
     rows = []
-    for with_dq in (True, False):
-        for D, warps, Br, strip in BACKWARD_TILES:
+    for with_dq, tiles in BACKWARD_TILES.items():
+        for D, warps, Br, strip in tiles:
             mma, loads, exponentials = of_backward_tile(D, warps, Br, strip, with_dq)
             rows.append(["5, with dQ" if with_dq else "6, without", str(D), f"{mma:,}",
                          f"{4 * loads / mma:.3g}",

@@ -788,7 +788,8 @@ def commands(cli):
         counts = any(row["requested_bytes"] is not None for row in table["rows"])  # not with ASan
         for row in table["rows"]:
             assert row["right"] and row["supported"] and row["problem"] is None, row
-            assert 0 <= row["error_over_tolerance"] <= 1 and 0 <= row["max_error"] < 1e-4, row
+            largest = 1e-4 if row["element"] == "float32" else 5e-2
+            assert 0 <= row["error_over_tolerance"] <= 1 and 0 <= row["max_error"] < largest, row
             assert row["workspace_bytes"] >= 0
             assert (row["cpu_seconds"] is not None) == (row["ran_on"] == "host"), row
             assert row["chapter"] in text and row["price"] in text

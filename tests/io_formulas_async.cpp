@@ -94,8 +94,9 @@ Io converted(const Problem& problem) {
   return {.load_bytes = in, .store_bytes = out, .read_bytes = in, .write_bytes = out};
 }
 
-/// Blocks own 128 queries, read Q, dO, LSE and delta once, and stream K and V as the forward pass
-/// does; back goes dQ. Without a mask, one head: 6 N d + 8 N + Tr 4 N d bytes.
+/// Blocks own 128 queries, read Q and dO once, LSE and delta once for each of the 4 lanes of a row,
+/// and stream K and V as the forward pass does; back goes dQ. Without a mask, one head: 6 N d + 32 N
+/// + Tr 4 N d bytes.
 Io queries_of_backward(const Problem& problem) {
   constexpr std::int64_t kBr = 128;
   const auto& [B, H, Hkv, Nq, Nk, d] = problem.shape;
@@ -106,7 +107,7 @@ Io queries_of_backward(const Problem& problem) {
   }
   const std::int64_t of_row = 2 * kFloat * Nq;
   Io io = arriving(true, 2 * kEach * (Nq + keys) * d, 2 * kEach * (Nq + distinct) * d + of_row);
-  io.load_bytes = of_row;
+  io.load_bytes = 4 * of_row;
   io.store_bytes = io.write_bytes = kEach * Nq * d;
   return io;
 }

@@ -129,12 +129,12 @@ def instructions_per_ffma(sass, chapter, step, pass_name, d, architecture):
 
 def tensor_turn(kernel):
     """{kind: number} of one turn of the loop that makes products on the tensor cores with the
-    fewest instructions for each: the one over tiles that need no mask. None if there is none. A
-    loop inside it that was not unrolled makes a product as large as what the turn has besides."""
+    fewest instructions for each: the one over tiles that need no mask. None if there is none, or
+    if all products are made in loops inside it, of which nobody knows how often they go round. One
+    loop inside it, beside products of the turn's own, makes a product as large as those."""
     loops, turns = kernel["loops"], []
     for number, loop in enumerate(loops):
-        around = loops[loop["inside"]] if "inside" in loop else {}
-        if not loop.get("tensor") or around.get("tensor"):
+        if not loop.get("tensor") or "inside" in loop:
             continue
         turn = {kind: count for kind, count in loop.items()
                 if kind not in ("copies", "depth", "inside", "innermost")}

@@ -25,6 +25,7 @@ const Chapter& ch10_async_pipeline() {
        .forward_workspace_bytes = no_workspace_bytes},
       {.id = "step5_backward",
        .idea = "backward: Q and dO arrive under five products, dQ by atomics",
+       .price = "dQ in float32 beside, by atomics",
        .backward = {backward_atomics<bfloat16>, backward_atomics<float16>},
        .backward_workspace_bytes = atomics_workspace_bytes,
        .deterministic_backward = false},

@@ -9,18 +9,15 @@ namespace {
 
 constexpr int kConvertThreads = 256;
 
-/// gDQ = scale * gSum, 8 elements a thread. Grid: ceil(chunks / kConvertThreads).
+/// gDQ = scale * gSum, 4 elements a thread. Grid: ceil(fours / kConvertThreads).
 template <class T>
-__global__ void convert_kernel(const float* gSum, T* gDQ, std::int64_t chunks, float scale) {
-  const std::int64_t chunk = std::int64_t{blockIdx.x} * kConvertThreads + threadIdx.x;
-  if (chunk >= chunks) return;
-  const float4 low = reinterpret_cast<const float4*>(gSum)[2 * chunk];
-  const float4 high = reinterpret_cast<const float4*>(gSum)[2 * chunk + 1];
-  const uint4 eight = make_uint4(device::pack<T>(scale * low.x, scale * low.y),
-                                 device::pack<T>(scale * low.z, scale * low.w),
-                                 device::pack<T>(scale * high.x, scale * high.y),
-                                 device::pack<T>(scale * high.z, scale * high.w));
-  reinterpret_cast<uint4*>(gDQ)[chunk] = eight;
+__global__ void convert_kernel(const float* gSum, T* gDQ, std::int64_t fours, float scale) {
+  const std::int64_t at = std::int64_t{blockIdx.x} * kConvertThreads + threadIdx.x;
+  if (at >= fours) return;
+  const float4 sum = reinterpret_cast<const float4*>(gSum)[at];
+  const uint2 four = make_uint2(device::pack<T>(scale * sum.x, scale * sum.y),
+                                device::pack<T>(scale * sum.z, scale * sum.w));
+  reinterpret_cast<uint2*>(gDQ)[at] = four;
 }
 
 }  // namespace
@@ -37,9 +34,8 @@ void backward_atomics(const BackwardArgsOf<T>& args) {
   CUDA_CHECK(cudaMemsetAsync(gSum, 0, static_cast<std::size_t>(elements) * sizeof(float)));
   with_columns(args.shape.d,
                [&]<int kD>() { launch_delta_and_keys<T, KeyTiles<kD>, true>(args, gDelta, gSum); });
-  const std::int64_t chunks = elements / kChunk;
-  launch(convert_kernel<T>, ceil_div(chunks, kConvertThreads), kConvertThreads, 0, nullptr, gSum,
-         args.grad_q, chunks, args.scale);
+  launch(convert_kernel<T>, ceil_div(elements / 4, kConvertThreads), kConvertThreads, 0, nullptr,
+         gSum, args.grad_q, elements / 4, args.scale);
 }
 template void backward_atomics(const BackwardArgsOf<bfloat16>& args);
 template void backward_atomics(const BackwardArgsOf<float16>& args);
