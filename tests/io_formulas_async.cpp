@@ -64,8 +64,8 @@ std::int64_t first_query_of(const Problem& problem, std::int64_t j0) {
 
 /// Blocks own 128 keys: K and V as far as some row sees them, and Q, dO, LSE, delta from the first
 /// row on that sees a key of the tile; back go dK and dV. adds_to_dq: and float32 sums of dQ for
-/// all these rows, by atomics. Without a mask, one head, Tc = ceil(N / 128): 8 N d + Tc (4 N d + 8 N)
-/// bytes are asked for, and Tc 4 N d by atomics.
+/// all these rows, by atomics. Without a mask, one head, Tc = ceil(N / 128): 8 N d + Tc (4 N d + 8
+/// N) bytes are asked for, and Tc 4 N d by atomics.
 Io keys_of_backward(const Problem& problem, bool adds_to_dq) {
   constexpr std::int64_t kBc = 128;
   const auto& [B, H, Hkv, Nq, Nk, d] = problem.shape;
@@ -95,8 +95,8 @@ Io converted(const Problem& problem) {
 }
 
 /// Blocks own 128 queries, read Q and dO once, LSE and delta once for each of the 4 lanes of a row,
-/// and stream K and V as the forward pass does; back goes dQ. Without a mask, one head: 6 N d + 32 N
-/// + Tr 4 N d bytes.
+/// and stream K and V as the forward pass does; back goes dQ. Without a mask, one head: 6 N d + 32
+/// N + Tr 4 N d bytes.
 Io queries_of_backward(const Problem& problem) {
   constexpr std::int64_t kBr = 128;
   const auto& [B, H, Hkv, Nq, Nk, d] = problem.shape;
