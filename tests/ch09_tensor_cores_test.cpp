@@ -51,8 +51,8 @@ void require_right(const Step& step, Pass pass, const Problem& problem) {
   CHECK(verdict.passed);
 }
 
-/// Tiles hold keys that no row sees, rows that see no key, and zeros for rows that do not exist. NaN
-/// in all that takes no part, and in one row or key beside it.
+/// Tiles hold keys that no row sees, rows that see no key, and zeros for rows that do not exist.
+/// NaN in all that takes no part, and in one row or key beside it.
 TEST_CASE("09_tensor_cores: what takes no part stays 0 beside a NaN") {
   if (device_is_missing()) return;
   using verify::InputKind;

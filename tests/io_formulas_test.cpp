@@ -307,8 +307,8 @@ TEST_CASE("09_tensor_cores: N = 512, one head") {
                  0);
   };
   // A fragment of 16 x 16 is four wavefronts, and twice as many where V is fetched by 2 bytes. With
-  // 16 rows a warp, Q K^T: (4 of Q + 16 of K) for 8 products (64 keys). P V: 4 of P, unless it is in
-  // registers, and 4 (or 8) for each two products. With 32 rows those of K and V serve twice as
+  // 16 rows a warp, Q K^T: (4 of Q + 16 of K) for 8 products (64 keys). P V: 4 of P, unless it is
+  // in registers, and 4 (or 8) for each two products. With 32 rows those of K and V serve twice as
   // many; at d = 128 a tile has 32 keys, (8 + 8) for 8.
   for (const auto& [step, d, wavefronts] :
        {Products{"step1_fragments", 64, (20.0 / 8 + 36.0 / 8) / 2},
