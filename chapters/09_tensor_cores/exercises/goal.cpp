@@ -19,9 +19,12 @@ constexpr std::int64_t kCountedHeads = 100;
 template <class T>
 static void counted_forward(const ForwardArgsOf<T>& args) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
-  const bool aligned = reinterpret_cast<std::uintptr_t>(args.o) % 32 == 0;
+  bool wide = d % 16 == 0 && reinterpret_cast<std::uintptr_t>(args.o) % 32 == 0;
+  for (const T* array : {args.q, args.k, args.v}) {
+    wide = wide && reinterpret_cast<std::uintptr_t>(array) % 16 == 0;
+  }
   // Rows of whole sectors; others share some, which depends on who stores them together.
-  if (B * H > kCountedHeads || d % 16 != 0 || !aligned) return whole_sectors_forward(args);
+  if (B * H > kCountedHeads || !wide) return whole_sectors_forward(args);
   simt::options().tracer = true;
   whole_sectors_forward(args);
   simt::options().tracer = false;

@@ -13,7 +13,7 @@ namespace {
 
 /// Stores a warp's 16 rows of O to gRows, in a matrix of d columns; rows from rows_left on do not
 /// exist. wide: d % 8 = 0, and gRows is 16-byte aligned. sRows: the warp's own 16 rows of shared
-/// memory, Tiles::kStride elements apart, where Q was; the warp is done with it.
+/// memory, Tiles::kStride elements apart, where Q is; nobody else reads it.
 template <class T, class Tiles>
 __device__ __forceinline__ void store_output(T* gRows, std::int64_t rows_left, std::int64_t d,
                                              bool wide, const float (&o)[Tiles::kD / 8][4],

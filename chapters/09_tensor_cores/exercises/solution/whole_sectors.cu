@@ -11,12 +11,13 @@ namespace {
 
 /// Stores a warp's 16 rows of O to gRows, in a matrix of d columns; rows from rows_left on do not
 /// exist. wide: d % 8 = 0, and gRows is 16-byte aligned. sRows: the warp's own 16 rows of shared
-/// memory, Tiles::kStride elements apart, where Q was; the warp is done with it.
+/// memory, Tiles::kStride elements apart, where Q is; nobody else reads it.
 template <class T, class Tiles>
 __device__ __forceinline__ void store_output(T* gRows, std::int64_t rows_left, std::int64_t d,
                                              bool wide, const float (&o)[Tiles::kD / 8][4],
                                              T* sRows) {
   if (!wide) return device::store_rows(gRows, rows_left, d, wide, o);
+  __syncwarp();  // wait until the whole warp is done with Q
   // Rows of shared memory are a matrix like any other.
   device::store_rows(sRows, 16, Tiles::kStride, true, o);
   __syncwarp();                           // wait until the warp's rows are complete
