@@ -119,7 +119,7 @@ void check_step(const Chapter& chapter, const Step& step, Pass pass) {
                                               verify::Extent::kThin, kSeed)) {
     if (number++ % stride != 0) continue;
     // The table's 70,000 heads of one key are about grid limits. Traced they take three quarters of
-    // this test's time, and each head moves the same bytes; where nothing differs from head to head,
+    // this test's time, and each head moves the same bytes; where heads do not differ,
     // two of a kind tell as much as three.
     Shape& shape = one.spec.shape;
     const bool alike = one.spec.features.empty() && shape.H == shape.Hkv;

@@ -595,4 +595,5 @@ def table(data, name, language):
         return counted[kind](data, arguments[0])
     raise Failure(f"unknown table '{name}'; allowed: steps CHAPTER, trace CHAPTER, ptxas CHAPTER, "
                   "tensor CHAPTER, ladder, ladder backward, built, predicted, predicted backward, "
-                  "predicted long, times, times backward, times CHAPTER, decode times, peers CHAPTER")
+                  "predicted long, times, times backward, times CHAPTER, decode times, "
+                  "peers CHAPTER")
