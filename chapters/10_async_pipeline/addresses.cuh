@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// From step 3 on: what a thread needs to know of addresses, made once. Shared memory is addressed by
-// 32 bits, as the instructions take it. All tiles of a block start at multiples of 1024 bytes, and
-// rows that a multiple of 8 lie apart are swizzled alike: the distance between them is a constant,
-// which an instruction adds for nothing.
+// From step 3 on: what a thread needs to know of addresses, made once. Shared memory is addressed
+// by 32 bits, as the instructions take it. All tiles of a block start at multiples of 1024 bytes,
+// and rows that are a multiple of 8 apart are swizzled alike: the distance between them is a
+// constant, which an instruction adds for nothing.
 #pragma once
 
 #include "chapters/10_async_pipeline/swizzle.cuh"
@@ -26,9 +26,9 @@ __device__ __forceinline__ unsigned columns_address(unsigned tile) {
   return tile + 2u * static_cast<unsigned>(swizzled<kColumns>(row, lane / 8 % 2));
 }
 
-/// From there to the square that starts at chunk c, an even one. Of its number the lower three bits
-/// are exchanged with the row's: for all rows there are four such exchanges. The fourth bit, in
-/// tiles of 128 columns, stays as it is.
+/// From there to what starts at chunk c, an even one. The lower three bits of a chunk's number are
+/// exchanged with the row's: four different exchanges in all. The fourth bit, in tiles of 128
+/// columns, stays as it is.
 __device__ __forceinline__ unsigned at_chunk(unsigned square, int c) {
   return (square ^ static_cast<unsigned>(c % 8 * 16)) + static_cast<unsigned>(c / 8 * 128);
 }

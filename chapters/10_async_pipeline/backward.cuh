@@ -74,20 +74,23 @@ __device__ __forceinline__ void add_weighted(float (&acc)[kM][kColumnTiles][4],
 }
 
 /// Stores the warp's rows of a gradient, times `factor`. row: the warp's first; gRows: row 0 of the
-/// block's.
+/// block's. Rows before `first` and from `end` on have no visible pair at all and are exactly 0,
+/// whatever NaN was multiplied by 0 beside them in a tile.
 template <class T, int kM, int kTiles>
 __device__ __forceinline__ void store_grad(T* gRows, int row, std::int64_t rows_left,
-                                           std::int64_t d, float factor,
+                                           std::int64_t d, float factor, int first, int end,
                                            float (&x)[kM][kTiles][4]) {
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
+    const int top = row + 16 * m;
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
+    for (int e = 0; e < 4; ++e) {
+      const int r = top + device::fragment_row() + e / 2 * 8;
+      const bool seen = first <= r && r < end;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) x[m][n][i] *= factor;
+      for (int n = 0; n < kTiles; ++n) x[m][n][e] = seen ? factor * x[m][n][e] : 0.0f;
     }
-    const int first = row + 16 * m;
-    device::store_rows(gRows + first * d, rows_left - first, d, true, x[m]);
+    device::store_rows(gRows + top * d, rows_left - top, d, true, x[m]);
   }
 }
 

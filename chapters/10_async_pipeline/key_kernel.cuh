@@ -39,8 +39,8 @@ struct KeyMemory {
   static_assert(kBytes <= 163 * 1024, "what a block can ask for (sm_80)");
 };
 
-/// acc += dS K for 32 queries, from chunk `queries` of dS^T on, and 32 columns, from chunk `columns`
-/// of K on. ds: columns_address of dS^T; k: square_address of K.
+/// acc += dS K for 32 queries, from chunk `queries` of dS^T on, and 32 columns, from chunk
+/// `columns` of K on. ds: columns_address of dS^T; k: square_address of K.
 template <class T, class Tiles>
 __device__ __forceinline__ void add_queries(float (&acc)[2][4][4], unsigned ds, int queries,
                                             unsigned k, int columns) {
@@ -89,8 +89,8 @@ __device__ __forceinline__ void add_queries(float (&acc)[2][4][4], unsigned ds, 
   }
 }
 
-/// dK and dV, and, if kAddToDQ, what they add to dQ, not yet scaled: gSum, which must be zero before.
-/// Grid: B*H times the key tiles of a head; block: Tiles::kThreads; dynamic shared memory:
+/// dK and dV, and, if kAddToDQ, what they add to dQ, not yet scaled: gSum, which must be zero
+/// before. Grid: B*H times the key tiles of a head; block: Tiles::kThreads; dynamic shared memory:
 /// KeyMemory::kBytes.
 template <class T, class Tiles, bool kAddToDQ>
 [[maybe_unused]] static __global__ void __launch_bounds__(Tiles::kThreads, Tiles::kBlocks)
@@ -224,8 +224,8 @@ template <class T, class Tiles, bool kAddToDQ>
   while (left > 0 && (ragged || after < kBc - 1)) visit_tile.template operator()<true>();
   while (left > 0) visit_tile.template operator()<false>();
   device::cp_async_wait<0>();  // where no row sees a key, nobody has waited for K and V
-  store_grad(args.grad_k + k_start, row, Nk - j0, d, args.scale, grad_k);
-  store_grad(args.grad_v + k_start, row, Nk - j0, d, 1.0f, grad_v);
+  store_grad(args.grad_k + k_start, row, Nk - j0, d, args.scale, 0, keys, grad_k);
+  store_grad(args.grad_v + k_start, row, Nk - j0, d, 1.0f, 0, keys, grad_v);
 }
 
 /// delta, then dK and dV, and, if kAddToDQ, what they add to dQ.

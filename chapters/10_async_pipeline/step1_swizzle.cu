@@ -37,8 +37,8 @@ __device__ __forceinline__ void load_tile(T* sTile, const T* gRows, int rows, st
   }
 }
 
-/// The elements from row `row` and chunk `chunk` of a tile on, 16 x 16 of them: a fragment A, or two
-/// fragments B, {x[0], x[1]} and {x[2], x[3]}, of a matrix whose rows are the tile's (kTransposed).
+/// 16 x 16 elements, from row `row` and chunk `chunk` of a tile on: a fragment A, or (kTransposed)
+/// two fragments B, {x[0], x[1]} and {x[2], x[3]}, of a matrix whose rows are the tile's.
 template <bool kTransposed, int kColumns, class T>
 __device__ __forceinline__ void load_square(unsigned (&x)[4], const T* sTile, int row, int chunk) {
   const int lane = static_cast<int>(threadIdx.x) % 32;

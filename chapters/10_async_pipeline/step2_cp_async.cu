@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 2: step 1 with asynchronous copies. While a warp multiplies, what it needs next is under way:
+// Step 2: step 1 with asynchronous copies. While a warp multiplies, what it needs next arrives:
 //   1. copy Q_i and K_0;  O = 0, row_max = -inf, row_sum = 0, in registers
 //   for each tile j of K and V that a row sees a key of:
 //     2. wait for K_j;  start to copy V_j
@@ -14,9 +14,9 @@
 namespace attn::async_pipeline {
 namespace {
 
-/// Starts to copy a tile of rows of d elements to shared memory. What lies beyond the matrix (from row
-/// `rows` or column d on) arrives as zeros. Call it with all kThreads threads; each waits for its
-/// own copies, and for the others' by a barrier.
+/// Starts to copy a tile of rows of d elements to shared memory. What lies beyond the matrix (from
+/// row `rows` or column d on) arrives as zeros. Call it with all kThreads threads; each waits for
+/// its own copies, and for the others' by a barrier.
 template <int kThreads, int kRows, int kColumns, class T>
 __device__ __forceinline__ void copy_tile(T* sTile, const T* gRows, int rows, std::int64_t d) {
   constexpr int kPerRow = kColumns / kChunk;   // threads
@@ -34,8 +34,8 @@ __device__ __forceinline__ void copy_tile(T* sTile, const T* gRows, int rows, st
   }
 }
 
-/// The elements from row `row` and chunk `chunk` of a tile on, 16 x 16 of them: a fragment A, or two
-/// fragments B, {x[0], x[1]} and {x[2], x[3]}, of a matrix whose rows are the tile's (kTransposed).
+/// 16 x 16 elements, from row `row` and chunk `chunk` of a tile on: a fragment A, or (kTransposed)
+/// two fragments B, {x[0], x[1]} and {x[2], x[3]}, of a matrix whose rows are the tile's.
 template <bool kTransposed, int kColumns, class T>
 __device__ __forceinline__ void load_square(unsigned (&x)[4], const T* sTile, int row, int chunk) {
   const int lane = static_cast<int>(threadIdx.x) % 32;

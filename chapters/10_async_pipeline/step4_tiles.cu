@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 4: step 3 with room for two tiles of K: K_j+1 has the whole tile's time to arrive, and nobody
-// waits for the last warp before it is copied. With 64 columns Q stays in registers. One block per
-// tile of Q:
+// Step 4: step 3 with room for two tiles of K: K_j+1 has the whole tile's time to arrive, and
+// nobody waits for the last warp before it is copied. With 64 columns Q stays in registers. One
+// block per tile of Q:
 //   1. copy Q_i and K_0;  O = 0, row_max = -inf, row_sum = 0, in registers
 //   for each tile j of K and V that a row sees a key of:
 //     2. wait for K_j;  start to copy V_j, and K_j+1 to where K_j-1 was

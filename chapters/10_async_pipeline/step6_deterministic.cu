@@ -111,20 +111,10 @@ __global__ void __launch_bounds__(Tiles::kThreads)
   while (left > 0) visit_tile.template operator()<true>();
   device::cp_async_wait<0>();  // where no row sees a key, nobody has waited for Q and dO
 
-  // A row that sees no key at all: exactly 0, whatever K holds beside it in a tile.
-#pragma unroll
-  for (int m = 0; m < kM; ++m) {
-#pragma unroll
-    for (int n = 0; n < kD / 8; ++n) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int query = row + 16 * m + device::fragment_row() + e / 2 * 8;
-        if (visible_keys(i0 + query, diagonal, Nk) == 0) grad_q[m][n][e] = 0.0f;
-      }
-    }
-  }
   const std::int64_t to = (fresh(head) * Nq + i0) * d;  // q_start, for which no register was left
-  store_grad(args.grad_q + to, row, queries, d, args.scale, grad_q);
+  const std::int64_t first = first_query(0, diagonal, Nq) - i0;  // that sees a key
+  const int empty = first < queries ? static_cast<int>(first) : queries;
+  store_grad(args.grad_q + to, row, queries, d, args.scale, empty, queries, grad_q);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Tiles of 16-bit elements in shared memory whose rows are not padded. A row is cut into chunks of
-// 16 bytes, what ldmatrix reads of a row. Chunk c of row r lies where chunk c ^ (r % 8) would: eight
-// rows that are read at one chunk meet all 32 banks, and so do the eight chunks of one row.
+// 16 bytes, what ldmatrix reads of a row. Chunk c of row r lies where chunk c ^ (r % 8) would:
+// eight rows that are read at one chunk meet all 32 banks, and so do eight chunks of one row.
 #pragma once
 
 #include "common/device/async_copy.cuh"
