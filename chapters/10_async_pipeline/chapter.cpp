@@ -16,7 +16,7 @@ const Chapter& ch10_async_pipeline() {
        .forward = {forward_async<bfloat16>, forward_async<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
       {.id = "step3_hoisted",
-       .idea = "addresses made once: a third of the integer instructions",
+       .idea = "addresses made once: less than half of the integer instructions",
        .forward = {forward_hoisted<bfloat16>, forward_hoisted<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
       {.id = "step4_tiles",
