@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
-#include "chapters/16_heads/group.hpp"
 #include "chapters/16_heads/heads.hpp"
 #include "chapters/16_heads/request.hpp"
 #include "chapters/chapters.hpp"
+#include "common/device/group.hpp"
 #include "common/reference/extra_values.hpp"
 #include "tests/battery.hpp"
 #include "tests/catch.hpp"
