@@ -132,8 +132,8 @@ def collect_trace(attn):
         steps.append(traced_step(attn, chapter, step, name))
     price = prices(attn)
     for step in steps:
-        step.setdefault("workspace_bytes",
-                        workspace[step["chapter"], step["step"], step["pass"]])
+        if "workspace_bytes" not in step:
+            step["workspace_bytes"] = workspace[step["chapter"], step["step"], step["pass"]]
         step["price"] = price[step["chapter"], step["step"]]
     steps.sort(key=lambda step: step["chapter"])
     return {"shape": SHAPE, "full": FULL, "mask": "full", "steps": steps,
