@@ -23,6 +23,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEED = 20260101
 TOLERANCE = 2e-5  # float32 with a handful of keys; errors are about 1e-6
+TOLERANCE_16 = 5e-2  # inputs rounded to 16 bits, the others not
+SHAPE = (1, 2, 5, 7, 4)
+SHAPE_16 = (1, 2, 5, 7, 8)  # rows of 16 bytes
 TIMEOUT = 300  # seconds for one call
 
 
@@ -171,14 +174,14 @@ def snapshot():
     return files
 
 
-def assert_close(name, got, expected):
+def assert_close(name, got, expected, tolerance=TOLERANCE):
     assert len(got) == len(expected), f"{name}: {len(got)} elements, not {len(expected)}"
     for i, (a, b) in enumerate(zip(got, expected)):
-        near = a == b or abs(a - b) <= TOLERANCE * (1 + abs(b))
+        near = a == b or abs(a - b) <= tolerance * (1 + abs(b))
         assert near, f"{name}[{i}] = {a}, expected {b} (seed {SEED})"
 
 
-def inputs(shape=(1, 2, 5, 7, 4), two_d=False, seed=SEED):
+def inputs(shape=SHAPE, two_d=False, seed=SEED):
     """Writes q, k, v and do, and returns them flat."""
     B, H, Nq, Nk, d = shape
     rng = random.Random(seed)
@@ -226,14 +229,43 @@ def results(cli):
     for chapter in chapters(cli):
         for step in chapter["steps"]:
             for name, shape, options, keywords in cases:
-                if step["forward"] or chapter["forward_of"]:
+                if takes_float32(chapter) and (step["forward"] or chapter["forward_of"]):
                     cli.test(
                         f"{chapter['id']} {step['id']}: {name}",
                         lambda: one_result(cli, chapter, step, shape, options, keywords),
                     )
+            if not takes_float32(chapter) and step["forward"]:
+                for dtype in ("bf16", "fp16"):
+                    cli.test(
+                        f"{chapter['id']} {step['id']}: {dtype}",
+                        lambda: one_result(cli, chapter, step, SHAPE_16, ["--dtype", dtype], {},
+                                           TOLERANCE_16),
+                    )
+                cli.test(f"{chapter['id']} {step['id']}: no dtype",
+                         lambda: no_dtype(cli, chapter, step))
 
 
-def one_result(cli, chapter, step, shape, options, keywords):
+def takes_float32(chapter):
+    return any("float32" in step["forward_elements"] + step["backward_elements"]
+               for step in chapter["steps"])
+
+
+def dtype_of(chapter):
+    """The options that a chapter's element needs."""
+    return [] if takes_float32(chapter) else ["--dtype", "bf16"]
+
+
+def shape_of(chapter):
+    return SHAPE if takes_float32(chapter) else SHAPE_16
+
+
+def no_dtype(cli, chapter, step):
+    inputs(SHAPE_16)
+    cli.refuse(3, ["run", chapter["id"], "--step", step["id"], *QKV, "--o", "o.npy"],
+               "--dtype fp32, the default: ", "takes bfloat16, float16")
+
+
+def one_result(cli, chapter, step, shape, options, keywords, tolerance=TOLERANCE):
     B, H, Nq, Nk, d = shape
     arrays = inputs(shape)
     command = ["run", chapter["id"], "--step", step["id"], *QKV, "--o", "o.npy"]
@@ -255,7 +287,7 @@ def one_result(cli, chapter, step, shape, options, keywords):
     for name, want in zip(outputs, expected):
         got, got_shape = read_npy(f"{name}.npy")
         assert got_shape == shapes.get(name, (B, H, Nk, d)), f"{name} has shape {got_shape}"
-        assert_close(name, got, want)
+        assert_close(name, got, want, tolerance)
     wanted = {f"{name}.npy" for name in outputs + ["q", "k", "v", "do"]}
     assert set(os.listdir(".")) == wanted, f"files: {sorted(os.listdir('.'))}"
 
@@ -471,17 +503,18 @@ def bad_shapes(cli):
         cli.refuse(2, RUN, "--k k.npy: 3 heads; allowed: a divisor of 2")
 
     def grouped(chapter):
-        inputs()
+        d = shape_of(chapter)[-1]
+        inputs(shape_of(chapter))
         for name in ("k", "v"):
-            write_npy(f"{name}.npy", [0.0] * 28, (1, 1, 7, 4))
-        cli.refuse(3, ["run", chapter["id"], *QKV, "--o", "o.npy"], "Hkv = 1")
+            write_npy(f"{name}.npy", [0.0] * 7 * d, (1, 1, 7, d))
+        cli.refuse(3, ["run", chapter["id"], *QKV, "--o", "o.npy", *dtype_of(chapter)], "Hkv = 1")
 
     def large_d(chapter):
         d = chapter["max_d"] + 1
         inputs((1, 1, 2, 2, d))
-        command = ["run", chapter["id"], *QKV, "--o", "o.npy"]
+        command = ["run", chapter["id"], *QKV, "--o", "o.npy", *dtype_of(chapter)]
         cli.refuse(3, command, f"d = {d}", str(chapter["max_d"]))
-        inputs()
+        inputs(shape_of(chapter))
         cli.succeed(*command)
 
     def no_backward(chapter):
@@ -704,8 +737,8 @@ def commands(cli):
 
     def step_names():
         """A number or a part of a step's id is enough, if it is the only one."""
-        inputs()
         for chapter in chapters(cli):
+            inputs(shape_of(chapter))
             ids = [step["id"] for step in chapter["steps"]]
             for step in chapter["steps"]:
                 number = re.match(r"step(\d+)_", step["id"])
@@ -713,7 +746,8 @@ def commands(cli):
                     fits = [x for x in ids if x == text] or [
                         x for x in ids
                         if (x.startswith(f"step{text}_") if text.isdigit() else text in x)]
-                    command = ["run", chapter["id"], *QKV, "--o", "o.npy", "--step", text]
+                    command = ["run", chapter["id"], *QKV, "--o", "o.npy", "--step", text,
+                               *dtype_of(chapter)]
                     if len(fits) > 1:
                         cli.refuse(2, command, f"--step {text}: it may be {' or '.join(fits)}")
                         continue

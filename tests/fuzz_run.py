@@ -16,7 +16,7 @@ rounded once, for the backward pass raises e to it. Elsewhere a logit may be off
 a plain float32 evaluation is off, and the outputs by what follows. A backward pass is judged by its
 formula on the numbers it was fed, O and the float32 LSE of the same run among them: P is
 exp(S - LSE), whatever that rounding of LSE makes of it. Rows without keys, and keys without rows,
-give exact zeros. Not judged: what float32 cannot hold.
+give exact zeros. Not judged: what float32 cannot hold, and steps that do not take float32.
 
 Exit status 0 if all was right, 1 if not, 2 for bad usage. Needs python3 only.
 """
@@ -539,7 +539,7 @@ class Fuzz:
         steps = [(chapter["id"], step["id"], step["backward"]) for chapter in chapters
                  for step in chapter["steps"]
                  if self.options.step in (None, step["id"])
-                 and (step["forward"] or step["backward"])]
+                 and "float32" in step["forward_elements"] + step["backward_elements"]]
         if any(step["runs_on"] == "no CUDA device" for chapter in chapters
                for step in chapter["steps"]):
             raise NoDevice

@@ -185,7 +185,11 @@ std::vector<Source> sources_of(const ProblemOptions& options) {
           {"sink_logits", scores},
           {"dropout", scores},
           {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
-          {"element", "--dtype " + options.dtype}};
+          {"element", dtype_text(options)}};
+}
+
+std::string dtype_text(const ProblemOptions& options) {
+  return "--dtype " + (options.dtype.empty() ? "fp32, the default" : options.dtype);
 }
 
 std::optional<Element> element_of(const ProblemOptions& options) {

@@ -70,6 +70,8 @@ Features scores_of(const ProblemOptions& options);
 std::optional<Mask> mask_if_given(const ProblemOptions& options);
 /// Where an Error about the mask, the element or the sizes comes from.
 std::vector<Source> sources_of(const ProblemOptions& options);
+/// "--dtype bf16", and where it was not given what holds then.
+std::string dtype_text(const ProblemOptions& options);
 /// --dtype: fp32, bf16 or fp16; nothing if it was not given.
 std::optional<Element> element_of(const ProblemOptions& options);
 

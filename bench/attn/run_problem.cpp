@@ -355,7 +355,7 @@ std::vector<Source> sources_of(const RunArguments& arguments) {
           {"grad_lse", "--dlse " + arguments.grad_lse},
           {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
           {"strides", "--layout " + arguments.layout},
-          {"element", "--dtype " + arguments.problem.dtype}};
+          {"element", dtype_text(arguments.problem)}};
 }
 
 }  // namespace attn::cli
