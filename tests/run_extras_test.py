@@ -18,8 +18,8 @@ import struct
 import sys
 from typing import Optional
 
-from cli_test import (Cli, as_float32, assert_close, chapters, npy_bytes, read_npy, write,
-                      write_npy)
+from cli_test import (TOLERANCE, TOLERANCE_16, Cli, as_float32, assert_close, chapters, npy_bytes,
+                      read_npy, shape_of, takes_float32, write, write_npy)
 
 RANDOM_CASES = 48
 EXACT = 1e-12  # of sums of a few float64 products of order 1
@@ -720,9 +720,10 @@ def identities(cli):
 
     def prefix(chapter, p):
         """A window without a left limit is one diagonal: every chapter takes it."""
-        x = Values(p, FLOAT32)
-        files = write_problem(p, x, FLOAT32)
-        expected = evaluate(p, x, FLOAT32)
+        element = FLOAT32 if takes_float32(chapter) else BFLOAT16
+        x = Values(p, element)
+        files = write_problem(p, x, element)
+        expected = evaluate(p, x, element)
         names = ["o", "lse"]
         if chapter["default_backward_step"]:
             names += ["dq", "dk", "dv"]
@@ -732,7 +733,8 @@ def identities(cli):
         outputs = [y for name in names for y in (f"--{name}", f"{name}.npy")]
         cli.succeed("run", chapter["id"], *files, *outputs)
         for name in names:
-            assert_close(name, read_npy(f"{name}.npy")[0], flat(p, expected[name]))
+            assert_close(name, read_npy(f"{name}.npy")[0], flat(p, expected[name]),
+                         TOLERANCE if element is FLOAT32 else TOLERANCE_16)
 
     test = cli.test
     test("Philox's known answers", known_answers)
@@ -762,7 +764,7 @@ def identities(cli):
         test(name, lambda: same(one, other))
     for chapter in chapters(cli):
         for window, top_left in (((-1, 1), False), ((-1, 2), True), ((-1, -1), False)):
-            one = Problem(window=window, top_left=top_left)
+            one = Problem(window=window, top_left=top_left, d=shape_of(chapter)[-1])
             test(f"{chapter['id']}: {window}, top-left: {top_left}", lambda: prefix(chapter, one))
 
 

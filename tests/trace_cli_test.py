@@ -19,8 +19,8 @@ LAUNCH_KEYS = (
     "shared_store_wavefronts_ideal barriers"
 ).split()
 COUNTERS = LAUNCH_KEYS[4:]
-PART_NAMES = ["memory", "L2", "L1", "shared memory", "special functions", "shuffles", "votes",
-              "FLOPs"]
+PART_NAMES = ["memory", "L2", "L1", "shared memory", "special functions", "tensor cores",
+              "shuffles", "votes", "FLOPs"]
 
 
 def trace(cli, *arguments):
@@ -156,7 +156,7 @@ def formats(cli):
             assert list(launch)[: len(LAUNCH_KEYS)] == LAUNCH_KEYS, list(launch)
             assert len(launch["grid"]) == 3 and len(launch["block"]) == 3
             assert all(isinstance(launch[key], int) and launch[key] >= 0 for key in COUNTERS)
-            asked = launch["global_load_bytes"] + launch["global_atomic_bytes"]
+            asked = sum(launch[f"global_{how}_bytes"] for how in ("load", "atomic", "async"))
             read = launch["global_read_bytes_compulsory"]
             # One that packs a mask array has nothing to read where there is none.
             assert asked >= read and (read > 0 or "pack_kernel" in launch["kernel"]), launch
