@@ -764,7 +764,8 @@ def identities(cli):
         test(name, lambda: same(one, other))
     for chapter in chapters(cli):
         for window, top_left in (((-1, 1), False), ((-1, 2), True), ((-1, -1), False)):
-            one = Problem(window=window, top_left=top_left, d=shape_of(chapter)[-1])
+            d = shape_of(chapter)[-1]
+            one = Problem(window=window, top_left=top_left, d=d, dv=d)
             test(f"{chapter['id']}: {window}, top-left: {top_left}", lambda: prefix(chapter, one))
 
 
