@@ -124,7 +124,7 @@ def tensor_table(data, chapter):
               "instructions : HMMA:", "registers:", "spills, bytes:", "shared memory, bytes:"]
     return (f"{markdown(titles, rows)}\n\n<sub>Of one warp and one turn of the loop over tiles "
             f"without a mask. {ARCHITECTURES[-1]}, nvcc {data['sass']['nvcc']}. An LDSM (ldmatrix) "
-            "brings four matrices and takes four wavefronts.</sub>")
+            "brings four matrices and takes four wavefronts; an HMMA is one `mma`.</sub>")
 
 
 def steps_table(data, chapter):
