@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Checks every step and pass of one Chapter record, or only the step named on the command line, and
+// Checks every step and pass of one Chapter record, or only the one named on the command line, and
 // says what is wrong. Built once per exercise and once per mutant. Exit status: 0 everything right,
 // 1 something wrong.
 #include <fmt/format.h>
@@ -65,7 +65,11 @@ bool check_step(const Chapter& chapter, const Step& step) {
 int main(int argc, char** argv) {
   try {
     const Chapter& chapter = attn::chapters::ATTN_CHAPTER();
-    if (argc > 1) return check_step(chapter, attn::find_step(chapter, argv[1])) ? 0 : 1;
+    if (argc > 1) {
+      const bool twin = chapter.twin != nullptr && chapter.twin->id == argv[1];
+      const Step& step = twin ? *chapter.twin : attn::find_step(chapter, argv[1]);
+      return check_step(chapter, step) ? 0 : 1;
+    }
     std::vector<const Step*> steps;
     for (const Step& step : chapter.steps) steps.push_back(&step);
     if (chapter.twin != nullptr) steps.push_back(chapter.twin);
