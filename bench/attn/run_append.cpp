@@ -35,21 +35,21 @@ void append_keys(const Chapter& chapter, RunInputs<float>& in) {
   const GuardedBuffer begins = upload(memory, "key_begin", extras.key_begin);
   const GuardedBuffer counts = upload(memory, "key_count", extras.key_count);
   const GuardedBuffer table = upload(memory, "block_table", extras.block_table);
-  std::vector<std::int64_t> after = append(chapter, {.B = in.shape.B,
-                                                     .Hkv = in.shape.Hkv,
-                                                     .N_new = in.N_new,
-                                                     .Nk = in.shape.Nk,
-                                                     .d = in.shape.d,
-                                                     .new_k = new_k.floats(),
-                                                     .new_v = new_v.floats(),
-                                                     .k = k.floats(),
-                                                     .v = v.floats(),
-                                                     .key_begin = integers(extras.key_begin, begins),
-                                                     .key_count = integers(extras.key_count, counts),
-                                                     .page_keys = extras.page_keys,
-                                                     .pages = extras.pages,
-                                                     .block_table = integers(extras.block_table,
-                                                                             table)});
+  std::vector<std::int64_t> after =
+      append(chapter, {.B = in.shape.B,
+                       .Hkv = in.shape.Hkv,
+                       .N_new = in.N_new,
+                       .Nk = in.shape.Nk,
+                       .d = in.shape.d,
+                       .new_k = new_k.floats(),
+                       .new_v = new_v.floats(),
+                       .k = k.floats(),
+                       .v = v.floats(),
+                       .key_begin = integers(extras.key_begin, begins),
+                       .key_count = integers(extras.key_count, counts),
+                       .page_keys = extras.page_keys,
+                       .pages = extras.pages,
+                       .block_table = integers(extras.block_table, table)});
   memory.synchronize();
   for (const Detection& detection : memory.take_detections()) {
     if (!detection.warning) throw Error(ErrorKind::kDeviceFailure, to_string(detection));
