@@ -61,9 +61,9 @@ __global__ void forward_kernel(const float* gQ, const float* gK, const float* gV
     const std::int64_t j0 = tiles.tile(n) * kBc;
     const int keys = valid.size() - j0 < kBc ? static_cast<int>(valid.size() - j0) : kBc;
     const std::int64_t own = lane < keys ? pages.row(valid.begin + j0 + lane) * d : 0;
-    const auto place = [&](int r) { return __shfl_sync(device::kAllLanes, own, r); };
-    device::load_rows<kThreads, kBc, kD>(sK, kD + 1, keys, d, [&](int r) { return gK + place(r); });
-    device::load_rows<kThreads, kBc, kD>(sV, kD, keys, d, [&](int r) { return gV + place(r); });
+    const auto at = [&](int j) { return __shfl_sync(device::kAllLanes, own, j); };
+    device::load_rows<kThreads, kBc, kD>(sK, kD + 1, keys, d, [&](int j) { return gK + at(j); });
+    device::load_rows<kThreads, kBc, kD>(sV, kD, keys, d, [&](int j) { return gV + at(j); });
     const int r = threadIdx.x;
     const unsigned word = word_of_token(seen, rows.i0 + rows.token(r), j0);
     if (r < kBr) sWords[r] = word & (r < rows.rows ? ~0u : 0u);  // none for rows that do not exist
