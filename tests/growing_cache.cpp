@@ -10,8 +10,8 @@
 #include <exception>
 #include <vector>
 
-#include "chapters/17_decode/append.hpp"
 #include "chapters/chapters.hpp"
+#include "common/append.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
@@ -54,17 +54,18 @@ bool step_is_right(const Problem& problem, const std::vector<std::int64_t>& befo
   const GuardedBuffer begins = on_device("key_begin", begin),
                       counts = on_device("key_count", before);
   const std::vector<std::int64_t> after =
-      decoding::append({.B = kB,
-                        .Hkv = kHkv,
-                        .N_new = N_new,
-                        .Nk = kNk,
-                        .d = kD,
-                        .new_k = gNewK.floats(),
-                        .new_v = gNewV.floats(),
-                        .k = k.floats(),
-                        .v = v.floats(),
-                        .key_begin = {begin, static_cast<const std::int64_t*>(begins.data())},
-                        .key_count = {before, static_cast<const std::int64_t*>(counts.data())}});
+      append(chapters::ch17_decode(),
+             {.B = kB,
+              .Hkv = kHkv,
+              .N_new = N_new,
+              .Nk = kNk,
+              .d = kD,
+              .new_k = gNewK.floats(),
+              .new_v = gNewV.floats(),
+              .k = k.floats(),
+              .v = v.floats(),
+              .key_begin = {begin, static_cast<const std::int64_t*>(begins.data())},
+              .key_count = {before, static_cast<const std::int64_t*>(counts.data())}});
   if (after != problem.extras.key_count) {
     fmt::print("append returns other counts\n");
     return false;

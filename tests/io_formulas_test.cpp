@@ -14,8 +14,9 @@
 #include <tuple>
 #include <vector>
 
-#include "chapters/17_decode/splits.hpp"
+#include "chapters/17_decode/decode.hpp"
 #include "chapters/chapters.hpp"
+#include "common/device/splits.hpp"
 #include "common/io/image_windows.hpp"
 #include "common/io/mask_arrays.hpp"
 #include "common/io/workloads.hpp"

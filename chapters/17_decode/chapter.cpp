@@ -43,6 +43,7 @@ const Chapter& ch17_decode() {
       .tile_edges = kTileEdges,
       .support = {.features = {Feature::kGroupedHeads, Feature::kWindows, Feature::kSinkKeys,
                                Feature::kKeyCounts}},
+      .append = append_rows,
   };
   return kChapter;
 }
