@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "chapters/17_decode/decode.hpp"
 #include "chapters/chapters.hpp"
+#include "common/device/decode_tile.hpp"
 
 namespace attn::chapters {
 
