@@ -19,8 +19,8 @@ struct Copy {
   std::int64_t from, to;
 };
 
-/// Makes `tables` ready for N_new more keys of every sequence, count[b] to count[b] + N_new - 1,
-/// which attn::append then writes: each sequence gets a page for each key that it will have, and no
+/// Makes `tables` ready for N_new (1 or more) keys more of every sequence, which attn::append then
+/// writes behind its count[b]: each sequence gets a page for each key that it will have, and no
 /// page that is written is in the table of another. New pages are taken from `free`. `count` stays
 /// as it is. Returns which pages are to be copied before, all of them at once. Written by the
 /// reader.

@@ -29,7 +29,7 @@ std::vector<Copy> make_room(Tables& tables, std::int64_t N_new) {
   std::vector<Copy> copies;
   for (std::size_t b = 0; b < tables.pages.size(); ++b) {
     std::vector<std::int64_t>& pages = tables.pages[b];
-    const bool writes_the_last = N_new > 0 && tables.count[b] % tables.page_keys != 0;
+    const bool writes_the_last = tables.count[b] % tables.page_keys != 0;
     if (writes_the_last && owners(tables, pages.back()) > 1) {
       copies.push_back({pages.back(), take_page(tables)});
       pages.back() = copies.back().to;
