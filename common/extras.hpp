@@ -49,6 +49,12 @@ class Features {
     features.bits_ = (1u << kFeatures) - 1;
     return features;
   }
+  /// All but pages, which exclude several others: what one kernel on arrays can take together.
+  static constexpr Features of_arrays() {
+    Features features = all();
+    features.remove(Feature::kPages);
+    return features;
+  }
 
   constexpr bool has(Feature feature) const { return (bits_ & bit(feature)) != 0; }
   constexpr void add(Feature feature) { bits_ |= bit(feature); }

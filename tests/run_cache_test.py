@@ -253,7 +253,8 @@ def refusals(cli, paged, plain, nobody):
     refuse(2, all_of("--append"), "--k: missing; allowed: a file of new keys, with --append")
     refuse(2, all_of("--layout", "BNHd"), "--layout BNHd: given with --cache-k")
     refuse(2, all_of("--cu-seqlens", "count.npy"), "--cu-seqlens count.npy: given with --cache-k")
-    refuse(2, all_of("--do", "q.npy", "--dq", "dq.npy"), "--do q.npy: given with --cache-k")
+    refuse(2, all_of("--do", "q.npy", "--dq", "dq.npy"), "--do q.npy: given with --cache-k",
+           chapter="oracle")
     refuse(2, all_of(*NEW, "--append"), "--append: the oracle has no cache", chapter="oracle")
     refuse(2, all_of(*NEW, "--append", "--dlse", "q.npy"), "--dlse q.npy: given without --do")
 

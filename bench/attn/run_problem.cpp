@@ -446,9 +446,10 @@ RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element
   in.v = std::move(v.values);
   in.grad_o = std::move(grad_o.values);
   if (arguments.append) {
-    for (const auto& [option, array] : {std::pair("--cache-k", &k), {"--cache-v", &v}}) {
+    for (const auto& [rows, array] : {std::pair(&k_rows, &k), {&v_rows, &v}}) {
       if (array->type == "<f4") continue;
-      bad(fmt::format("{}: type {}; allowed: <f4 (float32), with --append", option, array->type));
+      bad(fmt::format("{}: type {}; allowed: <f4 (float32), with --append", rows->name,
+                      array->type));
     }
     read_new_keys(arguments, q_rows, k_rows, form, in);
   }

@@ -277,12 +277,9 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_starters(builder);
   const bool thin = extent == Extent::kThin;
   add_distributions(builder, builder.kinds(), thin);
-  // What takes all features of one array spends its time on several together, at the end; each by
-  // itself is the subject of a chapter with kernels of its own.
-  Features of_one_array = Features::all();
-  of_one_array.remove(Feature::kPages);
-  of_one_array.remove(support.features);
-  const bool few_alone = thin || of_one_array.empty();
+  // What takes all features spends its time on several together, at the end; each by itself is the
+  // subject of a chapter with kernels of its own.
+  const bool few_alone = thin || support.features == Features::of_arrays();
   add_features(builder, few_alone);
   add_extremes(builder, thin);
   if (extent == Extent::kFull) {
