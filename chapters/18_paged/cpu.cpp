@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Step 2 as plain C++: chapter 17's loops over the keys of a cache in pages. Where the keys of a
-// tile lie is looked up once for all its rows.
+// tile lie is looked up once for all its rows, and once for each page that the tile has a part of.
 #include <array>
 
 #include "chapters/18_paged/paged.hpp"
@@ -26,8 +26,14 @@ void forward_cpu(const ForwardArgs& args) {
     return [pages = all_pages.of_head(kv_head), valid, width](std::int64_t j0) {
       Places places{};
       const std::int64_t keys = std::min<std::int64_t>(valid.size() - j0, kBc);
-      for (std::int64_t j = 0; j < keys; ++j) {
-        places.first[static_cast<std::size_t>(j)] = pages.row(valid.begin + j0 + j) * width();
+      std::int64_t place = 0, left = 0;  // of the page, from this key on
+      for (std::int64_t j = 0; j < keys; ++j, place += width(), --left) {
+        if (left == 0) {
+          const std::int64_t key = valid.begin + j0 + j;
+          place = pages.row(key) * width();
+          left = pages.page_keys - key % pages.page_keys;
+        }
+        places.first[static_cast<std::size_t>(j)] = place;
       }
       return places;
     };
