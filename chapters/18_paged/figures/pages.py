@@ -48,16 +48,18 @@ def page_y(page):
 
 def main():
     rows = pool()
-    out = [text(TABLE_X, 28, "block_table", weight="bold"),
-           text(POOL_X, 28, f"the pool: {PAGES} pages of {PAGE_KEYS} keys", weight="bold")]
+    lines, out = [], []
+    out += [text(TABLE_X, 28, "block_table", weight="bold"),
+            text(POOL_X, 28, f"the pool: {PAGES} pages of {PAGE_KEYS} keys", weight="bold")]
     for at, (name, count, table) in enumerate(SEQUENCES):
         y = TOP + 18 + at * 100
         out.append(text(TABLE_X, y - 8, f"{name}: {count} keys", COLORS[name], weight="bold"))
         for n, page in enumerate(table):
             x, color = TABLE_X + n * CELL, COLORS[owner(name, n * PAGE_KEYS)]
             out += [rect(x, y, CELL, HEIGHT, FREE),
-                    text(x + CELL / 2, y + 17, page, color, "middle", "bold"),
-                    line(x + CELL / 2, y + HEIGHT, POOL_X - 30, page_y(page) + HEIGHT / 2, color)]
+                    text(x + CELL / 2, y + 17, page, color, "middle", "bold")]
+            lines.append(line(x + CELL / 2, y + HEIGHT, POOL_X - 30, page_y(page) + HEIGHT / 2,
+                              color))
     for page in range(PAGES):
         y = page_y(page)
         out.append(text(POOL_X - 12, y + 17, page, anchor="end"))
@@ -73,7 +75,7 @@ def main():
           f'font-family="sans-serif" role="img">')
     print("<!-- SPDX-License-Identifier: MIT -->")
     print("<title>Three sequences in a pool of pages</title>")
-    print("\n".join([rect(0, 0, width, height, "#fff"), *out]))
+    print("\n".join([rect(0, 0, width, height, "#fff"), *lines, *out]))
     print("</svg>")
 
 
