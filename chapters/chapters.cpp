@@ -18,7 +18,7 @@ std::span<const Chapter* const> all() {
         &ch02_naive_gpu(), &ch03_tiled(), &ch04_online_softmax(), &ch05_fused_forward(),
         &ch06_recompute_backward(), &ch07_v2_loop_order(), &ch08_register_tiles(),
         &ch09_tensor_cores(), &ch10_async_pipeline(), &ch12_windows(), &ch13_packed(),
-        &ch14_masks(), &ch15_scores(), &ch16_heads(), &ch17_decode(),
+        &ch14_masks(), &ch15_scores(), &ch16_heads(), &ch17_decode(), &ch18_paged(),
 #endif
   };
   return list;
@@ -44,7 +44,7 @@ const Chapter& find(std::string_view id_or_number) {
 
 bool heads_are_alike([[maybe_unused]] const Chapter& chapter) {
 #if ATTN_HAS_DEVICE
-  return &chapter != &ch17_decode();
+  return &chapter != &ch17_decode() && &chapter != &ch18_paged();
 #else
   return true;
 #endif

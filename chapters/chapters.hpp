@@ -28,6 +28,7 @@ const Chapter& ch14_masks();
 const Chapter& ch15_scores();
 const Chapter& ch16_heads();
 const Chapter& ch17_decode();
+const Chapter& ch18_paged();
 
 /// All chapters of this build. Without Boost.Context and without CUDA only those in plain C++.
 std::span<const Chapter* const> all();

@@ -104,14 +104,14 @@ std::string to_string(const Mask& mask) {
 }
 
 std::string_view to_string(Feature feature) {
-  static constexpr std::string_view kNames[] = {"grouped heads",    "rows of V of another length",
-                                                "strides",          "packed sequences",
-                                                "windows",          "sink keys",
-                                                "key counts",       "ranges of keys",
-                                                "a mask array",     "a bias",
-                                                "ALiBi slopes",     "a softcap",
-                                                "sink logits",      "dropout",
-                                                "a gradient of LSE"};
+  static constexpr std::string_view kNames[] = {"grouped heads",     "rows of V of another length",
+                                                "strides",           "packed sequences",
+                                                "windows",           "sink keys",
+                                                "key counts",        "ranges of keys",
+                                                "a mask array",      "a bias",
+                                                "ALiBi slopes",      "a softcap",
+                                                "sink logits",       "dropout",
+                                                "a gradient of LSE", "a paged cache"};
   static_assert(std::size(kNames) == kFeatures);
   return kNames[static_cast<std::size_t>(feature)];
 }
@@ -121,7 +121,8 @@ Sizes sizes_of(const Shape& s, const Extras& extras) {
     return offsets.host.empty() ? batches * N : offsets.host.back();
   };
   const std::int64_t queries = s.H * total(extras.q_offsets, s.B, s.Nq);
-  const std::int64_t keys = s.Hkv * total(extras.k_offsets, s.B, s.Nk);
+  const std::int64_t keys = s.Hkv * (extras.paged() ? extras.pages * extras.page_keys
+                                                    : total(extras.k_offsets, s.B, s.Nk));
   const std::int64_t d_v = value_width(s, extras);
   return {queries * s.d, keys * s.d, keys * d_v, queries * d_v, queries};
 }

@@ -266,6 +266,8 @@ struct Candidate {
   bool used = false;         // what the chapter itself takes for such d
 };
 
+struct AppendArgs;  // common/append.hpp
+
 /// What a chapter exports; chapters/chapters.hpp lists them all.
 struct Chapter {
   std::string_view id;                   // "02_naive_gpu"
@@ -278,6 +280,7 @@ struct Chapter {
   std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
   Support support = {};
   std::span<const Candidate> (*candidates)() = nullptr;  // those of one max_d together, rising
+  void (*append)(const AppendArgs&) = nullptr;  // new keys into a cache; call it by attn::append
 };
 
 /// The chapter with this candidate in place of its steps: a record that takes no more than the

@@ -30,8 +30,9 @@ enum class Feature {
   kSinkLogits,    ///< one more logit per head in the denominator
   kDropout,       ///< weights set to zero at random
   kGradLse,       ///< a gradient that arrives at LSE
+  kPages,         ///< K and V in pages, which a table finds
 };
-inline constexpr int kFeatures = static_cast<int>(Feature::kGradLse) + 1;
+inline constexpr int kFeatures = static_cast<int>(Feature::kPages) + 1;
 
 /// "windows", "a bias", ...: what fits behind "this chapter does not take".
 std::string_view to_string(Feature feature);
@@ -46,6 +47,12 @@ class Features {
   static constexpr Features all() {
     Features features;
     features.bits_ = (1u << kFeatures) - 1;
+    return features;
+  }
+  /// All but pages, which exclude several others: what one kernel on arrays can take together.
+  static constexpr Features of_arrays() {
+    Features features = all();
+    features.remove(Feature::kPages);
     return features;
   }
 
@@ -100,6 +107,14 @@ struct Extras {
   /// Q [H, total, d] and the keys k_offsets[b] .. of K and V [Hkv, total, d]; LSE is [H, total].
   /// Shape::Nq and Nk are then the longest sequences.
   Integers q_offsets = {}, k_offsets = {};
+  /// Of a forward pass only. Not 0: K and V are pools of pages with so many keys each, K [pages,
+  /// Hkv, page_keys, d], V [.., d_v], and Nk is how many keys a sequence may have. Key j of
+  /// sequence b is row j % page_keys of page block_table[b, j / page_keys]. Sequences may share
+  /// pages. Only valid keys are read, of the pools and of the table: what stands elsewhere may be
+  /// anything, a table's entry too.
+  std::int64_t page_keys = 0;
+  std::int64_t pages = 0;     ///< of a pool
+  Integers block_table = {};  ///< [B, pages_of(Nk)]
 
   // Which keys a row sees: those that all of these allow. Beside a valid part of the keys, mask,
   // sink keys and ALiBi count keys from its first one, and Nk stands for its length.
@@ -128,6 +143,11 @@ struct Extras {
   float* grad_sink_logits = nullptr;  ///< [H], overwritten; null: not wanted
 
   bool packed() const { return !q_offsets.host.empty() || !k_offsets.host.empty(); }
+  bool paged() const { return page_keys > 0; }
+  /// Pages that hold `keys` keys, of a paged cache.
+  std::int64_t pages_of(std::int64_t keys) const {
+    return keys / page_keys + (keys % page_keys == 0 ? 0 : 1);
+  }
 };
 
 }  // namespace attn

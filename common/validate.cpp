@@ -80,6 +80,10 @@ void check_numbers(const Mask& mask, float scale, const Extras& extras) {
   if (extras.sink_keys < 0) {
     bad(fmt::format("sink_keys = {}: allowed: 0 or more", extras.sink_keys));
   }
+  for (const auto& [name, number] :
+       {std::pair{"page_keys", extras.page_keys}, std::pair{"pages", extras.pages}}) {
+    if (number < 0) bad(fmt::format("{} = {}: allowed: 0 or more", name, number));
+  }
   if (!std::isfinite(extras.softcap) || extras.softcap < 0) {
     bad(fmt::format("softcap = {}: allowed: 0 (none), or a positive number", extras.softcap));
   }
@@ -175,6 +179,50 @@ void check_ranges(const Shape& shape, const Extras& extras) {
   }
 }
 
+/// The valid keys of batch b, of a whole Nk.
+Range valid_keys(const Shape& shape, const Extras& extras, std::size_t b) {
+  const auto& counts = extras.key_count.host;
+  const std::int64_t begin = extras.key_begin.host.empty() ? 0 : extras.key_begin.host[b];
+  return {begin, counts.empty() ? shape.Nk : begin + counts[b]};
+}
+
+/// The table of a paged cache: its entries count where a valid key lies. After check_counts().
+void check_pages(const Shape& shape, const Extras& extras) {
+  const auto& table = extras.block_table.host;
+  if (!extras.paged()) {
+    if (extras.pages > 0) {
+      bad(fmt::format("pages = {}: given without page_keys; allowed: both together", extras.pages));
+    }
+    if (!table.empty()) bad("block_table: given without page_keys; allowed: both together");
+    return;
+  }
+  const auto refuse = [](bool given, const char* name) {
+    if (given) bad(fmt::format("{}: given with a paged cache; allowed: one of the two", name));
+  };
+  refuse(extras.packed(), "q_offsets");
+  for (const Strides& strides : {extras.q, extras.k, extras.v, extras.o}) {
+    refuse(strides != Strides{}, "strides");
+  }
+  const std::int64_t columns = extras.pages_of(shape.Nk);
+  const std::size_t wanted = checked_bytes("block_table", {shape.B, columns}, 1);
+  if (table.size() != wanted) {
+    bad(fmt::format("block_table: {} numbers; allowed: {}, B * {} pages for Nk = {} keys",
+                    table.size(), wanted, columns, shape.Nk));
+  }
+  for (std::size_t b = 0; b < static_cast<std::size_t>(shape.B); ++b) {
+    const Range valid = valid_keys(shape, extras, b);
+    if (valid.empty()) continue;
+    const std::int64_t end = extras.pages_of(valid.end);
+    for (std::int64_t n = valid.begin / extras.page_keys; n < end; ++n) {
+      const std::int64_t id =
+          table[b * static_cast<std::size_t>(columns) + static_cast<std::size_t>(n)];
+      if (id >= 0 && id < extras.pages) continue;
+      bad(fmt::format("block_table[{}][{}] = {}: allowed: 0 to pages - 1 = {}", b, n, id,
+                      extras.pages - 1));
+    }
+  }
+}
+
 void check_broadcast(const char* name, const PairShape& array, const Shape& shape) {
   const std::array<std::tuple<const char*, std::int64_t, std::int64_t>, 4> axes{
       {{"B", array.B, shape.B},
@@ -191,6 +239,7 @@ void check_extras(const Shape& shape, const Extras& extras) {
   check_packed(shape, extras);
   check_counts(shape, extras);
   check_ranges(shape, extras);
+  check_pages(shape, extras);
   if (extras.mask != nullptr) check_broadcast("mask", extras.mask_shape, shape);
   if (extras.bias != nullptr) check_broadcast("bias", extras.bias_shape, shape);
   if (extras.grad_bias != nullptr && extras.bias == nullptr) {
@@ -234,6 +283,7 @@ std::vector<std::pair<Feature, std::string>> needs_of(const Shape& shape, const 
   need(Feature::kSinkLogits, e.sink_logits != nullptr, "sink_logits: given");
   need(Feature::kDropout, e.dropout > 0, fmt::format("dropout = {}: given", e.dropout));
   need(Feature::kGradLse, e.grad_lse != nullptr, "grad_lse: given");
+  need(Feature::kPages, e.paged(), fmt::format("page_keys = {}: given", e.page_keys));
   return needs;
 }
 
@@ -284,12 +334,14 @@ class ArrayList {
       : element_(element), shape_(shape), extras_(extras), alignment_(support.alignment) {}
 
   void add_queries(const char* name, const void* pointer, bool written, bool of_values) {
-    add_rows(name, pointer, written, of_values ? extras_.o : extras_.q, extras_.q_offsets, shape_.H,
-             shape_.Nq, of_values ? value_width(shape_, extras_) : shape_.d);
+    add_rows(name, pointer, written, of_values ? extras_.o : extras_.q, extras_.q_offsets, shape_.B,
+             shape_.H, shape_.Nq, of_values ? value_width(shape_, extras_) : shape_.d);
   }
   void add_keys(const char* name, const void* pointer, bool written, bool of_values) {
-    add_rows(name, pointer, written, of_values ? extras_.v : extras_.k, extras_.k_offsets,
-             shape_.Hkv, shape_.Nk, of_values ? value_width(shape_, extras_) : shape_.d);
+    const std::int64_t batches = extras_.paged() ? extras_.pages : shape_.B;
+    const std::int64_t keys = extras_.paged() ? extras_.page_keys : shape_.Nk;
+    add_rows(name, pointer, written, of_values ? extras_.v : extras_.k, extras_.k_offsets, batches,
+             shape_.Hkv, keys, of_values ? value_width(shape_, extras_) : shape_.d);
   }
   void add_lse(const char* name, const void* pointer, bool written) {
     const bool packed = !extras_.q_offsets.host.empty();
@@ -314,21 +366,22 @@ class ArrayList {
 
  private:
   void add_rows(const char* name, const void* pointer, bool written, const Strides& strides,
-                const Integers& offsets, std::int64_t heads, std::int64_t N, std::int64_t width) {
+                const Integers& offsets, std::int64_t B, std::int64_t heads, std::int64_t N,
+                std::int64_t width) {
     const std::size_t each = bytes_of(element_);
     Array array{name, pointer, 0, written, each, alignment_};
     if (!offsets.host.empty()) {
       array.bytes = checked_bytes(name, {heads, offsets.host.back(), width}, each);
     } else if (strides == Strides{}) {
-      array.bytes = checked_bytes(name, {shape_.B, heads, N, width}, each);
+      array.bytes = checked_bytes(name, {B, heads, N, width}, each);
     } else {
-      array.bytes = checked_bytes(
-          name, {checked_reach(name, strides, shape_.B, heads, N, width, written)}, each);
+      array.bytes =
+          checked_bytes(name, {checked_reach(name, strides, B, heads, N, width, written)}, each);
       const auto in_bytes = [each](std::int64_t elements) {  // unsigned: one that no row takes
         return static_cast<std::int64_t>(static_cast<std::size_t>(elements) * each);
       };
       array.row_bytes = static_cast<std::size_t>(in_bytes(width));
-      array.axes = {{{in_bytes(strides.batch), shape_.B},
+      array.axes = {{{in_bytes(strides.batch), B},
                      {in_bytes(strides.head), heads},
                      {in_bytes(strides.row), N}}};
       for (const std::int64_t stride : {strides.batch, strides.head, strides.row}) {
@@ -354,6 +407,7 @@ void ArrayList::add_extras(bool backward) {
   };
   add_integers("q_offsets", extras_.q_offsets);
   add_integers("k_offsets", extras_.k_offsets);
+  add_integers("block_table", extras_.block_table);
   add_integers("key_begin", extras_.key_begin);
   add_integers("key_count", extras_.key_count);
   add_integers("ranges", extras_.ranges);
@@ -459,6 +513,9 @@ void validate(Element element, const ForwardArgsOf<void>& args, const Support& s
 void validate(Element element, const BackwardArgsOf<void>& args, const Support& support) {
   const Shape& s = args.shape;
   check_request(element, args, support);
+  if (args.extras.paged()) {
+    bad(fmt::format("page_keys = {}: given to a backward pass; allowed: 0", args.extras.page_keys));
+  }
   ArrayList list(element, s, args.extras, support);
   list.add_queries("q", args.q, /*written=*/false, /*of_values=*/false);
   list.add_keys("k", args.k, false, false);

@@ -22,6 +22,7 @@ import tables_limits
 import tables_masks
 import tables_memory
 import tables_packed
+import tables_paged
 import tables_precision
 import tables_scores
 import tables_versions
@@ -37,6 +38,7 @@ PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores
 PAGES["chapters/16_heads/README.md"] = tables_heads
 PAGES["chapters/17_decode/README.md"] = tables_decode
+PAGES["chapters/18_paged/README.md"] = tables_paged
 TABLES = {name.removesuffix("_table"): function for module in PAGES.values()
           for name, function in vars(module).items() if name.endswith("_table")}
 

@@ -4,9 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include "chapters/17_decode/append.hpp"
-#include "chapters/17_decode/cache.hpp"
+#include "chapters/17_decode/decode.hpp"
 #include "chapters/chapters.hpp"
+#include "common/append.hpp"
+#include "common/device/cache.hpp"
+#include "common/device/splits.hpp"
 #include "common/reference/extra_values.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/inputs.hpp"
@@ -272,7 +274,7 @@ struct Cache {
     new_k.write(fresh.data());
     new_v.write(fresh.data() + fresh.size() / 2);
   }
-  decoding::AppendArgs args() const {
+  AppendArgs args() const {
     return {.B = B,
             .Hkv = Hkv,
             .N_new = N_new,
@@ -315,9 +317,9 @@ TEST_CASE("17_decode: append writes behind the valid keys of each sequence, and 
     for (const bool padded : {true, false}) {
       INFO(N_new << " new keys" << (padded ? ", padding before them" : ""));
       const Cache cache(N_new);
-      decoding::AppendArgs args = cache.args();
+      AppendArgs args = cache.args();
       if (!padded) args.key_begin = {};
-      const std::vector<std::int64_t> counts = decoding::append(args);
+      const std::vector<std::int64_t> counts = append(chapters::ch17_decode(), args);
       CHECK(counts == std::vector<std::int64_t>{4 + N_new, 7 + N_new});
       std::vector<float> expected = cache.before;
       std::size_t next = 0;
@@ -341,10 +343,10 @@ TEST_CASE("17_decode: append writes behind the valid keys of each sequence, and 
 
 TEST_CASE("17_decode: append refuses what it cannot do in one line, before it writes") {
   if (device_is_missing()) return;
-  const auto why = [](const Cache& cache, const decoding::AppendArgs& args) {
+  const auto why = [](const Cache& cache, const AppendArgs& args) {
     std::string message;
     try {
-      decoding::append(args);
+      append(chapters::ch17_decode(), args);
     } catch (const Error& error) {
       CHECK(error.kind() == ErrorKind::kBadArgument);
       message = error.what();
@@ -356,7 +358,7 @@ TEST_CASE("17_decode: append refuses what it cannot do in one line, before it wr
   CHECK(why(four, four.args()) ==
         "key_count[1] = 7: from key_begin = 0 on there is room for 10 keys, with 4 new ones");
   const auto with = [&](auto change) {
-    decoding::AppendArgs args = one.args();
+    AppendArgs args = one.args();
     change(args);
     return why(one, args);
   };

@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <vector>
 
 #include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
@@ -264,6 +266,65 @@ TEST_CASE("the backward of 07 equals that of 06 on every case of its table") {
   }
 }
 
+// ---- A cache in pages ---------------------------------------------------------------------------
+
+/// Six heads on two, everything that the chapter takes, and hidden keys of NaN and Inf.
+verify::InputSpec paged_spec(std::int64_t page_keys, std::int64_t Nq, std::int64_t Nk) {
+  return {.shape = {.B = 2, .H = 6, .Hkv = 2, .Nq = Nq, .Nk = Nk, .d = page_keys > 64 ? 16 : 40},
+          .mask = {.before = Nk / 2, .after = 0},
+          .scale = default_scale(40),
+          .kind = verify::InputKind::kHiddenPoison,
+          .seed = kSeed,
+          .features = {Feature::kGroupedHeads, Feature::kWindows, Feature::kSinkKeys,
+                       Feature::kKeyCounts, Feature::kPages},
+          .sink_keys = 3,
+          .key_begin = {1, page_keys},
+          .key_count = {Nk - 5, page_keys / 2},
+          .page_keys = page_keys};
+}
+
+/// The same with K and V as arrays.
+Problem without_pages(Problem problem) {
+  problem.extras.page_keys = problem.extras.pages = 0;
+  problem.extras.block_table.clear();
+  return problem;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+TEST_CASE("18_paged: the bits of 17_decode, wherever the pages lie") {
+  const Chapter &arrays = chapters::ch17_decode(), &paged = chapters::ch18_paged();
+  for (const std::int64_t page_keys : {16, 17, 32, 64, 128, 256}) {
+    for (const std::int64_t Nq : {1, 7}) {
+      const Problem problem = verify::make_problem(
+          paged_spec(page_keys, Nq, 2 * page_keys + page_keys / 2 + 3), Pass::kForward);
+      const Outputs expected = run_forward(arrays, arrays.steps.back(), without_pages(problem));
+      const auto check = [&](const Step& step, const Problem& of) {
+        const Outputs got = run_forward(paged, step, of);
+        INFO(step.id << ", " << Nq << " queries, pages of " << of.extras.page_keys << " keys");
+        CHECK(same_bits(got.o, expected.o));
+        CHECK(same_bits(got.lse, expected.lse));
+      };
+      for (const Step& step : paged.steps) check(step, problem);
+      if (page_keys == 16) check(paged.steps.back(), without_pages(problem));
+    }
+  }
+}
+
+TEST_CASE("18_paged: the twin has the bits of 17_decode's") {
+  for (const std::int64_t page_keys : {16, 17, 256}) {
+    const Problem problem =
+        verify::make_problem(paged_spec(page_keys, 3, 3 * page_keys + 5), Pass::kForward);
+    const Outputs expected =
+        run_forward(chapters::ch17_decode(), *chapters::ch17_decode().twin, without_pages(problem));
+    const Outputs got = run_forward(chapters::ch18_paged(), *chapters::ch18_paged().twin, problem);
+    INFO("pages of " << page_keys << " keys");
+    CHECK(same_bits(got.o, expected.o));
+    CHECK(same_bits(got.lse, expected.lse));
+  }
+}
 #endif
 
 }  // namespace

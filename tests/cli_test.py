@@ -794,7 +794,8 @@ def commands(cli):
         text = cli.succeed("workloads")
         for name in (
             "vit_b16_224 vit_b8_224 vit_b16_1024 llava_4img vla_3frame gpt2_medium llama3_8b_8k "
-            "llama3_gqa gqa_one_query mistral_7b_16k longformer_4k llava_4img_window "
+            "llama3_gqa gqa_one_query llama3_decode llama3_decode_32k llama3_decode_b16 "
+            "llama3_decode_b16_32k mistral_7b_16k longformer_4k llava_4img_window "
             "eight_documents qwen25vl_window swin_56 pi0_prefill pi0_step neighbourhood_32 "
             "bigbird_4k swin_56_bias mpt_7b_2k gpt_oss_20b_4k"
         ).split():

@@ -947,6 +947,8 @@ constexpr Entry kFormulas[] = {
     {"17_decode", "step2_split", Pass::kForward, split_forward},
     {"17_decode", "step3_group", Pass::kForward, group_forward},
     {"17_decode", "step4_cache", Pass::kForward, cache_forward},
+    {"18_paged", "step1_lookup", Pass::kForward, lookup_forward},
+    {"18_paged", "step2_pages", Pass::kForward, pages_forward},
 };
 
 }  // namespace

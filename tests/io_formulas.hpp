@@ -58,11 +58,13 @@ Io mask_tiles_backward(const Problem& problem);
 Io groups_forward(const Problem& problem);
 Io pack_forward(const Problem& problem);
 Io all_features_backward(const Problem& problem);
-/// Of chapter 17, in io_formulas_decode.cpp.
+/// Of chapters 17 and 18, in io_formulas_decode.cpp.
 Io one_query_forward(const Problem& problem);
 Io split_forward(const Problem& problem);
 Io group_forward(const Problem& problem);
 Io cache_forward(const Problem& problem);
+Io lookup_forward(const Problem& problem);
+Io pages_forward(const Problem& problem);
 
 /// Of chapter 10, in io_formulas_async.cpp.
 Io swizzled_forward(const Problem& problem);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Chapter 17: what a few queries of a long cache move, from what the oracle says that each row sees
-// and which keys of the cache are valid.
+// Chapters 17 and 18: what a few queries of a long cache move, from what the oracle says that each
+// row sees, which keys of the cache are valid, and which share a page.
 #include <algorithm>
 #include <set>
 #include <vector>
@@ -20,9 +20,11 @@ constexpr std::int64_t kInteger = 2;  // of 64 bits, in elements
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// How a step shares out its work: heads whose rows are one tile's, whether a cache is divided into
-/// runs, and whether tiles of it that no row sees are left out.
+/// runs, and whether tiles of it that no row sees are left out. And how many threads ask the table
+/// of a paged cache for the page of a key that a block loads.
 struct Plan {
   bool packs = false, splits = false, skips = false;
+  std::int64_t lookups = 0;
 };
 
 class Cache {
@@ -47,6 +49,26 @@ class Cache {
     }
     return result;
   }
+  /// The tiles' rows of a head of K, each by where it lies, into `rows`; the entries of the table
+  /// that say so, into `entries`.
+  void add(std::int64_t b, const std::set<std::int64_t>& tiles, std::set<std::int64_t>& rows,
+           std::set<std::int64_t>& entries) const {
+    const std::int64_t P = values_.page_keys;
+    const Range keys = valid(b);
+    for (const std::int64_t tile : tiles) {
+      const std::int64_t end = std::min((tile + 1) * kKeys, keys.size());
+      for (std::int64_t j = keys.begin + tile * kKeys; j < keys.begin + end; ++j) {
+        if (P == 0) {
+          rows.insert(b * problem_.shape.Nk + j);
+          continue;
+        }
+        const std::int64_t entry = b * ceil_div(problem_.shape.Nk, P) + j / P;
+        entries.insert(entry);
+        rows.insert(values_.block_table[static_cast<std::size_t>(entry)] * P + j % P);
+      }
+    }
+  }
+  bool paged() const { return values_.page_keys > 0; }
   /// What `threads` threads ask for to find the valid keys; of `sequences` ones.
   Io lookups(std::int64_t threads, std::int64_t sequences) const {
     const std::int64_t arrays =
@@ -81,7 +103,8 @@ Io decode(const Problem& problem, const Plan& plan) {
   }
   const std::int64_t S = plan.splits ? runs(blocks, most) : 1;
 
-  std::int64_t loads = 0, reads = 0;  // of rows of K and V
+  std::int64_t loads = 0;                     // of rows of K and V
+  std::set<std::int64_t> rows_read, entries;  // distinct ones, of a head of K and V; of the table
   for (std::int64_t b = 0; b < shape.B; ++b) {
     const Range valid = cache.valid(b);
     std::set<std::int64_t> distinct;
@@ -95,13 +118,17 @@ Io decode(const Problem& problem, const Plan& plan) {
       }
       distinct.insert(tiles.begin(), tiles.end());
     }
-    for (const std::int64_t tile : distinct) {
-      reads += shape.Hkv * std::min(kKeys, valid.size() - tile * kKeys);
-    }
+    cache.add(b, distinct, rows_read, entries);
   }
+  const auto size = [](const std::set<std::int64_t>& of) {
+    return static_cast<std::int64_t>(of.size());
+  };
+  const std::int64_t reads = shape.Hkv * size(rows_read);
+  const Io table{.loads = cache.paged() ? kInteger * plan.lookups * loads : 0,
+                 .reads = kInteger * size(entries)};
   const std::int64_t rows = shape.rows(), out = rows * (d + 1);
   const Io walk = Io{.loads = S * rows * d + 2 * loads * d, .reads = rows * d + 2 * reads * d} +
-                  cache.lookups(S * blocks * kThreads, shape.B);
+                  cache.lookups(S * blocks * kThreads, shape.B) + table;
   if (!plan.splits) return walk + Io{.stores = out, .writes = out};
   const std::int64_t left = S * rows * (d + 2);
   return walk + Io{.stores = left, .writes = left} +
@@ -118,6 +145,12 @@ Io group_forward(const Problem& problem) {
 }
 Io cache_forward(const Problem& problem) {
   return decode(problem, {.packs = true, .splits = true, .skips = true});
+}
+Io lookup_forward(const Problem& problem) {  // each lane of a warp that loads a row, of K and V
+  return decode(problem, {.packs = true, .splits = true, .skips = true, .lookups = 2 * 32});
+}
+Io pages_forward(const Problem& problem) {  // one lane of each warp, for K and V together
+  return decode(problem, {.packs = true, .splits = true, .skips = true, .lookups = kThreads / 32});
 }
 
 }  // namespace attn::testing

@@ -14,8 +14,9 @@
 #include <tuple>
 #include <vector>
 
-#include "chapters/17_decode/splits.hpp"
+#include "chapters/17_decode/decode.hpp"
 #include "chapters/chapters.hpp"
+#include "common/device/splits.hpp"
 #include "common/io/image_windows.hpp"
 #include "common/io/mask_arrays.hpp"
 #include "common/io/workloads.hpp"
@@ -1012,6 +1013,47 @@ TEST_CASE("17_decode: a window, padding and sink keys, as the lesson says") {
   };
   CHECK(keys("step3_group") == 30'000);
   CHECK(keys("step4_cache") == 4'144);  // one tile for the sinks, and those of the window
+}
+
+TEST_CASE("18_paged: what a table costs, as the lesson says") {
+  const auto io = [](std::string_view chapter, std::string_view step, std::int64_t page_keys) {
+    Problem problem;
+    problem.shape = {.B = 1, .H = 32, .Hkv = 8, .Nq = 1, .Nk = 4096, .d = 128};
+    problem.extras.page_keys = page_keys;
+    for (std::int64_t page = 0; page_keys > 0 && page < 4096 / page_keys; ++page) {
+      problem.extras.block_table.push_back(page);
+    }
+    return find_io_formula(chapter, step, Pass::kForward)(problem);
+  };
+  const Io arrays = io("17_decode", "step4_cache", 0);
+  CHECK(io("18_paged", "step2_pages", 0) == arrays);
+  const Io lookup = io("18_paged", "step1_lookup", 16), pages = io("18_paged", "step2_pages", 16);
+  CHECK(lookup.loads + lookup.stores == 12'984'352);
+  CHECK(pages.loads + pages.stores == 9'052'192);
+  CHECK(lookup.loads - arrays.loads == 4'194'304);  // half of K and V again
+  CHECK(pages.loads - arrays.loads == 262'144);     // 3.1 % of them
+  CHECK(pages.reads - arrays.reads == 2 * 256);
+  CHECK(io("18_paged", "step2_pages", 256).reads - arrays.reads == 2 * 16);
+}
+
+TEST_CASE("18_paged: a common prefix, as the lesson says") {
+  // 16 sequences of 512 keys, of which 256 are the same.
+  verify::InputSpec spec{.shape = {.B = 16, .H = 4, .Hkv = 1, .Nq = 1, .Nk = 512, .d = 32},
+                         .scale = default_scale(32),
+                         .seed = kSeed,
+                         .features = {Feature::kPages},
+                         .page_keys = 16};
+  const Chapter& chapter = chapters::ch18_paged();
+  const auto io = [&](std::int64_t shared_keys) {
+    spec.shared_keys = shared_keys;
+    const Problem problem = verify::make_problem(spec, Pass::kForward);
+    const Io counted = io_of(count(chapter, chapter.steps.back(), Pass::kForward, problem, 0));
+    CHECK(counted == find_io_formula("18_paged", "step2_pages", Pass::kForward)(problem));
+    return counted;
+  };
+  const Io alone = io(0), shared = io(256);
+  CHECK(shared.loads == alone.loads);  // each sequence still asks for its prefix
+  CHECK(alone.reads - shared.reads == 2 * 15 * 256 * 32);
 }
 
 }  // namespace

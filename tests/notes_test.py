@@ -246,7 +246,8 @@ class Notes(unittest.TestCase):
     def test_figures_are_current(self):
         for name in ("notes/figures/memory", "notes/figures/busy",
                      "chapters/13_packed/figures/orders", "chapters/14_masks/figures/tiles",
-                     "chapters/15_scores/figures/scores", "chapters/17_decode/figures/runs"):
+                     "chapters/15_scores/figures/scores", "chapters/17_decode/figures/runs",
+                     "chapters/18_paged/figures/pages"):
             drawn = subprocess.run([sys.executable, ROOT / f"{name}.py"],
                                    capture_output=True, text=True, check=True).stdout
             self.assertEqual(drawn, read(f"{name}.svg"), name)

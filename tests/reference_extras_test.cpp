@@ -362,11 +362,12 @@ Inputs draw_problem(std::uint64_t seed, Features features) {
   return in;
 }
 
-/// What the oracle has to know: it sees no strides.
+/// What the oracle has to know: it sees neither strides nor pages.
 std::vector<Feature> oracle_features() {
   std::vector<Feature> list;
   for (int n = 0; n < attn::kFeatures; ++n) {
-    if (static_cast<Feature>(n) != Feature::kStrides) list.push_back(static_cast<Feature>(n));
+    const auto feature = static_cast<Feature>(n);
+    if (feature != Feature::kStrides && feature != Feature::kPages) list.push_back(feature);
   }
   return list;
 }

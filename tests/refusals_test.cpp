@@ -394,6 +394,108 @@ TEST_CASE("bad arrays of an extra are refused") {
 
 namespace {
 
+/// Pages of 3 keys, 7 in the pool, for 8 keys: 3 of them, the last of which holds 2.
+void set_pages(Request& r, std::vector<std::int64_t> table) {
+  r.args.extras.page_keys = 3;
+  r.args.extras.pages = 7;
+  r.args.extras.block_table = r.integers(std::move(table));
+}
+
+}  // namespace
+
+TEST_CASE("a paged cache is taken where each valid key has a page, and refused by the entry") {
+  const attn::Chapter chapter = chapter_with(kEverything);
+  const std::vector<Change> good = {
+      [](Request& r) {
+        set_pages(r, {6, 0, 3, 2, 1, 4});
+      },
+      [](Request& r) {
+        set_pages(r, {6, 0, 3, 6, 0, 4});
+      },                // a common prefix
+      [](Request& r) {  // keys 4 to 5, and 0 to 3: nobody asks for the other entries
+        set_pages(r, {-1, 0, 99, 2, 1, -1});
+        r.args.extras.key_begin = r.integers({4, 0});
+        r.args.extras.key_count = r.integers({2, 4});
+      },
+      [](Request& r) {  // no key at all, and so no page
+        set_pages(r, {-1, -1, -1, -1, -1, -1});
+        r.args.extras.pages = 0;
+        r.args.k = r.args.v = nullptr;
+        r.args.extras.key_count = r.integers({0, 0});
+      },
+      [](Request& r) {
+        set_pages(r, {});
+        r.args.shape.Nk = 0;
+      },
+  };
+  for (std::size_t n = 0; n < good.size(); ++n) {
+    INFO("change " << n);
+    Request request;
+    good[n](request);
+    CHECK(answer(request, kForwardOnly, chapter).message == "");
+  }
+  const auto with = [](std::vector<std::int64_t> table, Change change) -> Change {
+    return [=](Request& r) {
+      set_pages(r, table);
+      change(r);
+    };
+  };
+  const std::vector<std::int64_t> right{6, 0, 3, 2, 1, 4};
+  const auto unchanged = [](Request&) {};
+  std::vector<Bad> table = {
+      {"page_keys = -1: allowed: 0 or more",
+       with(right, [](Request& r) { r.args.extras.page_keys = -1; })},
+      {"pages = -2: allowed: 0 or more", with(right, [](Request& r) { r.args.extras.pages = -2; })},
+      {"pages = 7: given without page_keys",
+       with(right, [](Request& r) { r.args.extras.page_keys = 0; })},
+      {"block_table: given without page_keys",
+       [](Request& r) {
+         r.args.extras.block_table = r.integers({0, 1});
+       }},
+      {"block_table: 5 numbers; allowed: 6, B * 3 pages for Nk = 8 keys",
+       with({6, 0, 3, 2, 1}, unchanged)},
+      {"block_table: 6 numbers; allowed: 4,",
+       with(right, [](Request& r) { r.args.extras.page_keys = 4; })},
+      {"block_table[1][2] = 7: allowed: 0 to pages - 1 = 6", with({6, 0, 3, 2, 1, 7}, unchanged)},
+      {"block_table[0][1] = -1: allowed: 0 to pages - 1 = 6", with({6, -1, 3, 2, 1, 4}, unchanged)},
+      {"block_table[0][0] = -1:",  // of key 2, the last of its page
+       with({-1, 0, 3, 2, 1, 4},
+            [](Request& r) {
+              r.args.extras.key_begin = r.integers({2, 0});
+            })},
+      {"block_table[1][1] = 9:",  // of key 3, the first of its page
+       with({6, 0, 3, 2, 9, -1},
+            [](Request& r) {
+              r.args.extras.key_count = r.integers({8, 4});
+            })},
+      {"q_offsets: given with a paged cache", with(right,
+                                                   [](Request& r) {
+                                                     r.set_packed({0, 0, 4}, {0, 8, 8});
+                                                   })},
+      {"strides: given with a paged cache",
+       with(right, [](Request& r) { r.args.extras.o = strides_of(192, 32, 8); })},
+      {"k = null: allowed: a pointer to 4032 bytes",  // 7 * 6 * 3 * 8 floats
+       with(right, [](Request& r) { r.args.k = nullptr; })},
+      {"v = null: allowed: a pointer to 2016 bytes", with(right,
+                                                          [](Request& r) {
+                                                            r.args.extras.d_v = 4;
+                                                            r.args.v = nullptr;
+                                                          })},
+      {"block_table = null",
+       with(right, [](Request& r) { r.args.extras.block_table.device = nullptr; })},
+      {"k: its sizes", with(right, [](Request& r) { r.args.extras.pages = kMost; })},
+      // The last 4 bytes of the pool: an array [B, H, Nk, d] of 3072 would end before them.
+      {"o = 0x",
+       with(right, [](Request& r) { r.args.o = static_cast<const std::byte*>(r.args.v) + 4028; })},
+  };
+  for (Bad& bad : table) bad.only = kForwardOnly;
+  table.push_back({"page_keys = 3: given to a backward pass; allowed: 0", with(right, unchanged),
+                   ErrorKind::kBadArgument, kBackwardOnly});
+  check_refused(table, kEverything);
+}
+
+namespace {
+
 /// Where an array of [B, H, N, width] begins in a buffer [B, N, elements] and how it lies there.
 struct Place {
   std::int64_t at, elements, head;
@@ -560,6 +662,10 @@ const std::vector<Need>& needs() {
        }},
       {Feature::kDropout, "dropout = 0.25:", [](Request& r) { r.args.extras.dropout = 0.25f; }},
       {Feature::kGradLse, "grad_lse:", [](Request& r) { r.args.extras.grad_lse = r.grad_lse; }},
+      {Feature::kPages, "page_keys = 3:",
+       [](Request& r) {
+         set_pages(r, {6, 0, 3, 2, 1, 4});
+       }},
   };
   return table;
 }
@@ -578,7 +684,8 @@ TEST_CASE("a feature that a record lacks is refused by name, and taken where it 
       need.change(request);
       // K and V may be one row over and over, dK and dV may not.
       const bool shared = request.args.extras.k == strides_of(0, 0, 8);
-      if (shared && pass == attn::Pass::kBackward) continue;
+      const bool forward_only = shared || need.feature == Feature::kPages;
+      if (forward_only && pass == attn::Pass::kBackward) continue;
       CHECK(answer(request, pass, chapter_with(kEverything)).message.empty());
       CHECK(answer(request, pass, chapter_with({.features = {need.feature}})).message.empty());
       for (const Features& features : {others, Features{}}) {

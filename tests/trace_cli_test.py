@@ -244,7 +244,20 @@ def formats(cli):
     cli.test("JSON of every chapter, step and pass", keys)
     cli.test("--lines", lines)
     cli.test("tables", text)
+    def pages():
+        """K and V in pages: as many bytes of them, and of a table."""
+        shape = ["--shape", "H=4,Hkv=1,Nq=1,Nk=64,d=32"]
+        arrays, paged = (trace(cli, "18", "--step", "1", *shape, *options)
+                         for options in ([], ["--page-keys", "16"]))
+        assert arrays["page_keys"] == 0 and paged["page_keys"] == 16
+        more = paged["total"]["global_load_bytes"] - arrays["total"]["global_load_bytes"]
+        assert more == 64 * 2 * 32 * 8, more  # for each key, of K and of V, in each lane
+        name = "global_read_bytes_compulsory"
+        assert paged["total"][name] - arrays["total"][name] == 64 // 16 * 8
+        assert "mask full, pages of 16 keys" in cli.succeed("trace", "18", *shape, "--page-keys", "16")
+
     cli.test("a workload", workload)
+    cli.test("pages", pages)
     cli.test("what is done to scores", scores)
     cli.test("no launches", nothing)
 
@@ -400,6 +413,11 @@ def refusals(cli):
            "--scores softcap: this step does not take a softcap")
     refuse("a workload's bias", 3, ["15", "--step", "1", "--workload", "swin_56_bias"],
            "--workload swin_56_bias: this step does not take a bias")
+    for keys in ("0", "-1", "x", "4294967297"):
+        refuse(f"pages of {keys} keys", 2, ["18", "--page-keys", keys],
+               f"--page-keys {keys}: allowed: an integer from 1 to 4294967296")
+    refuse("pages", 3, ["17", "--page-keys", "16"],
+           "--page-keys 16: this chapter does not take a paged cache")
     refuse("a workload's sinks", 3, ["12", "--workload", "gpt_oss_20b_4k"],
            "--workload gpt_oss_20b_4k: this chapter does not take sink logits")
     refuse("shape and workload", 2, ["2", "--shape", "N=4,d=4", "--workload", "vit_b16_224"],

@@ -13,6 +13,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -980,6 +981,77 @@ TEST_CASE("cases with other rows of V say how long they are, and keep the alignm
     ++narrow;
   }
   CHECK(narrow > 0);
+}
+
+/// Of a paged case: entries of the table that hold a key name a page each, the same one only where
+/// sequences begin alike; the pool has their keys, and NaN elsewhere.
+void check_pool(const InputSpec& spec) {
+  static constexpr Step kStep{
+      .id = "none", .idea = "", .forward_workspace_bytes = [](const Shape&) {
+        return std::size_t{0};
+      }};
+  const Problem problem = make_problem(spec, Pass::kForward);
+  const auto& [shape, extras] = std::tie(problem.shape, problem.extras);
+  const std::int64_t P = spec.page_keys, entries = (shape.Nk + P - 1) / P;
+  REQUIRE(std::ssize(extras.block_table) == shape.B * entries);
+  std::map<std::int64_t, std::int64_t> users;  // of each page
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    const std::int64_t begin = extras.key_begin.empty() ? 0 : extras.key_begin[size(b)];
+    const std::int64_t end =
+        extras.key_count.empty() ? shape.Nk : begin + extras.key_count[size(b)];
+    for (std::int64_t n = 0; n < entries; ++n) {
+      const std::int64_t page = extras.block_table[size(b * entries + n)];
+      const bool used = begin < end && n * P < end && (n + 1) * P > begin;
+      CHECK(used == (page >= 0 && page < extras.pages));
+      if (!used) continue;
+      ++users[page];
+      if ((n + 1) * P > spec.shared_keys) CHECK(users[page] == 1);
+    }
+  }
+  CHECK(std::ssize(users) < extras.pages);  // some are nobody's
+
+  const Chapter chapter = fake_chapter(kStep);
+  const Run run(chapter, kStep, Pass::kForward, problem, {}, {}, {});
+  const auto* k = static_cast<const float*>(run.forward_args().k);
+  std::vector<bool> is_key(size(extras.pages * shape.Hkv * P));
+  for (std::int64_t b = 0; b < shape.B; ++b) {
+    const std::int64_t begin = extras.key_begin.empty() ? 0 : extras.key_begin[size(b)];
+    const std::int64_t end =
+        extras.key_count.empty() ? shape.Nk : begin + extras.key_count[size(b)];
+    for (std::int64_t j = begin; j < end; ++j) {
+      for (std::int64_t head = 0; head < shape.Hkv; ++head) {
+        const std::int64_t page = extras.block_table[size(b * entries + j / P)];
+        const std::int64_t row = (page * shape.Hkv + head) * P + j % P;
+        is_key[size(row)] = true;
+        const float* logical = problem.k.data() + ((b * shape.Hkv + head) * shape.Nk + j) * shape.d;
+        CHECK(std::equal(logical, logical + shape.d, k + row * shape.d,
+                         [](float a, float x) { return matches(double{a}, x, 0.0); }));
+      }
+    }
+  }
+  for (std::size_t row = 0; row < is_key.size(); ++row) {
+    const float* first = k + row * size(shape.d);
+    const auto is_nan = [](float x) { return std::isnan(x); };
+    if (!is_key[row]) CHECK(std::all_of(first, first + shape.d, is_nan));
+  }
+}
+
+TEST_CASE("keys in pages are the problem's keys, and nothing else is in the pool", "[verify]") {
+  const Support support{.features = {Feature::kKeyCounts, Feature::kPages}};
+  int paged = 0, shared = 0;
+  for (const Case& one :
+       case_table(support, kFloat32, kTileEdges, Pass::kForward, Extent::kThin, 9)) {
+    CHECK((one.spec.page_keys > 0) == one.spec.features.has(Feature::kPages));
+    if (one.spec.page_keys == 0) continue;
+    const std::string name = to_string(one);
+    CAPTURE(name);
+    CHECK(name.find(fmt::format(", pages of {} keys", one.spec.page_keys)) != std::string::npos);
+    check_pool(one.spec);
+    ++paged;
+    shared += one.spec.shared_keys > 0 ? 1 : 0;
+  }
+  CHECK(paged > 10);
+  CHECK(shared > 2);
 }
 
 TEST_CASE("a match is only what is known to be right", "[verify]") {

@@ -69,6 +69,11 @@ void add_scores_option(CLI::App& command, ProblemOptions& options) {
                      "softcap, sinks (a learned logit per head), dropout; with made-up numbers");
 }
 
+void add_page_keys_option(CLI::App& command, ProblemOptions& options) {
+  command.add_option("--page-keys", options.page_keys,
+                     "K and V in pages of so many keys, which lie in no order");
+}
+
 void add_dtype_option(CLI::App& command, ProblemOptions& options) {
   command.add_option("--dtype", options.dtype, "what the arrays are stored in: fp32, bf16, fp16");
 }
@@ -165,6 +170,18 @@ Features scores_of(const ProblemOptions& options) {
   return features;
 }
 
+std::int64_t page_keys_of(const ProblemOptions& options) {
+  if (options.page_keys.empty()) return 0;
+  const std::string_view text = options.page_keys;
+  constexpr std::int64_t kMost = std::int64_t{1} << 32;
+  std::int64_t keys = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), keys);
+  if (error != std::errc{} || end != text.data() + text.size() || keys < 1 || keys > kMost) {
+    bad(fmt::format("--page-keys {}: allowed: an integer from 1 to {}", text, kMost));
+  }
+  return keys;
+}
+
 std::optional<Mask> mask_if_given(const ProblemOptions& options) {
   return says_mask(options) ? std::optional(mask_of(options, false)) : std::nullopt;
 }
@@ -184,6 +201,7 @@ std::vector<Source> sources_of(const ProblemOptions& options) {
           {"softcap", scores},
           {"sink_logits", scores},
           {"dropout", scores},
+          {"page_keys", "--page-keys " + options.page_keys},
           {"mask = window", options.window.empty() ? sizes : "--window " + options.window},
           {"element", dtype_text(options)}};
 }

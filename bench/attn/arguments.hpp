@@ -33,7 +33,8 @@ struct Source {
   bool says_more = false;     // the message names sizes, and the option only a file
 };
 
-/// --shape or --workload, --causal with --causal-align, --window, --scores, and --dtype.
+/// --shape or --workload, --causal with --causal-align, --window, --scores, --page-keys, and
+/// --dtype.
 struct ProblemOptions {
   std::string shape;
   std::string workload;
@@ -41,11 +42,13 @@ struct ProblemOptions {
   std::string causal_align;
   std::string window;  // "LEFT,RIGHT"
   std::string scores;  // "alibi,softcap"
+  std::string page_keys;
   std::string dtype;
 };
 void add_shape_options(CLI::App& command, ProblemOptions& options);
 void add_mask_options(CLI::App& command, ProblemOptions& options);
 void add_scores_option(CLI::App& command, ProblemOptions& options);
+void add_page_keys_option(CLI::App& command, ProblemOptions& options);
 
 /// What SHAPE says.
 struct ProblemSizes {
@@ -66,6 +69,8 @@ void add_dtype_option(CLI::App& command, ProblemOptions& options);
 Mask mask_of(const ProblemOptions& options, bool on_gpu);
 /// What --scores asks for.
 Features scores_of(const ProblemOptions& options);
+/// Keys of a page, by --page-keys; 0: no pages.
+std::int64_t page_keys_of(const ProblemOptions& options);
 /// The options' mask, or nothing if no option says anything of a mask.
 std::optional<Mask> mask_if_given(const ProblemOptions& options);
 /// Where an Error about the mask, the element or the sizes comes from.

@@ -50,6 +50,7 @@ std::vector<std::pair<std::string, std::string>> options_of(const DrawArguments&
   add("--causal-align", arguments.problem.causal_align);
   add("--window", arguments.problem.window);
   add("--scores", arguments.problem.scores);
+  add("--page-keys", arguments.problem.page_keys);
   add("--dtype", arguments.problem.dtype);
   return options;
 }
@@ -147,6 +148,7 @@ std::vector<simt::draw::KnownArray> arrays_of(const Trace& trace) {
           {"dv", "dV", d_v},
           {"lse", "LSE", 4},
           {"workspace", "workspace", 0},
+          {"block_table", "table", 0},
           {"bias", "bias", static_cast<std::size_t>(trace.bias.Nk) * 4}};
 }
 
@@ -208,7 +210,7 @@ ExitStatus draw(DrawArguments arguments) {
   const Trace& first = traces.front();
   const std::string note = fmt::format(
       "{}, {} pass, mask {}{}{}", to_string(first.sizes), to_string(first.pass),
-      to_string(first.mask), scores_text(first),
+      to_string(first.mask), extras_text(first),
       first.element == Element::kFloat32 ? "" : fmt::format(", {}", to_string(first.element)));
   write_picture(out, sheet.svg(note, command_of(arguments)));
   return clean ? kSuccess : kFailedVerification;
@@ -252,6 +254,7 @@ void add_draw_command(CLI::App& app, Action& chosen) {
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
   add_scores_option(*command, arguments->problem);
+  add_page_keys_option(*command, arguments->problem);
   add_dtype_option(*command, arguments->problem);
   command->callback([arguments, &chosen] { chosen = [arguments] { return draw(*arguments); }; });
 }

@@ -86,6 +86,7 @@ ExitStatus list(const JsonOptions& json) {
          {"forward_of", chapter->forward_of},
          {"max_d", chapter->support.max_d},
          {"features", features(chapter->support)},
+         {"appends", chapter->append != nullptr},
          {"candidates", chapter->candidates == nullptr ? 0 : chapter->candidates().size()},
          {"steps", steps}});
   }

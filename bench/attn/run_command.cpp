@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -17,6 +18,7 @@
 #include "bench/attn/arguments.hpp"
 #include "bench/attn/commands.hpp"
 #include "bench/attn/progress.hpp"
+#include "bench/attn/run_append.hpp"
 #include "bench/attn/run_problem.hpp"
 #include "chapters/chapters.hpp"
 #include "common/io/npy.hpp"
@@ -33,44 +35,51 @@ using NamedPath = std::pair<const char*, const std::string*>;  // option, file
 /// Every output can be written, and no file is named twice.
 void check_files(const RunArguments& arguments) {
   const auto [q_offsets, k_offsets] = offset_files(arguments);
-  const NamedPath files[] = {{"--q", &arguments.q},
-                             {"--k", &arguments.k},
-                             {"--v", &arguments.v},
-                             {"--do", &arguments.grad_o},
-                             {"--dlse", &arguments.grad_lse},
-                             {"--mask", &arguments.mask},
-                             {"--bias", &arguments.bias},
-                             {"--alibi", &arguments.alibi},
-                             {"--sink-logits", &arguments.sink_logits},
-                             {"--key-begin", &arguments.key_begin},
-                             {"--key-count", &arguments.key_count},
-                             {"--ranges", &arguments.ranges},
-                             {"--cu-seqlens", &q_offsets},
-                             {"--cu-seqlens", &k_offsets},
-                             {"--o", &arguments.o},
-                             {"--lse", &arguments.lse},
-                             {"--dq", &arguments.grad_q},
-                             {"--dk", &arguments.grad_k},
-                             {"--dv", &arguments.grad_v},
-                             {"--dbias", &arguments.grad_bias},
-                             {"--dsink", &arguments.grad_sinks},
-                             {"--dropout-mask", &arguments.dropout_mask}};
-  constexpr int kInputs = 14;
+  std::vector<NamedPath> inputs{{"--q", &arguments.q},
+                                {"--k", &arguments.k},
+                                {"--v", &arguments.v},
+                                {"--do", &arguments.grad_o},
+                                {"--dlse", &arguments.grad_lse},
+                                {"--mask", &arguments.mask},
+                                {"--bias", &arguments.bias},
+                                {"--alibi", &arguments.alibi},
+                                {"--sink-logits", &arguments.sink_logits},
+                                {"--key-begin", &arguments.key_begin},
+                                {"--ranges", &arguments.ranges},
+                                {"--block-table", &arguments.block_table},
+                                {"--cu-seqlens", &q_offsets},
+                                {"--cu-seqlens", &k_offsets}};
+  std::vector<NamedPath> outputs{{"--o", &arguments.o},
+                                 {"--lse", &arguments.lse},
+                                 {"--dq", &arguments.grad_q},
+                                 {"--dk", &arguments.grad_k},
+                                 {"--dv", &arguments.grad_v},
+                                 {"--dbias", &arguments.grad_bias},
+                                 {"--dsink", &arguments.grad_sinks},
+                                 {"--dropout-mask", &arguments.dropout_mask}};
+  const NamedPath cache[] = {{"--key-count", &arguments.key_count},
+                             {"--cache-k", &arguments.cache_k},
+                             {"--cache-v", &arguments.cache_v}};
+  std::vector<NamedPath>& theirs = arguments.append ? outputs : inputs;
+  theirs.insert(arguments.append ? theirs.begin() : theirs.end(), std::begin(cache),
+                std::end(cache));
   const auto canonical = [](const std::string& path) {
     std::error_code error;
     const std::filesystem::path target = io::resolve_output(path);
     const auto result = std::filesystem::weakly_canonical(target, error);
     return error ? target : std::filesystem::absolute(result, error);
   };
-  for (const NamedPath* file = files + kInputs; file != std::end(files); ++file) {
-    const auto& [option, path] = *file;
+  std::vector<NamedPath>& others = inputs;  // and the outputs before
+  for (const NamedPath& file : outputs) {
+    const auto& [option, path] = file;
     if (path->empty()) continue;
     naming(option, [&] { io::check_output(*path); });
-    for (const NamedPath* other = files; other != file; ++other) {
-      if (other->second->empty() || canonical(*path) != canonical(*other->second)) continue;
+    for (const NamedPath& other : others) {
+      if (other.second->empty() || canonical(*path) != canonical(*other.second)) continue;
       bad(fmt::format("{} {}: it is the file of {} too; allowed: a file of its own", option, *path,
-                      other->first));
+                      other.first));
     }
+    others.push_back(file);
   }
 }
 
@@ -193,6 +202,16 @@ void write(const RunArguments& arguments, const RunInputs<Real>& in, const RunRe
   stage_rows("--dv", arguments.grad_v, in.v_sizes, result.grad_v);
   stage("--dbias", arguments.grad_bias, in.bias_sizes, result.grad_bias);
   stage("--dsink", arguments.grad_sinks, {in.shape.H}, result.grad_sinks);
+  if (arguments.append) {
+    const bool paged = !arguments.block_table.empty();
+    stage("--cache-k", arguments.cache_k, in.k_sizes, paged ? in.k_pool : in.k);
+    stage("--cache-v", arguments.cache_v, in.v_sizes, paged ? in.v_pool : in.v);
+    naming("--key-count", [&] {
+      files.push_back(io::stage_npy(arguments.key_count, std::array{in.shape.B},
+                                    in.extras.key_count, in.counts_type));
+    });
+    names.push_back(arguments.key_count);
+  }
   if (!arguments.dropout_mask.empty()) {
     const Shape& s = in.shape;
     stage("--dropout-mask", arguments.dropout_mask, {s.B, s.H, s.Nq, s.Nk},
@@ -236,9 +255,14 @@ ExitStatus run_chapter(const RunArguments& arguments) {
   const std::optional<Element> element = element_of(arguments.problem);
   RunInputs<float> in = read_inputs<float>(arguments, element);
   const float scale = scale_of(arguments, in.shape);
+  std::vector<std::string> done;
+  if (arguments.append) {
+    name_sources(sources_of(arguments), [&] { append_keys(*forward.chapter, in); });
+    done.push_back(fmt::format("{} new keys appended", in.N_new));
+  }
   const Problem problem = problem_of(in, mask, scale, element.value_or(Element::kFloat32));
 
-  std::vector<std::string> done{describe(forward, Pass::kForward)};
+  done.push_back(describe(forward, Pass::kForward));
   Outputs result;
   name_sources(sources_of(arguments), [&] {
     const ShowRun show(done.back());
@@ -280,6 +304,7 @@ const Chapter& oracle_record() {
 
 /// The formulas in float64, on float64 files too, which then give float64 files.
 ExitStatus run_oracle(const RunArguments& arguments) {
+  if (arguments.append) bad("--append: the oracle has no cache; allowed: with a chapter");
   if (!arguments.step.empty()) {
     bad(fmt::format("--step {}: the oracle has no steps; allowed: a chapter's, or no --step",
                     arguments.step));
@@ -357,8 +382,8 @@ void add_run_command(CLI::App& app, Action& chosen) {
                       "a step other than the last: its id, its number, or a part of the id");
   command->add_option("--q", arguments->q, "Q, [B,H,Nq,d] or [Nq,d], float32 or float64")
       ->required();
-  command->add_option("--k", arguments->k, "K, [B,Hkv,Nk,d] or [Nk,d]")->required();
-  command->add_option("--v", arguments->v, "V, like K, or of another d")->required();
+  command->add_option("--k", arguments->k, "K, [B,Hkv,Nk,d] or [Nk,d]");
+  command->add_option("--v", arguments->v, "V, like K, or of another d");
   command->add_option("--o", arguments->o, "writes O, [B,H,Nq,d of V]")->required();
   command->add_option("--lse", arguments->lse, "writes LSE, [B,H,Nq] or [Nq]");
   command->add_option("--do", arguments->grad_o, "dO, like O: runs the backward pass too");
@@ -389,6 +414,14 @@ void add_run_command(CLI::App& app, Action& chosen) {
   add("--dlse", arguments->grad_lse, "dLSE, like LSE");
   add("--dbias", arguments->grad_bias, "writes dbias, like the bias");
   add("--dsink", arguments->grad_sinks, "writes the gradient of the sink logits, [H]");
+  add("--cache-k", arguments->cache_k, "in place of --k: K of a cache, [B,Hkv,Nk,d]");
+  add("--cache-v", arguments->cache_v, "and V");
+  add("--block-table", arguments->block_table,
+      "[B,n] pages of each sequence: the caches are pools,\n[pages,Hkv,page_keys,d], Nk = n "
+      "page_keys");
+  command->add_flag("--append", arguments->append,
+                    "--k and --v, [B,Hkv,N_new,d], go into the cache first, behind the\n--key-count "
+                    "valid keys; caches and counts are written in place");
   command->add_flag("--deterministic", arguments->deterministic,
                     "a backward pass that gives the same bits every time");
   command->footer(

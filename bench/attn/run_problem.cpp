@@ -5,11 +5,14 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "common/io/npy.hpp"
+#include "common/run/pages.hpp"
 
 namespace attn::cli {
 namespace {
@@ -19,17 +22,17 @@ struct Rows {
   std::string name;
   std::size_t rank = 0;
   std::vector<std::int64_t> sizes;
+  std::array<const char*, 4> axis_names = {"B", "H", "N", "d"};
 
   /// Throws unless this array has the rank of `other` and the same size in `axes`.
   void expect_same(const Rows& other, std::initializer_list<std::size_t> axes) const {
-    static constexpr const char* kAxes[] = {"B", "H", "N", "d"};
     if (rank != other.rank) {
       bad(fmt::format("{}: rank {}; allowed: {}, the rank of {}", name, rank, other.rank,
                       other.name));
     }
     for (const std::size_t axis : axes) {
       if (sizes[axis] == other.sizes[axis]) continue;
-      bad(fmt::format("{}: {} = {}; allowed: {}, as in {}", name, kAxes[axis], sizes[axis],
+      bad(fmt::format("{}: {} = {}; allowed: {}, as in {}", name, axis_names[axis], sizes[axis],
                       other.sizes[axis], other.name));
     }
   }
@@ -85,9 +88,11 @@ Shape shape_of(const Rows& q, const Rows& k, const Rows& v, bool packed) {
 
 /// Integers of one axis, or of these sizes.
 std::vector<std::int64_t> read_integers(const char* option, const std::string& path,
-                                        std::span<const std::int64_t> sizes) {
+                                        std::span<const std::int64_t> sizes,
+                                        std::string* type = nullptr) {
   return naming(option, [&] {
     io::NpyArrayOf<std::int64_t> array = io::read_integers(path);
+    if (type != nullptr) *type = array.type;
     if (!std::equal(sizes.begin(), sizes.end(), array.shape.begin(), array.shape.end())) {
       bad(fmt::format("{}: shape ({}); allowed: ({})", path, fmt::join(array.shape, ","),
                       fmt::join(sizes, ",")));
@@ -209,7 +214,8 @@ void read_visibility(const RunArguments& arguments, RunInputs<Real>& in) {
     extras.key_begin = read_integers("--key-begin", arguments.key_begin, batches);
   }
   if (!arguments.key_count.empty()) {
-    extras.key_count = read_integers("--key-count", arguments.key_count, batches);
+    extras.key_count =
+        read_integers("--key-count", arguments.key_count, batches, &in.counts_type);
   }
   if (!arguments.ranges.empty()) {
     extras.ranges = naming("--ranges", [&] {
@@ -272,7 +278,125 @@ void read_dropout(const RunArguments& arguments, RunInputs<Real>& in) {
   in.extras.dropout_seed = parse_integer<std::uint64_t>("--seed", arguments.seed);
 }
 
+/// What a cache needs, and what does not go with one.
+void check_cache_options(const RunArguments& arguments) {
+  using Option = std::pair<const char*, const std::string*>;
+  const Option k{"--k", &arguments.k}, v{"--v", &arguments.v};
+  const Option cache_k{"--cache-k", &arguments.cache_k}, cache_v{"--cache-v", &arguments.cache_v};
+  const auto is_given = [](const Option& option) { return !option.second->empty(); };
+  const auto needs = [&](const Option& option, const Option& other) {
+    if (!is_given(option) || is_given(other)) return;
+    bad(fmt::format("{} {}: given without {}; allowed: both together", option.first, *option.second,
+                    other.first));
+  };
+  const auto refuse = [&](const Option& option, const char* with, const char* allowed) {
+    if (!is_given(option)) return;
+    bad(fmt::format("{} {}: given with {}; allowed: {}", option.first, *option.second, with,
+                    allowed));
+  };
+  needs(cache_k, cache_v);
+  needs(cache_v, cache_k);
+  needs({"--block-table", &arguments.block_table}, cache_k);
+  if (arguments.append) {
+    for (const Option& needed : {cache_k, {"--key-count", &arguments.key_count}}) {
+      if (!is_given(needed)) {
+        bad(fmt::format("--append: given without {}; allowed: both together", needed.first));
+      }
+    }
+  }
+  const bool cached = is_given(cache_k);
+  for (const Option& keys : {k, v}) {
+    if (cached && !arguments.append) {
+      refuse(keys, "--cache-k", "one of the two, or --append, which puts it into the cache");
+    } else if (!is_given(keys)) {
+      bad(fmt::format("{}: missing; allowed: a file{}", keys.first,
+                      cached ? " of new keys, with --append"
+                             : ", or a cache by --cache-k and --cache-v"));
+    }
+  }
+  if (!cached) return;
+  for (const Option& other : {Option{"--layout", &arguments.layout},
+                              {"--cu-seqlens", &arguments.cu_seqlens},
+                              {"--do", &arguments.grad_o}}) {
+    refuse(other, "--cache-k", "one of the two");
+  }
+}
+
+/// The pools of a paged cache into `k` and `v`, its table into `in`; returns what K and V are as
+/// arrays, [B,Hkv,Nk,d].
+template <class Real>
+std::pair<Rows, Rows> read_pools(const RunArguments& arguments, const Rows& q, const Form& form,
+                                 RunInputs<Real>& in, io::NpyArrayOf<Real>& k,
+                                 io::NpyArrayOf<Real>& v) {
+  Rows k_pool = read_rows("--cache-k", arguments.cache_k, form, k);
+  Rows v_pool = read_rows("--cache-v", arguments.cache_v, form, v);
+  for (Rows* pool : {&k_pool, &v_pool}) {
+    pool->axis_names = {"pages", "H", "page_keys", "d"};
+    if (pool->rank != 4) {
+      bad(fmt::format("{}: rank {}; allowed: [pages,Hkv,page_keys,d]", pool->name, pool->rank));
+    }
+  }
+  v_pool.expect_same(k_pool, {0, 1, 2});
+  auto& extras = in.extras;
+  extras.pages = k_pool.sizes[0];
+  extras.page_keys = k_pool.sizes[2];
+  if (extras.page_keys == 0) {
+    bad(fmt::format("{}: pages of 0 keys; allowed: 1 or more", k_pool.name));
+  }
+  const std::int64_t B = q.sizes[0];
+  std::int64_t Nk = 0;
+  extras.block_table = naming("--block-table", [&] {
+    io::NpyArrayOf<std::int64_t> table = io::read_integers(arguments.block_table);
+    const auto& sizes = table.shape;
+    if (sizes.size() != 2 || sizes[0] != B ||
+        __builtin_mul_overflow(sizes[1], extras.page_keys, &Nk)) {
+      bad(fmt::format("{}: shape ({}); allowed: ({},n), n pages of a sequence",
+                      arguments.block_table, fmt::join(sizes, ","), B));
+    }
+    return std::move(table.values);
+  });
+  for (Rows* pool : {&k_pool, &v_pool}) {
+    pool->sizes = {B, pool->sizes[1], Nk, pool->sizes[3]};
+  }
+  return {k_pool, v_pool};
+}
+
+/// --k and --v as what is appended to the cache.
+template <class Real>
+void read_new_keys(const RunArguments& arguments, const Rows& q, const Rows& cache,
+                   const Form& form, RunInputs<Real>& in) {
+  if (in.extras.d_v != 0) {
+    bad(fmt::format("--cache-v {}: d = {}; allowed: {}, with --append", arguments.cache_v,
+                    in.extras.d_v, in.shape.d));
+  }
+  io::NpyArrayOf<Real> k, v;
+  const Rows k_rows = read_rows("--k", arguments.k, form, k);
+  const Rows v_rows = read_rows("--v", arguments.v, form, v);
+  k_rows.expect_same(q, {0, 3});
+  Rows heads = cache;
+  heads.rank = q.rank;
+  k_rows.expect_same(heads, {1});
+  v_rows.expect_same(k_rows, {0, 1, 2, 3});
+  in.N_new = k_rows.sizes[2];
+  in.new_k = std::move(k.values);
+  in.new_v = std::move(v.values);
+}
+
 }  // namespace
+
+template <class Real>
+void gather_pages(RunInputs<Real>& in) {
+  const std::int64_t d = in.shape.d, d_v = value_width(in.shape, in.extras.on_host());
+  const auto size = [](std::int64_t elements) { return static_cast<std::size_t>(elements); };
+  in.k.assign(size(in.shape.kv_elements()), Real{0});
+  in.v.assign(size(in.shape.kv_elements() / d * d_v), Real{0});
+  for_each_paged_row(in.shape, in.extras, [&](std::int64_t row, std::int64_t place) {
+    std::copy_n(in.k_pool.begin() + place * d, d, in.k.begin() + row * d);
+    std::copy_n(in.v_pool.begin() + place * d_v, d_v, in.v.begin() + row * d_v);
+  });
+}
+template void gather_pages(RunInputs<float>&);
+template void gather_pages(RunInputs<double>&);
 
 template <class Real>
 RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element> element) {
@@ -285,9 +409,18 @@ RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element
   if (packed) refuse_with_packed(arguments);
   const Form form{packed, in.rows_first, element.has_value()};
   io::NpyArrayOf<Real> q, k, v, grad_o;
+  check_cache_options(arguments);
+  const bool paged = !arguments.block_table.empty(), cached = !arguments.cache_k.empty();
   const Rows q_rows = read_rows("--q", arguments.q, form, q);
-  const Rows k_rows = read_rows("--k", arguments.k, form, k);
-  const Rows v_rows = read_rows("--v", arguments.v, form, v);
+  Rows k_rows, v_rows;
+  if (paged) {
+    std::tie(k_rows, v_rows) = read_pools(arguments, q_rows, form, in, k, v);
+  } else {
+    k_rows = cached ? read_rows("--cache-k", arguments.cache_k, form, k)
+                    : read_rows("--k", arguments.k, form, k);
+    v_rows = cached ? read_rows("--cache-v", arguments.cache_v, form, v)
+                    : read_rows("--v", arguments.v, form, v);
+  }
   in.shape = shape_of(q_rows, k_rows, v_rows, packed);
   const std::int64_t d_v = v_rows.sizes[3];
   if (d_v != in.shape.d) in.extras.d_v = d_v;
@@ -312,7 +445,20 @@ RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element
   in.k = std::move(k.values);
   in.v = std::move(v.values);
   in.grad_o = std::move(grad_o.values);
+  if (arguments.append) {
+    for (const auto& [rows, array] : {std::pair(&k_rows, &k), {&v_rows, &v}}) {
+      if (array->type == "<f4") continue;
+      bad(fmt::format("{}: type {}; allowed: <f4 (float32), with --append", rows->name,
+                      array->type));
+    }
+    read_new_keys(arguments, q_rows, k_rows, form, in);
+  }
   read_visibility(arguments, in);
+  if (paged) {
+    in.k_pool = std::move(in.k);
+    in.v_pool = std::move(in.v);
+    gather_pages(in);
+  }
   read_scores(arguments, in);
   read_dropout(arguments, in);
   if (!arguments.grad_lse.empty()) {
@@ -343,6 +489,8 @@ std::vector<Source> sources_of(const RunArguments& arguments) {
           {"d_v", "--v " + arguments.v, true},
           {"key_begin", "--key-begin " + arguments.key_begin},
           {"key_count", "--key-count " + arguments.key_count},
+          {"block_table", "--block-table " + arguments.block_table},
+          {"page_keys", "--block-table " + arguments.block_table},
           {"ranges", "--ranges " + arguments.ranges},
           {"mask = window", "--window " + arguments.problem.window},
           {"mask: an array", "--mask " + arguments.mask},
@@ -355,6 +503,7 @@ std::vector<Source> sources_of(const RunArguments& arguments) {
           {"grad_lse", "--dlse " + arguments.grad_lse},
           {"q_offsets", "--cu-seqlens " + arguments.cu_seqlens},
           {"strides", "--layout " + arguments.layout},
+          {"append", "--append"},
           {"element", dtype_text(arguments.problem)}};
 }
 

@@ -30,6 +30,8 @@ struct RunArguments {
   std::string softcap, bias, alibi, sink_logits;
   std::string dropout, seed, dropout_mask;  // dropout_mask is written
   std::string grad_lse;
+  std::string cache_k, cache_v, block_table;  // read; with `append` the caches are written, too
+  bool append = false;
 
   bool backward() const { return !grad_o.empty(); }
 };
@@ -40,6 +42,12 @@ struct RunInputs {
   Shape shape;
   std::vector<Real> q, k, v, grad_o;
   reference::ExtraValues<Real> extras;
+  /// Of --block-table: the pools [pages,Hkv,page_keys,d], of which k and v hold the valid keys.
+  std::vector<Real> k_pool, v_pool;
+  /// Of --append: what goes behind the valid keys, [B,Hkv,N_new,d].
+  std::vector<Real> new_k, new_v;
+  std::int64_t N_new = 0;
+  std::string counts_type;            // of the file of --key-count
   bool rows_first = false;            // files are [B,N,H,d]
   std::vector<std::int64_t> q_sizes;  // of the file of Q, and of the others
   std::vector<std::int64_t> k_sizes, v_sizes, o_sizes, lse_sizes, bias_sizes;
@@ -50,15 +58,36 @@ struct RunInputs {
     const auto cast = [](const std::vector<Real>& values) {
       return std::vector<Other>(values.begin(), values.end());
     };
-    return {shape,      cast(q), cast(k), cast(v), cast(grad_o), extras.template as<Other>(),
-            rows_first, q_sizes, k_sizes, v_sizes, o_sizes,      lse_sizes,
-            bias_sizes, doubles};
+    return {shape,
+            cast(q),
+            cast(k),
+            cast(v),
+            cast(grad_o),
+            extras.template as<Other>(),
+            cast(k_pool),
+            cast(v_pool),
+            cast(new_k),
+            cast(new_v),
+            N_new,
+            counts_type,
+            rows_first,
+            q_sizes,
+            k_sizes,
+            v_sizes,
+            o_sizes,
+            lse_sizes,
+            bias_sizes,
+            doubles};
   }
 };
 
 /// Reads every file that the arguments name. Throws Error(kBadArgument) that begins with an option.
 template <class Real>
 RunInputs<Real> read_inputs(const RunArguments& arguments, std::optional<Element> element);
+
+/// K and V of a paged cache from its pools: the valid keys, and zeros behind them.
+template <class Real>
+void gather_pages(RunInputs<Real>& in);
 
 /// The files of --cu-seqlens, for Q and for K: "Q.npy,K.npy", or one for both. Empty without it.
 std::pair<std::string, std::string> offset_files(const RunArguments& arguments);

@@ -86,6 +86,7 @@ void add_trace_command(CLI::App& app, Action& chosen) {
   add_shape_options(*command, arguments->problem);
   add_mask_options(*command, arguments->problem);
   add_scores_option(*command, arguments->problem);
+  add_page_keys_option(*command, arguments->problem);
   add_dtype_option(*command, arguments->problem);
   command->add_flag("--lines", arguments->lines, "traffic by source line, too");
   command->add_option("--device", arguments->device,

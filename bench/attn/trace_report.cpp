@@ -166,7 +166,7 @@ Json to_json(const Mask& mask) {
 
 }  // namespace
 
-std::string scores_text(const Trace& trace) {
+std::string extras_text(const Trace& trace) {
   std::string text;
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
@@ -177,13 +177,14 @@ std::string scores_text(const Trace& trace) {
       text += fmt::format(" [{},{},{},{}]", bias.B, bias.H, bias.Nq, bias.Nk);
     }
   }
+  if (trace.page_keys > 0) text += fmt::format(", pages of {} keys", trace.page_keys);
   return text;
 }
 
 void print_trace(const Trace& trace, bool styled) {
   fmt::print("{} {}, {} pass: {}, mask {}{}{}{}\n\n", trace.chapter->id, trace.step->id,
              to_string(trace.pass), to_string(trace.sizes), to_string(trace.mask),
-             scores_text(trace), trace.scaled.empty() ? "" : "\n", trace.scaled);
+             extras_text(trace), trace.scaled.empty() ? "" : "\n", trace.scaled);
   if (trace.launches.empty()) {
     fmt::print("{}, so there is nothing to count.\n",
                trace.stopped ? "The first launch was stopped" : "Nothing was launched");
@@ -228,6 +229,7 @@ Json to_json(const Trace& trace, bool lines) {
           {"times_heads", trace.times_heads},
           {"mask", to_json(trace.mask)},
           {"scores", scores},
+          {"page_keys", trace.page_keys},
           {"element", to_string(trace.element)},
           {"damage", trace.damage},
           {"completion", to_string(simt::options().completion)},

@@ -34,6 +34,7 @@ struct Trace {
   const io::Workload* workload = nullptr;  // that was asked for
   Features scores = {};                    // what is done to scores
   PairShape bias = {};                     // where a bias is
+  std::int64_t page_keys = 0;              // of a paged cache; 0: there is none
   std::string scaled;  // how the shape falls short of the workload asked for; empty if it does not
   std::vector<simt::LaunchRecord> launches;
   std::vector<Detection> detections;
@@ -48,8 +49,9 @@ struct Trace {
   }
 };
 
-/// ", a bias [1,3,49,49], a softcap": what is done to the scores; empty if nothing is.
-std::string scores_text(const Trace& trace);
+/// ", a bias [1,3,49,49], a softcap, pages of 16 keys": what is done to the scores, and how K and V
+/// lie; empty if nothing is said of either.
+std::string extras_text(const Trace& trace);
 
 /// Tables for people; `styled` for a terminal.
 void print_trace(const Trace& trace, bool styled);

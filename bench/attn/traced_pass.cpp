@@ -64,10 +64,14 @@ Pass pass_of(const std::string& text, const Chapter& chapter, const Step& step) 
   return pass;
 }
 
-/// What is done to scores, and a workload's packed sequences, ranges, or mask array.
+/// What is done to scores, pages, and a workload's packed sequences, ranges, or mask array.
 void add_extras(const Trace& trace, verify::InputSpec& spec) {
   spec.features = trace.scores;
   spec.scores = {.bias = verify::BiasKind::kFinite, .bias_shape = trace.bias};
+  if (trace.page_keys > 0) {
+    spec.features.add(Feature::kPages);
+    spec.page_keys = trace.page_keys;
+  }
   if (trace.workload == nullptr) return;
   if (trace.workload->offsets != nullptr) {
     spec.features.add(Feature::kPacked);
@@ -169,6 +173,7 @@ Trace make_trace(const Chapter& chapter, const Step& step, const std::string& pa
   trace.element = element_of(problem).value_or(verify::elements_of(step, trace.pass).front());
   trace.sizes = problem_sizes(problem, false, fallback);
   trace.scores = scores_of(problem);
+  trace.page_keys = page_keys_of(problem);
   const Shape& shape = trace.sizes.shape;
   trace.bias = {shape.B, shape.H, shape.Nq, shape.Nk};
   if (!problem.workload.empty()) {

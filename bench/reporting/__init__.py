@@ -13,7 +13,8 @@ FULL = {"B": 32, "H": 16}  # heads of what tables show: they fill every GPU; a s
 LONG = {"B": 4, "H": 16, "N": 4096, "d": 64}  # predicted, too: gpu.sh's first shape
 # Chapters about few queries of a long cache are counted at one new token of Llama 3 8B, whose heads
 # are not alike any more: how a cache is shared out depends on how many there are.
-DECODING = ("17_decode",)
+DECODING = ("17_decode", "18_paged")
+PAGE_KEYS = {"18_paged": 16}  # of a cache that is counted in pages
 TOKEN = {"B": 1, "H": 32, "Hkv": 8, "Nq": 1, "Nk": 4096, "d": 128}
 
 

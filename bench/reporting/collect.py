@@ -5,8 +5,8 @@ import pathlib
 import re
 import tempfile
 
-from . import (DECODING, FULL, LONG, ROOT, SHAPE, TOKEN, Failure, compulsory, heads_of, requested,
-               run, sass)
+from . import (DECODING, FULL, LONG, PAGE_KEYS, ROOT, SHAPE, TOKEN, Failure, compulsory, heads_of,
+               requested, run, sass)
 
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
@@ -55,8 +55,9 @@ def prices(attn):
 
 def trace(attn, chapter, step, name, shape, heads=1):
     """Counts of the shape, and the bound for so many times its heads."""
+    pages = ["--page-keys", str(PAGE_KEYS[chapter])] if chapter in PAGE_KEYS else []
     output = run([attn, "trace", chapter, "--step", step, "--pass", name, "--shape",
-                  shape_text(shape), "--times-heads", str(heads), "--json"])
+                  shape_text(shape), *pages, "--times-heads", str(heads), "--json"])
     return json.loads(output.stdout)
 
 
@@ -115,6 +116,7 @@ def traced_step(attn, chapter, step, name):
         "memory_seconds": rounded(bound["cold_cache_estimate_seconds"]),
         "multiprocessors": multiprocessors(bound),
         **own,
+        **({"page_keys": PAGE_KEYS[chapter]} if chapter in PAGE_KEYS else {}),
         "launches": [
             {"kernel": launch["kernel"],
              **kept(launch, its["seconds"], max(its["parts"], key=its["parts"].get))}

@@ -164,8 +164,15 @@ def traced(data, steps, rows):
              f"{device}, divided by {heads}. The kernel cannot beat it" if heads > 1 else
              "The kernel cannot beat the bound")
     return (f"{markdown(titles, rows)}\n\n"
-            f"<sub>Counted on the CPU machine at {sizes(shape)}{of_element(steps)}, no mask. "
+            f"<sub>Counted on the CPU machine at {sizes(shape)}{of_element(steps)}, no mask"
+            f"{of_pages(steps)}. "
             f"{bound}; a real run takes longer.</sub>")
+
+
+def of_pages(steps):
+    """", pages of 16 keys" of a cache in pages."""
+    return "".join(f", pages of {keys} keys"
+                   for keys in dict.fromkeys(step.get("page_keys") for step in steps) if keys)
 
 
 def of_element(steps):

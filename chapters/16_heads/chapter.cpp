@@ -6,7 +6,7 @@ namespace attn::chapters {
 namespace {
 
 constexpr Features all_but(const Features& taken) {
-  Features others = Features::all();
+  Features others = Features::of_arrays();
   others.remove(taken);
   return others;
 }
@@ -63,7 +63,7 @@ const Chapter& ch16_heads() {
       .steps = kSteps,
       .twin = &kTwin,
       .tile_edges = kTileEdges,
-      .support = {.max_d = kMaxColumns, .features = Features::all()},
+      .support = {.max_d = kMaxColumns, .features = Features::of_arrays()},
   };
   return kChapter;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The new keys and values of each sequence, into its cache: a warp copies a row of K and one of V.
-#include "chapters/17_decode/append.hpp"
+#include "chapters/17_decode/decode.hpp"
 #include "common/device/cuda.cuh"
 
 namespace attn::decoding {
@@ -27,7 +27,7 @@ __global__ void append_kernel(const float* gNewK, const float* gNewV, float* gK,
 
 }  // namespace
 
-void copy_rows(const AppendArgs& args) {
+void append_rows(const AppendArgs& args) {
   const std::int64_t rows = args.B * args.Hkv * args.N_new;
   launch(append_kernel, ceil_div(rows, kWarps), 32 * kWarps, 0, nullptr, args.new_k, args.new_v,
          args.k, args.v, args.key_begin.host.empty() ? nullptr : args.key_begin.device,

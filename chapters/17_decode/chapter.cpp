@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "chapters/17_decode/decode.hpp"
 #include "chapters/chapters.hpp"
+#include "common/device/decode_tile.hpp"
 
 namespace attn::chapters {
 
@@ -43,6 +44,7 @@ const Chapter& ch17_decode() {
       .tile_edges = kTileEdges,
       .support = {.features = {Feature::kGroupedHeads, Feature::kWindows, Feature::kSinkKeys,
                                Feature::kKeyCounts}},
+      .append = append_rows,
   };
   return kChapter;
 }

@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "common/attention.hpp"
+#include "common/append.hpp"
 
 namespace attn::decoding {
-
-/// Rows and keys of a tile, whatever d: few queries, many keys, and of these no more than a word
-/// has bits.
-inline constexpr int kBr = 16;
-inline constexpr int kBc = 32;
-
-/// Floats of the tiles Q (Br, D), K (Bc, D + 1), V (Bc, D) and the scores S (Br, Bc + 1), where d
-/// is rounded up to D = 32, 64 or 128. With a word per row they share 48 KiB.
-ATTN_HOST_DEVICE constexpr int tile_floats(int D) {
-  return kBr * D + kBc * (D + 1) + kBc * D + kBr * (kBc + 1);
-}
 
 /// O and LSE of the contract (common/attention.hpp) for a few queries of a long cache, under a mask
 /// with two bounds, with sink keys and grouped heads. K and V are arrays with room for Nk keys, of
@@ -27,11 +16,14 @@ void forward_split(const ForwardArgs& args);
 void forward_group(const ForwardArgs& args);
 /// The same with runs of those tiles only of which a row sees a key.
 void forward_cache(const ForwardArgs& args);
-/// The last with this many runs, 1 to kMaxSplits (splits.hpp), in place of as many as suit the GPU.
+/// The last with this many runs, 1 to kMaxSplits (common/device/splits.hpp), in place of as many as suit the GPU.
 /// The workspace has partial_bytes(shape, splits). Throws Error(kBadArgument).
 void forward_with_splits(const ForwardArgs& args, int splits);
 /// The same algorithm as plain C++ loops, on host pointers.
 void forward_cpu(const ForwardArgs& args);
+
+/// Copies new keys and values to where attn::append (common/append.hpp) says; of one row at least.
+void append_rows(const AppendArgs& args);
 
 /// Step 1 needs none, the others room for what their blocks leave to be merged.
 std::size_t no_workspace_bytes(const Shape& shape);

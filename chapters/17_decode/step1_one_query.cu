@@ -4,8 +4,9 @@
 // 16 rows, and no work is done for those that do not exist. What remains is the grid: a block per
 // query head and tile of queries, so that one new token has H blocks, each of which walks the
 // valid keys alone.
-#include "chapters/17_decode/few_rows.cuh"
+#include "chapters/17_decode/decode.hpp"
 #include "common/columns.hpp"
+#include "common/device/few_rows.cuh"
 #include "common/device/tiles.cuh"
 
 namespace attn::decoding {

@@ -3,9 +3,10 @@
 // Step 2: step 1 with the cache in runs of whole tiles, each a block of its own: as many as fill
 // the GPU. A block leaves O, not yet divided, with its maximum and its sum, and a second kernel
 // merges what the runs have left of a row, as chapter 04 does.
-#include "chapters/17_decode/few_rows.cuh"
-#include "chapters/17_decode/merge.cuh"
+#include "chapters/17_decode/decode.hpp"
 #include "common/columns.hpp"
+#include "common/device/few_rows.cuh"
+#include "common/device/merge.cuh"
 #include "common/device/tiles.cuh"
 
 namespace attn::decoding {

@@ -2,11 +2,12 @@
 //
 // Step 3: step 2 with a block per head of K and V, and run. Its rows are the queries of all heads
 // of the group, as in chapter 16, and so the cache is read once for all of them.
-#include "chapters/17_decode/few_rows.cuh"
-#include "chapters/17_decode/merge.cuh"
+#include "chapters/17_decode/decode.hpp"
 #include "common/columns.hpp"
+#include "common/device/few_rows.cuh"
 #include "common/device/group.hpp"
 #include "common/device/load_rows.cuh"
+#include "common/device/merge.cuh"
 #include "common/device/tiles.cuh"
 
 namespace attn::decoding {

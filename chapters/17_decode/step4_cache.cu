@@ -3,11 +3,12 @@
 // Step 4: step 3 with runs of those tiles only of which some row sees a key: a window, and sink
 // keys before it. Each sequence divides its own, so that no run of a short one, or of a window, is
 // left without work.
-#include "chapters/17_decode/few_rows.cuh"
-#include "chapters/17_decode/merge.cuh"
+#include "chapters/17_decode/decode.hpp"
 #include "common/columns.hpp"
+#include "common/device/few_rows.cuh"
 #include "common/device/group.hpp"
 #include "common/device/load_rows.cuh"
+#include "common/device/merge.cuh"
 #include "common/device/tiles.cuh"
 
 namespace attn::decoding {

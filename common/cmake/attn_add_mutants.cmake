@@ -16,8 +16,9 @@
 # ATTN_ALL_TESTS they have all.
 #
 # A patched header (.cuh, .hpp) takes the original's place on the include path of the program, under
-# the same name, and the kernel files that include it, themselves or by another header of the
-# chapter, are compiled again: all of them, or that of the step asked for.
+# the same name, and the kernel files that include it, themselves or by another header of the chapter
+# or of common/device, are compiled again: all of them, or that of the step asked for. With
+# "Step: cpu" it is the twin.
 find_program(ATTN_PATCH patch)
 set(ATTN_EXPECT_EXIT ${PROJECT_SOURCE_DIR}/tests/expect_exit.cmake)
 
@@ -33,7 +34,8 @@ endfunction()
 function(attn_find_includers result id header)
   file(GLOB files RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cu ${PROJECT_SOURCE_DIR}/chapters/${id}/*.cuh
-    ${PROJECT_SOURCE_DIR}/chapters/${id}/*.hpp)
+    ${PROJECT_SOURCE_DIR}/chapters/${id}/*.hpp ${PROJECT_SOURCE_DIR}/common/device/*.cuh
+    ${PROJECT_SOURCE_DIR}/common/device/*.hpp)
   set(headers ${header})
   set(kernels "")
   while(headers)
@@ -95,6 +97,9 @@ function(attn_add_mutant id patch)
     list(FILTER kernels EXCLUDE REGEX "/candidates\\.cu$")  # no step launches them
     if(chapters/${id}/${step}.cu IN_LIST kernels)
       set(kernels chapters/${id}/${step}.cu)
+    elseif(step STREQUAL cpu)
+      set(kernels "")
+      target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/chapters/${id}/cpu.cpp)
     endif()
     foreach(kernel IN LISTS kernels)
       attn_add_cpu_kernel(${target} ${PROJECT_SOURCE_DIR}/${kernel})

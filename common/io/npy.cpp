@@ -17,6 +17,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "common/attention.hpp"
 
@@ -282,6 +283,10 @@ template <>
 constexpr std::string_view kDescr<double> = "<f8";
 template <>
 constexpr std::string_view kDescr<std::uint8_t> = "|b1";
+template <>
+constexpr std::string_view kDescr<std::int32_t> = "<i4";
+template <>
+constexpr std::string_view kDescr<std::int64_t> = "<i8";
 
 template <class T>
 OutputFile stage(const std::string& path, std::span<const std::int64_t> shape,
@@ -378,6 +383,16 @@ OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shap
 OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
                      std::span<const std::uint8_t> values) {
   return stage(path, shape, values);
+}
+
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const std::int64_t> values, std::string_view type) {
+  const auto fits = [](std::int64_t x) { return std::in_range<std::int32_t>(x); };
+  if (type != kDescr<std::int32_t> || !std::all_of(values.begin(), values.end(), fits)) {
+    return stage(path, shape, values);
+  }
+  const std::vector<std::int32_t> narrow(values.begin(), values.end());
+  return stage(path, shape, std::span(narrow));
 }
 
 void write_npy(const std::string& path, std::span<const std::int64_t> shape,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/io/output_file.hpp"
@@ -51,6 +52,10 @@ OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shap
                      std::span<const double> values);
 OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
                      std::span<const std::uint8_t> values);
+
+/// Integers as int64, or as int32 where `type` is "<i4" and every value fits.
+OutputFile stage_npy(const std::string& path, std::span<const std::int64_t> shape,
+                     std::span<const std::int64_t> values, std::string_view type);
 
 /// Writes one file, whole or not at all.
 void write_npy(const std::string& path, std::span<const std::int64_t> shape,

@@ -16,6 +16,8 @@ template <class Real>
 struct ExtraValues {
   std::int64_t d_v = 0;
   std::vector<std::int64_t> q_offsets, k_offsets;  // [B + 1]
+  std::int64_t page_keys = 0, pages = 0;
+  std::vector<std::int64_t> block_table;           // [B, Extras::pages_of(Nk)]
   std::vector<std::int64_t> key_begin, key_count;  // [B]
   std::int64_t sink_keys = 0;
   int ranges_per_row = 0;
@@ -37,23 +39,16 @@ struct ExtraValues {
     const auto cast = [](const std::vector<Real>& values) {
       return std::vector<Other>(values.begin(), values.end());
     };
-    return {d_v,
-            q_offsets,
-            k_offsets,
-            key_begin,
-            key_count,
-            sink_keys,
-            ranges_per_row,
-            ranges,
-            mask,
-            mask_shape,
-            static_cast<Other>(softcap),
-            cast(bias),
-            bias_shape,
-            cast(alibi),
-            cast(sink_logits),
-            dropout,
-            dropout_seed,
+    return {d_v,           q_offsets,
+            k_offsets,     page_keys,
+            pages,         block_table,
+            key_begin,     key_count,
+            sink_keys,     ranges_per_row,
+            ranges,        mask,
+            mask_shape,    static_cast<Other>(softcap),
+            cast(bias),    bias_shape,
+            cast(alibi),   cast(sink_logits),
+            dropout,       dropout_seed,
             cast(grad_lse)};
   }
 
@@ -63,6 +58,9 @@ struct ExtraValues {
     extras.d_v = d_v;
     extras.q_offsets.host = q_offsets;
     extras.k_offsets.host = k_offsets;
+    extras.page_keys = page_keys;
+    extras.pages = pages;
+    extras.block_table.host = block_table;
     extras.key_begin.host = key_begin;
     extras.key_count.host = key_count;
     extras.sink_keys = sink_keys;

@@ -7,6 +7,8 @@
 #include <span>
 #include <utility>
 
+#include "common/run/pages.hpp"
+
 namespace attn {
 namespace {
 
@@ -69,8 +71,8 @@ Run::Run(const Chapter& chapter, const Step& step, Pass pass, const Problem& pro
   const Rows v_rows = rows_of(shape.Hkv, shape.Nk, d_v, 2);
   const Rows o_rows = rows_of(shape.H, shape.Nq, d_v, 3);
   const void* q = add_rows("q", problem.q, q_rows);
-  const void* k = add_rows("k", problem.k, k_rows);
-  const void* v = add_rows("v", problem.v, v_rows);
+  const void* k = add_keys("k", problem.k, k_rows);
+  const void* v = add_keys("v", problem.v, v_rows);
   Extras extras = upload(problem.extras);
   if (problem.rows_first) {
     const auto strides_of = [](const Rows& rows) {
@@ -122,6 +124,7 @@ Extras Run::upload(const reference::ExtraValues<float>& values) {
   extras.key_begin = add_integers("key_begin", values.key_begin);
   extras.key_count = add_integers("key_count", values.key_count);
   extras.ranges = add_integers("ranges", values.ranges);
+  extras.block_table = add_block_table(values);
   if (!values.mask.empty()) {
     extras.mask = static_cast<const std::uint8_t*>(add_input("mask", values.mask, 1));
   }
@@ -173,6 +176,32 @@ const void* Run::add_rows(const char* name, const std::vector<float>& values, co
   return array;
 }
 
+const void* Run::add_keys(const char* name, const std::vector<float>& values, const Rows& rows) {
+  const auto& extras = problem_.extras;
+  if (extras.page_keys <= 0) return add_rows(name, values, rows);
+  const std::size_t each = bytes_of(problem_.element);
+  const std::size_t row_bytes = to_size(rows.width) * each;
+  const std::vector<unsigned char> bytes = encoded(problem_.element, values);
+  std::vector<bool> used(to_size(extras.pages * rows.heads * extras.page_keys));
+  std::vector<unsigned char> pool(used.size() * row_bytes, kPoison);
+  for_each_paged_row(problem_.shape, extras, [&](std::int64_t from, std::int64_t to) {
+    std::copy_n(bytes.data() + to_size(from) * row_bytes, row_bytes,
+                pool.data() + to_size(to) * row_bytes);
+    used[to_size(to)] = true;
+  });
+  const void* array = add_input(name, std::move(pool), each);
+  auto* begin = static_cast<unsigned char*>(const_cast<void*>(array));
+  for (std::size_t row = 0; row < used.size();) {  // stretches of rows of nobody
+    std::size_t end = row;
+    while (end < used.size() && used[end] == used[row]) ++end;
+    if (!used[row]) {
+      memory_.fill_undefined(begin + row * row_bytes, kPoison, (end - row) * row_bytes);
+    }
+    row = end;
+  }
+  return array;
+}
+
 const float* Run::add_floats(const char* name, const std::vector<float>& values) {
   return static_cast<const float*>(add_input(name, bytes_of_array(values), sizeof(float)));
 }
@@ -181,6 +210,24 @@ Integers Run::add_integers(const char* name, const std::vector<std::int64_t>& va
   if (values.empty()) return {};
   const void* device = add_input(name, bytes_of_array(values), sizeof(std::int64_t));
   return {values, static_cast<const std::int64_t*>(device)};
+}
+
+Integers Run::add_block_table(const reference::ExtraValues<float>& values) {
+  if (values.block_table.empty()) return {};
+  std::vector<unsigned char> bytes = bytes_of_array(values.block_table);
+  constexpr std::size_t kEach = sizeof(std::int64_t);
+  std::vector<std::size_t> unused;
+  for (std::size_t entry = 0; entry < values.block_table.size(); ++entry) {
+    if (holds_a_key(problem_.shape, values, static_cast<std::int64_t>(entry))) continue;
+    std::fill_n(bytes.data() + entry * kEach, kEach, kPoison);
+    unused.push_back(entry);
+  }
+  const void* device = add_input("block_table", std::move(bytes), kEach);
+  auto* begin = static_cast<unsigned char*>(const_cast<void*>(device));
+  for (const std::size_t entry : unused) {
+    memory_.fill_undefined(begin + entry * kEach, kPoison, kEach);
+  }
+  return {values.block_table, static_cast<const std::int64_t*>(device)};
 }
 
 void* Run::add_output(const char* name, Element element, std::int64_t elements, const Rows& rows,

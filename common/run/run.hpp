@@ -67,8 +67,12 @@ class Run {
   std::size_t offset_of(const char* name, std::size_t each) const;
   const void* add_input(const char* name, std::vector<unsigned char> bytes, std::size_t each);
   const void* add_rows(const char* name, const std::vector<float>& values, const Rows& rows);
+  /// K or V: rows, or a pool of pages where the problem has them, NaN in what is no valid key's.
+  const void* add_keys(const char* name, const std::vector<float>& values, const Rows& rows);
   const float* add_floats(const char* name, const std::vector<float>& values);
   Integers add_integers(const char* name, const std::vector<std::int64_t>& values);
+  /// The table, of which the entries of pages without a valid key count as uninitialised.
+  Integers add_block_table(const reference::ExtraValues<float>& values);
   void* add_output(const char* name, Element element, std::int64_t elements, const Rows& rows,
                    std::vector<float> Outputs::*result);
   Rows rows_of(std::int64_t heads, std::int64_t N, std::int64_t width, int array) const;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <list>
 
 #include "common/run/run.hpp"
 #include "common/verify/cases.hpp"
@@ -116,6 +117,9 @@ void add_bad_numbers(BadList<Args>& list, Element element, const Support& suppor
   list.add("dropout = 1", "dropout", [](Args& a) { a.extras.dropout = 1; });
   list.add("d_v = -1", "d_v", [](Args& a) { a.extras.d_v = -1; });
   list.add("sink_keys = -1", "sink_keys", [](Args& a) { a.extras.sink_keys = -1; });
+  list.add("page_keys = -1", "page_keys", [](Args& a) { a.extras.page_keys = -1; });
+  list.add("pages = -1", "pages", [](Args& a) { a.extras.pages = -1; });
+  list.add("pages = 3 without page_keys", "pages", [](Args& a) { a.extras.pages = 3; });
   const auto add_extra = [&](Feature feature, const char* name, auto change) {
     if (!support.features.has(feature)) list.add(name, name, change, ErrorKind::kUnsupported);
   };
@@ -123,6 +127,7 @@ void add_bad_numbers(BadList<Args>& list, Element element, const Support& suppor
   add_extra(Feature::kSoftcap, "softcap", [](Args& a) { a.extras.softcap = 2; });
   add_extra(Feature::kDropout, "dropout", [](Args& a) { a.extras.dropout = 0.5f; });
   add_extra(Feature::kSinkKeys, "sink_keys", [](Args& a) { a.extras.sink_keys = 1; });
+  add_extra(Feature::kPages, "page_keys", [](Args& a) { a.extras.page_keys = 16; });
   add_extra(Feature::kValueWidth, "d_v", [](Args& a) { a.extras.d_v = a.shape.d + 1; });
   for (const float scale :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
@@ -167,14 +172,10 @@ void add_bad_pointers(BadList<Args>& list, const Args& good, std::size_t workspa
 void call(const Subject& s, const Forward& args) { forward(s.chapter, s.step, s.element, args); }
 void call(const Subject& s, const Backward& args) { backward(s.chapter, s.step, s.element, args); }
 
+/// What is wrong with how the step refuses these; empty if nothing.
 template <typename Args>
-std::string check_list(const Subject& subject, const Run& run, const Args& good,
-                       std::size_t workspace) {
-  BadList<Args> list(good);
-  const Support support = support_of(subject.chapter, subject.step);
-  add_bad_numbers(list, subject.element, support);
-  add_bad_pointers(list, good, workspace, bytes_of(subject.element), support.alignment);
-  for (const Bad<Args>& bad : list.take()) {
+std::string check_list(const Subject& subject, const Run& run, const std::vector<Bad<Args>>& list) {
+  for (const Bad<Args>& bad : list) {
     std::string problem = "no error";
     try {
       call(subject, bad.args);
@@ -195,6 +196,58 @@ std::string check_list(const Subject& subject, const Run& run, const Args& good,
   return {};
 }
 
+template <typename Args>
+std::string check_arguments(const Subject& subject, const Run& run, const Args& good,
+                            std::size_t workspace) {
+  BadList<Args> list(good);
+  const Support support = support_of(subject.chapter, subject.step);
+  add_bad_numbers(list, subject.element, support);
+  add_bad_pointers(list, good, workspace, bytes_of(subject.element), support.alignment);
+  return check_list(subject, run, list.take());
+}
+
+/// The table of a paged cache: too short, too long, and in each of its entries what names no page.
+std::string check_tables(const Subject& subject) {
+  const Support& support = subject.chapter.support;
+  const Shape shape = make_shape(2, 2, 3, 40, supported_d(support, subject.element, 8));
+  const Problem problem = make_problem({.shape = shape,
+                                        .scale = default_scale(shape.d),
+                                        .seed = subject.seed,
+                                        .element = subject.element,
+                                        .features = {Feature::kPages},
+                                        .page_keys = 16},
+                                       subject.pass);
+  const Run run(subject.chapter, subject.step, subject.pass, problem, {}, {}, {});
+  const Forward& good = run.forward_args();
+  BadList<Forward> list(good);
+  const std::vector<std::int64_t>& table = problem.extras.block_table;
+  std::list<std::vector<std::int64_t>> tables;
+  const auto add = [&](std::string what, const std::vector<std::int64_t>& other) {
+    tables.push_back(other);
+    list.add(std::move(what), "block_table",
+             [&](Forward& a) { a.extras.block_table.host = tables.back(); });
+  };
+  add("a table of one entry less", {table.begin(), table.end() - 1});
+  add("a table of one entry more", [&] {
+    std::vector<std::int64_t> longer = table;
+    longer.push_back(0);
+    return longer;
+  }());
+  for (std::size_t entry = 0; entry < table.size(); ++entry) {
+    const std::int64_t pages = problem.extras.pages;
+    for (const std::int64_t id : {std::int64_t{-1}, pages, std::int64_t{1} << 40}) {
+      std::vector<std::int64_t> other = table;
+      other[entry] = id;
+      add(fmt::format("entry {} of the table = {}, of {} pages", entry, id, pages), other);
+    }
+  }
+  list.add("a table without page_keys", "block_table",
+           [](Forward& a) { a.extras.page_keys = a.extras.pages = 0; });
+  list.add("block_table = null on the device", "block_table",
+           [](Forward& a) { a.extras.block_table.device = nullptr; });
+  return check_list(subject, run, list.take());
+}
+
 }  // namespace
 
 std::string check_bad_arguments(const Subject& subject) {
@@ -210,8 +263,11 @@ std::string check_bad_arguments(const Subject& subject) {
   const Run run(subject.chapter, subject.step, subject.pass, problem, truth.o, truth.lse, {});
   const std::size_t workspace = workspace_bytes(subject.step, subject.pass, shape);
   std::string text = subject.pass == Pass::kForward
-                         ? check_list(subject, run, run.forward_args(), workspace)
-                         : check_list(subject, run, run.backward_args(), workspace);
+                         ? check_arguments(subject, run, run.forward_args(), workspace)
+                         : check_arguments(subject, run, run.backward_args(), workspace);
+  if (subject.pass == Pass::kForward && support.features.has(Feature::kPages)) {
+    text += check_tables(subject);
+  }
   run.call();
   const Verdict verdict = judge(truth, run.collect());
   if (!verdict.passed) text += "  the call after a refused one:\n" + verdict.text;

@@ -15,6 +15,9 @@ constexpr Mask kWindows[] = {{.before = 3, .after = 0},
                              {.before = 7, .after = 40, .top_left = true},
                              {.before = kUnbounded, .after = 2}};
 
+/// Keys of a page.
+constexpr std::int64_t kPageKeys[] = {16, 32, 64, 17};
+
 /// With no edge of its own a chapter still gets sizes in the usual places.
 constexpr int kDefaultEdge = 16;
 
@@ -66,6 +69,10 @@ void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t
   const float standard = default_scale(shape.d);
   float scale = scale_turn == 0 ? standard : scale_turn == 1 ? -standard : 0.0f;
   if (has_prescribed_logits(kind)) scale = kPrescribedScale;
+  std::int64_t page_keys = keys.page_keys;
+  if (features.has(Feature::kPages) && page_keys == 0) {
+    page_keys = kPageKeys[number % std::size(kPageKeys)];
+  }
   cases_.push_back(
       {.spec = {.shape = shape,
                 .mask = mask,
@@ -87,6 +94,8 @@ void CaseBuilder::add(Shape shape, const Mask& mask, InputKind kind, std::size_t
                 .mask_array = keys.mask,
                 .mask_shape = keys.mask_shape,
                 .mask_name = keys.mask_name,
+                .page_keys = page_keys,
+                .shared_keys = keys.shared_keys,
                 .scores = scores},
        .offset = number % 5 == 4 ? offset(element) : 0,
        .only = number % 10 == 9 ? arrays_[number / 10 % arrays_.size()] : "",

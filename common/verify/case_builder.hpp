@@ -30,6 +30,7 @@ struct VisibleKeys {
   std::vector<std::uint8_t> mask = {};
   PairShape mask_shape = {};
   std::string_view mask_name = {};
+  std::int64_t page_keys = 0, shared_keys = 0;  // 0: of those that people use; none
 };
 
 /// Cycles through inputs, scales, offsets and repeats with periods that share no factor.

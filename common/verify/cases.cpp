@@ -9,6 +9,7 @@
 
 #include "common/verify/case_builder.hpp"
 #include "common/verify/head_cases.hpp"
+#include "common/verify/page_cases.hpp"
 #include "common/verify/score_cases.hpp"
 #include "common/verify/visibility_cases.hpp"
 
@@ -149,11 +150,12 @@ void add_features(CaseBuilder& builder, bool thin) {
   }
   const bool grouped = taken.has(Feature::kGroupedHeads);
   if (sets.size() > 1) {
-    // Packed sequences exclude arrays over all pairs, and another layout.
+    // Packed sequences exclude arrays over all pairs, and another layout; pages exclude both.
     Features pairs = taken, packed = taken;
     pairs.remove(Feature::kPacked);
-    for (const Feature feature :
-         {Feature::kStrides, Feature::kRanges, Feature::kMaskArray, Feature::kBias}) {
+    if (taken.has(Feature::kStrides)) pairs.remove(Feature::kPages);
+    for (const Feature feature : {Feature::kStrides, Feature::kRanges, Feature::kMaskArray,
+                                  Feature::kBias, Feature::kPages}) {
       packed.remove(feature);
     }
     sets.push_back(pairs);
@@ -246,9 +248,12 @@ std::string to_string(const Case& one) {
     const auto& [B, H, Nq, Nk] = spec.mask_shape;
     text += fmt::format(", mask [{},{},{},{}]: {}", B, H, Nq, Nk, spec.mask_name);
   }
+  if (spec.page_keys > 0) text += fmt::format(", pages of {} keys", spec.page_keys);
+  if (spec.shared_keys > 0) text += fmt::format(", the first {} shared", spec.shared_keys);
   for (int number = 0; number < kFeatures; ++number) {
     const auto feature = static_cast<Feature>(number);
     if (feature == Feature::kMaskArray && !spec.mask_name.empty()) continue;
+    if (feature == Feature::kPages) continue;
     if (feature == Feature::kValueWidth) continue;  // dv, in the shape
     if (feature == Feature::kSinkKeys && spec.sink_keys) continue;
     if (feature == Feature::kKeyCounts && !(spec.key_begin.empty() && spec.key_count.empty())) {
@@ -274,7 +279,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_distributions(builder, builder.kinds(), thin);
   // What takes all features spends its time on several together, at the end; each by itself is the
   // subject of a chapter with kernels of its own.
-  const bool few_alone = thin || support.features == Features::all();
+  const bool few_alone = thin || support.features == Features::of_arrays();
   add_features(builder, few_alone);
   add_extremes(builder, thin);
   if (extent == Extent::kFull) {
@@ -291,6 +296,7 @@ std::vector<Case> case_table(const Support& support, std::span<const Element> el
   add_visibility(builder, only_mask, few_alone);
   add_scores(builder, only_mask, few_alone);
   add_heads(builder, only_mask, thin);
+  add_pages(builder, only_mask, thin);
   add_reach(builder, pass, only_mask);
   return builder.take();
 }

@@ -51,7 +51,8 @@ std::int64_t supported_d(const Support& support, Element element, std::int64_t d
 /// packed sequences or ranges: lengths and patterns around the edges, each with every mask. Where
 /// it takes mask arrays: patterns around the edges, each with three masks, and arrays of every size
 /// that is broadcast. Where it takes what is done to scores: score_cases.hpp. Where it takes
-/// grouped heads, strides, or rows of V of another length: head_cases.hpp.
+/// grouped heads, strides, or rows of V of another length: head_cases.hpp. Where it takes pages:
+/// page_cases.hpp.
 ///
 /// But for Extent::kFull, d is kept small where Nq * Nk is large. With `only_mask` every case has
 /// that mask, which the chapter must take.

@@ -165,8 +165,9 @@ std::vector<HeadCase> head_cases(const Support& support, std::span<const int> ti
   if (cases.empty()) return cases;
   Features pairs = taken, packed = taken;
   pairs.remove(Feature::kPacked);
-  for (const Feature feature :
-       {Feature::kStrides, Feature::kRanges, Feature::kMaskArray, Feature::kBias}) {
+  if (taken.has(Feature::kStrides)) pairs.remove(Feature::kPages);
+  for (const Feature feature : {Feature::kStrides, Feature::kRanges, Feature::kMaskArray,
+                                Feature::kBias, Feature::kPages}) {
     packed.remove(feature);  // attn::validate() refuses these together
   }
   const auto append = [&cases](const std::vector<HeadCase>& more) {

@@ -6,9 +6,12 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <random>
+#include <utility>
 
 #include "common/reference/extra_values.hpp"
+#include "common/run/pages.hpp"
 #include "common/run/run.hpp"
 
 namespace attn::verify {
@@ -130,9 +133,42 @@ std::vector<bool> seen_keys(const Problem& problem) {
   return seen;
 }
 
+/// Calls f(row of K and V, the first row that lies in the same place of the pool) for every valid
+/// key; nothing where there are no pages.
+template <class F>
+void for_each_shared_row(const Problem& problem, F f) {
+  const auto& extras = problem.extras;
+  if (extras.page_keys == 0) return;
+  std::vector<std::int64_t> first(size(extras.pages * extras.page_keys * problem.shape.Hkv), -1);
+  for_each_paged_row(problem.shape, extras, [&](std::int64_t row, std::int64_t place) {
+    if (first[size(place)] < 0) first[size(place)] = row;
+    f(row, first[size(place)]);
+  });
+}
+
+/// What sequences share is seen if one of them sees it.
+void join_shared(const Problem& problem, std::vector<bool>& seen) {
+  for_each_shared_row(problem, [&](std::int64_t row, std::int64_t first) {
+    if (seen[size(row)]) seen[size(first)] = true;
+  });
+  for_each_shared_row(problem, [&](std::int64_t row, std::int64_t first) {
+    seen[size(row)] = seen[size(first)];
+  });
+}
+
+/// Rows that lie in the same place of a pool become the same.
+void copy_shared(Problem& problem, std::int64_t d_v) {
+  for_each_shared_row(problem, [&](std::int64_t row, std::int64_t first) {
+    for (const auto& [array, width] : {std::pair(&problem.k, problem.shape.d), {&problem.v, d_v}}) {
+      std::copy_n(array->begin() + first * width, width, array->begin() + row * width);
+    }
+  });
+}
+
 /// Puts NaN and Inf into the keys that no query sees.
 void poison_hidden_keys(Problem& problem) {
-  const std::vector<bool> seen = seen_keys(problem);
+  std::vector<bool> seen = seen_keys(problem);
+  join_shared(problem, seen);
   const auto poison = [&seen](std::vector<float>& array, const float(&values)[3]) {
     const std::size_t width = seen.empty() ? 0 : array.size() / seen.size();
     for (std::size_t e = 0; e < array.size(); ++e) {
@@ -228,6 +264,37 @@ void add_visibility(const InputSpec& spec, Random& random, Problem& problem) {
     extras.mask_shape = some_broadcast(shape, spec.seed);
     extras.mask.resize(size(extras.mask_shape.elements()));
     for (std::uint8_t& sees : extras.mask) sees = random.uniform() < 0.7 ? 1 : 0;
+  }
+}
+
+/// Pages in no order, three of them nobody's. Entries of pages without a valid key are no page.
+void add_pages(const InputSpec& spec, Random& random, Problem& problem) {
+  if (!spec.features.has(Feature::kPages)) return;
+  constexpr std::int64_t kSpare = 3;
+  const Shape& shape = spec.shape;
+  auto& extras = problem.extras;
+  extras.page_keys = spec.page_keys == 0 ? 16 : spec.page_keys;
+  const std::int64_t entries = pages_of_sequence(shape, extras);
+  const std::int64_t shared = spec.shared_keys / extras.page_keys;
+  std::vector<std::int64_t> common(size(shared), -1);
+  extras.block_table.assign(size(shape.B * entries), -1);
+  for (std::int64_t entry = 0; entry < shape.B * entries; ++entry) {
+    if (!holds_a_key(shape, extras, entry)) continue;
+    std::int64_t& page = extras.block_table[size(entry)];
+    const std::int64_t n = entry % entries;
+    page = n < shared && common[size(n)] >= 0 ? common[size(n)] : extras.pages++;
+    if (n < shared) common[size(n)] = page;
+  }
+  extras.pages += kSpare;
+  std::vector<std::int64_t> order(size(extras.pages));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  for (std::int64_t n = extras.pages - 1; n > 0; --n) {
+    std::swap(order[size(n)], order[size(random.integer(0, n))]);
+  }
+  const std::int64_t none[] = {-1, extras.pages, std::numeric_limits<std::int64_t>::max()};
+  std::size_t turn = 0;
+  for (std::int64_t& page : extras.block_table) {
+    page = page < 0 ? none[turn++ % std::size(none)] : order[size(page)];
   }
 }
 
@@ -353,6 +420,7 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
   const std::int64_t d_v = value_width(spec.shape, problem.extras.on_host());
   add_visibility(spec, random, problem);
   add_score_extras(spec, random, problem);
+  add_pages(spec, random, problem);
   switch (spec.kind) {
     case InputKind::kIntegers:
       for (float& x : problem.q) x = static_cast<float>(random.integer(-2, 2));
@@ -395,6 +463,7 @@ Problem make_problem(const InputSpec& spec, Pass pass) {
     default:
       break;
   }
+  copy_shared(problem, d_v);
   if (rounds_scores(spec)) problem.exact_logits = false;
   round_to_element(problem);
   return problem;

@@ -107,6 +107,9 @@ struct InputSpec {
   std::vector<std::uint8_t> mask_array = {};  // mask_shape
   PairShape mask_shape = {};
   std::string_view mask_name = {};  // in a word; empty: the array is made up
+  // For kPages: keys of a page, 0: 16; and keys with which all sequences begin: pages that are full
+  // of them are one page for all.
+  std::int64_t page_keys = 0, shared_keys = 0;
   ScoreValues scores = {};
 };
 

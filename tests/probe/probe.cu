@@ -339,7 +339,7 @@ const Chapter& make_chapter() {
                                     .idea = "one thread per row",
                                     .memory = device_memory,
                                     .steps = kSteps,
-                                    .support = {.features = Features::all()}};
+                                    .support = {.features = Features::of_arrays()}};
   return kChapter;
 }
 

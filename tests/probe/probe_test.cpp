@@ -438,14 +438,15 @@ std::set<std::pair<std::vector<int>, unsigned>> combinations(
 
 TEST_CASE("the case table has every three features together, there or not") {
   constexpr int kEdges[] = {32, 64};
-  const Support all{.max_d = 256, .features = Features::all()};
+  const Support all{.max_d = 256, .features = Features::of_arrays()};
   const auto cases = verify::head_cases(all, kEdges, false);
   const auto thin = verify::head_cases(all, kEdges, true);
-  // 14 features without kPacked, 10 beside it. kPacked and what it excludes have one value each.
-  CHECK(combinations(cases, false, 3).size() == 364 * 8 + 91 * 4);
-  CHECK(combinations(thin, false, 2).size() == 91 * 4 + 14 * 2);
+  // 14 features without kPacked, 10 beside it. kPacked, what it excludes, and kPages have one value
+  // each.
+  CHECK(combinations(cases, false, 3).size() == 364 * 8 + 2 * 91 * 4 + 14 * 2);
+  CHECK(combinations(thin, false, 2).size() == 91 * 4 + 2 * 14 * 2 + 1);
   for (const auto* list : {&cases, &thin}) {
-    CHECK(combinations(*list, true, 2).size() == 45 * 4 + 10 * 5 * 2 + 10);
+    CHECK(combinations(*list, true, 2).size() == 45 * 4 + 10 * 6 * 2 + 15);
   }
   for (const verify::HeadCase& one : cases) {
     const Features& of = one.features;

@@ -125,7 +125,7 @@ void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pas
 /// with all that it takes of what is done to scores and weights.
 void add_extras(Runner& runner, const Chapter& chapter, const Step& step) {
   const Features& taken = support_of(chapter, step).features;
-  if (taken == Features::all()) return;  // all at once, below
+  if (taken == Features::of_arrays()) return;  // all at once, below
   const auto add = [&](const Features& features, std::int64_t d) {
     for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
       if (pass == Pass::kForward ? !step.forward : !step.backward) continue;
@@ -151,7 +151,7 @@ void add_extras(Runner& runner, const Chapter& chapter, const Step& step) {
 /// The passes of a step that takes everything, with everything: as arrays over pairs, and packed.
 void add_all_features(Runner& runner, const Chapter& chapter, const Step& step) {
   const Features& taken = support_of(chapter, step).features;
-  if (taken != Features::all()) return;
+  if (taken != Features::of_arrays()) return;
   Features pairs = taken, packed = taken;
   pairs.remove(Feature::kPacked);
   packed.remove({Feature::kStrides, Feature::kRanges, Feature::kMaskArray, Feature::kBias});

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "chapters/17_decode/exercises/run_plan.hpp"
-#include "chapters/17_decode/splits.hpp"
 #include "chapters/chapters.hpp"
+#include "common/device/splits.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/goals.hpp"
 #include "common/verify/inputs.hpp"

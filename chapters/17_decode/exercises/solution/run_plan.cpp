@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "chapters/17_decode/splits.hpp"
+#include "common/device/splits.hpp"
 
 namespace attn::decoding {
 namespace {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Which keys of a cache are valid, and which of these the tokens see.
+// Taught in chapter 17: which keys of a cache are valid, and which of these the tokens see.
 #pragma once
 
-#include "chapters/17_decode/splits.hpp"
+#include "common/attention.hpp"
 #include "common/device/band.hpp"
+#include "common/device/decode_tile.hpp"
 
 namespace attn::decoding {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// A tile of few rows, of which often only one exists: no work for the others.
+// Taught in chapter 17: a tile of few rows, of which often only one exists: no work for the others.
 #pragma once
 
-#include "chapters/17_decode/cache.hpp"
+#include "common/device/cache.hpp"
 #include "common/device/masked_rows.cuh"
 #include "common/device/row_words.cuh"
 

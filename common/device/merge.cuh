@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Chapter 04's merge of what the runs of a cache have left of a row.
+// Taught in chapter 17: chapter 04's merge of what the runs of a cache have left of a row.
 #pragma once
 
-#include "chapters/17_decode/cache.hpp"
+#include "common/device/cache.hpp"
 #include "common/device/online_softmax.cuh"
+#include "common/device/splits.hpp"
 #include "common/device/warp_reduce.cuh"
 
 namespace attn::decoding {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Into how many runs the tiles of a cache are divided, which tiles are in each, and where it leaves
-// what it has found.
+// Taught in chapter 17: into how many runs the tiles of a cache are divided, which tiles are in
+// each, and where it leaves what it has found.
 #pragma once
 
 #include <algorithm>
 
-#include "chapters/17_decode/decode.hpp"
+#include "common/attention.hpp"
+#include "common/device/decode_tile.hpp"
 
 namespace attn::decoding {
 
@@ -29,11 +30,6 @@ constexpr int splits_for(std::int64_t blocks, int multiprocessors, std::int64_t 
 /// tiles some have none.
 ATTN_HOST_DEVICE constexpr Range run_of(std::int64_t tiles, int split, int splits) {
   return {tiles * split / splits, tiles * (split + 1) / splits};
-}
-
-/// Tiles of `size` that hold n.
-ATTN_HOST_DEVICE constexpr std::int64_t tiles_of(std::int64_t n, int size) {
-  return (n + size - 1) / size;
 }
 
 /// Tiles of rows of a problem, where the queries of all heads of a group are rows side by side: the
