@@ -51,7 +51,8 @@ __global__ void ring_kernel(const __grid_constant__ TensorMap map, int stages, i
   if (kVariant != Ring::kNoInitBarrier) __syncthreads();
   if (warp() == 0) {
     if (lane() != 0) return;
-    for (int tile = 0; tile < tiles; ++tile) {
+    const int all = kVariant == Ring::kOneTileMore ? tiles + 1 : tiles;
+    for (int tile = 0; tile < all; ++tile) {
       const int stage = tile % stages;
       const unsigned round = static_cast<unsigned>(tile / stages);
       const unsigned parity = kVariant == Ring::kProducerParity ? 0 : round % 2;
@@ -210,11 +211,14 @@ __global__ void init_twice_kernel(const __grid_constant__ TensorMap, float*) {
   dynamic_shared<Mbarrier>()->init(32);  // bug: init_twice
 }
 
+#ifndef __CUDACC__
 __global__ void odd_place_kernel(const __grid_constant__ TensorMap, float*) {
   if (threadIdx.x == 0) {
-    reinterpret_cast<Mbarrier*>(dynamic_shared<char>() + 4)->init(1);  // bug: odd_place
+    simt::mbarrier_init(dynamic_shared<char>() + 4, 1,
+                        std::source_location::current());  // bug: odd_place
   }
 }
+#endif
 
 __global__ void not_shared_kernel(const __grid_constant__ TensorMap, float* out) {
   if (threadIdx.x == 0) reinterpret_cast<Mbarrier*>(out)->init(1);  // bug: not_shared
@@ -306,12 +310,20 @@ struct Misuse {
   void (*kernel)(TensorMap, float*);
 };
 constexpr Misuse kMisuses[] = {
-    {"not_ready", not_ready_kernel},           {"no_arrivals", no_arrivals_kernel},
-    {"init_twice", init_twice_kernel},         {"odd_place", odd_place_kernel},
-    {"not_shared", not_shared_kernel},         {"odd_parity", odd_parity_kernel},
-    {"too_many_bytes", too_many_bytes_kernel}, {"too_many_arrivals", too_many_arrivals_kernel},
-    {"misaligned_box", misaligned_box_kernel}, {"shared_end_box", shared_end_box_kernel},
-    {"wrong_rank", wrong_rank_kernel},         {"touched", touched_kernel},
+#ifndef __CUDACC__
+    {"odd_place", odd_place_kernel},
+#endif
+    {"not_ready", not_ready_kernel},
+    {"no_arrivals", no_arrivals_kernel},
+    {"init_twice", init_twice_kernel},
+    {"not_shared", not_shared_kernel},
+    {"odd_parity", odd_parity_kernel},
+    {"too_many_bytes", too_many_bytes_kernel},
+    {"too_many_arrivals", too_many_arrivals_kernel},
+    {"misaligned_box", misaligned_box_kernel},
+    {"shared_end_box", shared_end_box_kernel},
+    {"wrong_rank", wrong_rank_kernel},
+    {"touched", touched_kernel},
     {"beyond_array", beyond_array_kernel},
 };
 
@@ -374,6 +386,8 @@ void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, floa
       return run(ring_kernel<Ring::kWritten>);
     case Ring::kWrittenNotFenced:
       return run(ring_kernel<Ring::kWrittenNotFenced>);
+    case Ring::kOneTileMore:
+      return run(ring_kernel<Ring::kOneTileMore>);
     case Ring::kBlockBarrier:
       return run(block_ring_kernel);
   }

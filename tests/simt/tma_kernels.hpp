@@ -40,6 +40,7 @@ enum class Ring {
   kNoSyncwarp,        // before lane 0 says so
   kWritten,           // consumers write to the tile when they have read it, and fence
   kWrittenNotFenced,  // they do not
+  kOneTileMore,       // is brought than anyone waits for
   kBlockBarrier,      // consumers wait by one thread, and meet in __syncthreads: right
 };
 void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, float* in, float* out);

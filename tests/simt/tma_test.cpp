@@ -339,6 +339,7 @@ TEST_CASE_METHOD(EveryOrder, "every bug of a ring has a name, whenever copies ar
         {"barrier not ready", "ring_full", "nobody has initialised"}}},
       {Ring::kReleasedEarly, {{"race", "ring_copy", "write of dynamic shared memory"}}},
       {Ring::kNoSyncwarp, {{"race", "ring_copy", "write of dynamic shared memory"}}},
+      {Ring::kOneTileMore, {{"not waited for", "ring_copy", "the copy that this thread starts"}}},
       {Ring::kWrittenNotFenced, {{"missing proxy fence", "ring_copy", "has not fenced since"}}},
   };
   for (const RingBug& bug : bugs) {
