@@ -59,6 +59,11 @@ constexpr Counter kCounters[] = {
     {"matrix_load_wavefronts", &Traffic::matrix_load_wavefronts},
     {"matrix_load_wavefronts_ideal", &Traffic::matrix_load_wavefronts_ideal},
     {"mma_instructions", &Traffic::mma_instructions},
+    {"tensor_copies", &Traffic::tensor_copies},
+    {"global_async_store_bytes", &Traffic::global_async_store_bytes},
+    {"global_async_store_sectors", &Traffic::global_async_store_sectors},
+    {"mbarrier_waits", &Traffic::mbarrier_waits},
+    {"announced_bytes", &Traffic::announced_bytes},
 };
 static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 

@@ -106,10 +106,13 @@ AddressRange Detectors::shared_range(std::uintptr_t address) const {
 }
 
 void Detectors::begin_block() {
-  join_all();
+  clocks_.begin_block();
+  other_times_.clear();
   block_start_ = clocks_.start();
   block_starts_.emplace_back(block_start_, recorder_.worker().block());
   in_flight_.begin_block();
+  marks_.begin_block();
+  phase_knowledge_.clear();
   // What an earlier block left in shared memory counts as never written.
   for (const AddressRange range : {recorder_.static_shared(), recorder_.dynamic_shared()}) {
     if (range.size() > 0)
@@ -125,7 +128,8 @@ void Detectors::join_all() {
 void Detectors::sync_warp(unsigned lanes) { clocks_.sync_warp(warp(), lanes); }
 
 void Detectors::request(const Request& request) {
-  if (touches_copy(request)) return;  // a race, too, but that says it better
+  // A race, too, but these say it better.
+  if (touches_copy(request) || touches_marks(request)) return;
   check_initialised(request);
   check_races(request);
 }
@@ -231,6 +235,11 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
                            other_access, there.file, there.line);
   found.advice = advice_for(request.access, other_access, other_block,
                             found.file == there.file && found.line == there.line);
+  if (request.unit == Unit::kTensor && !other_block) {
+    found.advice =
+        "TMA and wgmma go on while threads do: who starts them waits until all others are done "
+        "with the bytes, which an empty barrier tells.";
+  }
   if (same_value) {
     found.warning = true;
     found.what = fmt::format("write of {}; {} writes the same value to it at {}:{}",

@@ -28,10 +28,6 @@ std::uint32_t fingerprint(const void* bytes, std::size_t count) {
   return static_cast<std::uint32_t>(mixed ^ mixed >> 32);
 }
 
-/// Steps that a request counts as, besides those of its lanes: with one lane it takes nearly as
-/// long as with 32.
-constexpr std::int64_t kRequest = 4;
-
 }  // namespace
 
 constinit thread_local Recorder* active_recorder = nullptr;
@@ -85,16 +81,21 @@ void Recorder::begin_block(Worker& worker) {
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
   ++intervals_;
+  stores_.clear();
   if (detectors_) detectors_->begin_block();
   if (observer_ != nullptr) observer_->begin_block(worker.block());
 }
 
-void Recorder::end_block() { worker_ = nullptr; }
+void Recorder::end_block() {
+  if (detectors_) detectors_->end_block();
+  worker_ = nullptr;
+}
 
 void Recorder::abandon_block() {
   active_recorder = nullptr;
   unseen_store_ = nullptr;
   for (Log& log : *logs_) log.head = log.size = 0;
+  events_.clear();
   if (detectors_) detectors_->finish();
 }
 
@@ -123,7 +124,10 @@ void Recorder::begin_warp(std::span<Thread> lanes) {
   warp_ = lanes.front().rank / kWarpSize;
 }
 
-void Recorder::end_warp() { drain(/*to_the_end=*/true); }
+void Recorder::end_warp() {
+  drain(/*to_the_end=*/true);
+  events_.clear();
+}
 
 void Recorder::enter(Thread& thread) {
   current_lane_ = thread.rank % kWarpSize;
@@ -487,6 +491,7 @@ void Recorder::serve(unsigned lanes) {
       }
       return;
     }
+    if (entry.access == Access::kAsync) return serve_async(lanes);
     if (entry.access >= Access::kCopyStore) return serve_copies(lanes);
     Request request{.access = entry.access,
                     .space = entry.space,

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -21,8 +22,10 @@
 
 #include "common/simt/machine/image.hpp"
 #include "common/simt/machine/worker.hpp"
+#include "common/simt/watch/async_events.hpp"
 #include "common/simt/watch/clocks.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "common/simt/watch/proxy_marks.hpp"
 
 namespace attn::simt {
 
@@ -33,6 +36,7 @@ enum class Access : std::uint8_t {
   kCopyStore,  // an asynchronous copy, which stores and
   kCopyLoad,   // loads later
   kCopyWait,
+  kAsync,  // one of mbarriers, TMA, fences between proxies
   kBlockOfCode,
   kCollective,  // from here on: lanes that wait for each other
   kShuffle,
@@ -49,7 +53,8 @@ const char* access_name(Access access);
 enum class Unit : std::uint8_t {
   kLoadStore,   // as most do
   kMatrixLoad,  // ldmatrix, a load of shared memory
-  kAsyncCopy    // cp.async: one store of shared memory, one load of global memory
+  kAsyncCopy,   // cp.async: one store of shared memory, one load of global memory
+  kTensor       // TMA or wgmma, which reach memory on their own
 };
 
 /// One warp executing one access.
@@ -134,6 +139,21 @@ class Recorder {
                   std::uint32_t group, std::uintptr_t return_address);
   /// The thread knows that its groups up to this one have arrived.
   void copies_arrived(std::uint32_t group, std::uintptr_t return_address);
+  /// The thread does something to an mbarrier, to the async proxy, or through TMA.
+  void async_event(AsyncEvent event, std::uintptr_t return_address);
+  /// A kernel may not read or write these bytes of global memory through TMA: stops the launch.
+  void check_global(std::uintptr_t address, std::size_t bytes, Access kind,
+                    std::uintptr_t return_address);
+
+  // For collectives: all lanes of the warp that runs stand still.
+  /// They start something that reads these chunks of 16 bytes of dynamic shared memory in the async
+  /// proxy: checks that what copies bring has been waited for, and what threads have stored fenced;
+  /// until end_async_read() nobody may write the bytes. `site`: the kernel's code address.
+  ProxyMarks::Read start_async_read(std::vector<std::uint32_t> chunks, std::uintptr_t site);
+  /// What was started is done, and all lanes know it.
+  void end_async_read(ProxyMarks::Read read);
+  /// With which Swizzle a copy has written the chunk; nothing if none has, or somebody else since.
+  std::optional<Swizzle> swizzle_of(std::uint32_t chunk);
 
   // For detectors.
   const Worker& worker() const { return *worker_; }
@@ -142,11 +162,13 @@ class Recorder {
   AddressRange static_shared() const { return static_shared_; }
   AddressRange dynamic_shared() const { return dynamic_shared_; }
   Detection detection(std::string kind, int lane, std::uint32_t site) const;
+  /// Lanes of the warp that runs which have not left the kernel.
+  unsigned alive_lanes() const;
 
  private:
   struct Entry {
     // Of most collectives: the mask. Of a copy's store: the byte in dynamic shared memory, and in
-    // the upper half the group; of a wait for copies: the group.
+    // the upper half the group; of a wait for copies: the group. Of kAsync: its place in events_.
     std::uintptr_t address;
     std::uint32_t site;
     std::uint8_t bytes;  // of collectives: the warp's instructions
@@ -158,6 +180,9 @@ class Recorder {
     std::uint64_t interval = 0;
     std::uintptr_t site = 0;
   };
+  /// Steps that a request counts as, besides those of its lanes: with one lane it takes nearly as
+  /// long as with 32.
+  static constexpr std::int64_t kRequest = 4;
   static constexpr int kLogEntries = 64;  // 32 logs of 1 KiB stay in the first-level cache
   struct Log {
     std::array<Entry, kLogEntries> entries;
@@ -181,10 +206,15 @@ class Recorder {
   void drain(bool to_the_end);
   void serve(unsigned lanes);
   void serve_copies(unsigned lanes);
+  // recorder_async.cpp
+  void serve_async(unsigned lanes);
+  void serve_async(unsigned lanes, const AsyncEvent& event, std::uint32_t site);
+  void end_stores(int lane, std::size_t pending);
   void serve_matrix_load(unsigned lanes);
   void show(const Request& request);
   unsigned pop_collective(unsigned from, unsigned at_collective, bool force);
   Log& log(std::size_t lane) { return (*logs_)[lane]; }
+  const Log& log(std::size_t lane) const { return (*logs_)[lane]; }
   [[noreturn]] void stop_at(std::string kind, std::uintptr_t site, std::string what,
                             std::string advice);
 
@@ -203,6 +233,8 @@ class Recorder {
   std::uint32_t unknown_value_ = 0;
   std::vector<Departure> departures_;  // by rank
   std::uint64_t intervals_ = 0;
+  std::vector<AsyncEvent> events_;                     // that the logs of the running warp speak of
+  std::vector<std::vector<ProxyMarks::Read>> stores_;  // TMA's, by rank, that read shared memory
   std::set<std::string> warnings_;
   std::span<Thread> lanes_;
   int warp_ = 0;
