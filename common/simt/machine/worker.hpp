@@ -25,6 +25,8 @@
 #include "common/simt/machine/wait.hpp"
 #include "common/simt/machine/warp.hpp"
 #include "common/simt/models/copy_groups.hpp"
+#include "common/simt/models/register_pool.hpp"
+#include "common/simt/models/warpgroups.hpp"
 
 namespace attn::simt {
 
@@ -116,6 +118,9 @@ class Worker {
   AsyncWork& async_work() { return async_work_; }
   NamedBarriers& named_barriers() { return named_barriers_; }
   CopyGroups& copy_groups() { return copy_groups_; }
+  Warpgroups& warpgroups() { return warpgroups_; }
+  const Warpgroups& warpgroups() const { return warpgroups_; }
+  RegisterPool& registers() { return registers_; }
   /// Back to the scheduler until `state` has been resolved.
   void suspend(State state);
   /// A detector found something that the kernel cannot continue after: records it, stops the
@@ -166,6 +171,8 @@ class Worker {
   AsyncWork async_work_;
   NamedBarriers named_barriers_;
   CopyGroups copy_groups_;
+  Warpgroups warpgroups_;
+  RegisterPool registers_;
 };
 
 /// "(17,0,0)"

@@ -6,20 +6,11 @@
 #include <utility>
 
 #include "common/simt/machine/worker.hpp"
+#include "common/simt/models/stop.hpp"
 #include "common/simt/watch/recorder.hpp"
 
 namespace attn::simt {
 namespace {
-
-[[noreturn]] void stop(std::string kind, std::string what, std::string advice,
-                       std::source_location where) {
-  Worker& worker = Worker::running();
-  Detection detection =
-      detection_at(worker.grid(), worker.block(), worker.current().index, std::move(kind), where);
-  detection.what = std::move(what);
-  detection.advice = std::move(advice);
-  worker.stop(std::move(detection));
-}
 
 void check(unsigned to, const void* from, int bytes, int valid, std::source_location where) {
   if (bytes != 4 && bytes != 8 && bytes != 16) {

@@ -13,23 +13,13 @@
 #include "common/simt/machine/device.hpp"
 #include "common/simt/machine/worker.hpp"
 #include "common/simt/models/product.hpp"
+#include "common/simt/models/stop.hpp"
 #include "common/simt/watch/recorder.hpp"
 
 namespace attn::simt {
 namespace {
 
 constexpr int kRowBytes = 16;  // of a matrix of 8 x 8
-
-[[noreturn]] void stop(std::string kind, std::string what, std::string advice,
-                       std::source_location where) {
-  active_recorder = nullptr;  // what comes now is none of the kernel
-  Worker& worker = Worker::running();
-  Detection detection =
-      detection_at(worker.grid(), worker.block(), worker.current().index, std::move(kind), where);
-  detection.what = std::move(what);
-  detection.advice = std::move(advice);
-  worker.stop(std::move(detection));
-}
 
 /// An instruction for 32 lanes finds fewer.
 void require_whole_warp(const Meeting& meeting, const char* name) {

@@ -110,6 +110,8 @@ void Detectors::begin_block() {
   block_start_ = clocks_.start();
   block_starts_.emplace_back(block_start_, recorder_.worker().block());
   in_flight_.begin_block();
+  operand_reads_.begin_block();
+  products_issued_ = products_done_ = {};
   // What an earlier block left in shared memory counts as never written.
   for (const AddressRange range : {recorder_.static_shared(), recorder_.dynamic_shared()}) {
     if (range.size() > 0)
@@ -125,7 +127,8 @@ void Detectors::join_all() {
 void Detectors::sync_warp(unsigned lanes) { clocks_.sync_warp(warp(), lanes); }
 
 void Detectors::request(const Request& request) {
-  if (touches_copy(request)) return;  // a race, too, but that says it better
+  // Races, too, but that says it better.
+  if (touches_copy(request) || overwrites_operand(request)) return;
   check_initialised(request);
   check_races(request);
 }
@@ -167,12 +170,82 @@ bool Detectors::touches_copy(const Request& request) {
     if (!first_time("in flight", request.site, copy->site)) return true;
     Detection found = recorder_.detection("in flight", lane, request.site);
     const SourceLine there = source_line(recorder_.image_base() + copy->site);
-    const char* does = request.unit == Unit::kAsyncCopy ? "copy to" : access_name(request.access);
     found.what =
-        fmt::format("{}{} {}; the copy to it that thread {} has started at {}:{} is under way",
-                    does, request.unit == Unit::kAsyncCopy ? "" : " of", place_of(request, lane),
-                    to_string(recorder_.worker().thread(copy->rank).index), there.file, there.line);
+        fmt::format("{}; the copy to it that thread {} has started at {}:{} is under way",
+                    in_words(request, lane), to_string(recorder_.worker().thread(copy->rank).index),
+                    there.file, there.line);
     found.advice = in_flight_advice();
+    report(std::move(found));
+    return true;
+  }
+  return false;
+}
+
+void Detectors::wgmma(std::size_t number, const Warpgroups::Product& product, std::uint32_t site) {
+  std::array<std::uintptr_t, kWarpSize> addresses;
+  const Request request{.access = Access::kLoad,
+                        .space = Space::kShared,
+                        .unit = Unit::kWgmma,
+                        .bytes = OperandReads::kBytes,
+                        .site = site,
+                        .lanes = ~0u,
+                        .lane_count = kWarpSize,
+                        .addresses = addresses.data(),
+                        .values = nullptr};
+  for (const std::uint32_t offset : product.chunks) {
+    addresses.fill(recorder_.dynamic_shared().begin + offset);
+    if (touches_copy(request)) break;
+    check_initialised(request);
+    check_operand(request);
+  }
+  operand_reads_.start(warp(), product.chunks, site);
+  products_issued_[warp()] = number + 1;
+}
+
+void Detectors::wgmma_done(std::size_t products) {
+  const auto chunks_of = [this](std::size_t number) -> std::span<const std::uint32_t> {
+    return recorder_.worker().warpgroups().product(recorder_.warp(), number).chunks;
+  };
+  std::size_t& done = products_done_[warp()];
+  if (products <= done) return;
+  for (; done < products; ++done) {
+    operand_reads_.finish(warp(), chunks_of(done), clocks_.now(warp()));
+  }
+  for (std::size_t number = done; number < products_issued_[warp()]; ++number) {
+    operand_reads_.go_on(warp(), chunks_of(number));
+  }
+}
+
+/// Whether some lane writes what a product reads, before it is known that it has. Reports it.
+bool Detectors::overwrites_operand(const Request& request) {
+  if (operand_reads_.empty() || request.space != Space::kShared ||
+      request.access == Access::kLoad) {
+    return false;
+  }
+  const AddressRange dynamic = recorder_.dynamic_shared();
+  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
+    const int lane = std::countr_zero(rest);
+    const std::uintptr_t address = request.addresses[lane];
+    if (!dynamic.contains(address)) return false;
+    const OperandReads::Chunk& chunk = operand_reads_.at(address - dynamic.begin);
+    unsigned readers = chunk.under_way;
+    for (unsigned done = readers == 0 ? chunk.done : 0; done != 0; done &= done - 1) {
+      const auto other = static_cast<std::size_t>(std::countr_zero(done));
+      const bool known = other == warp() || chunk.until[other] < clocks_.start() ||
+                         clocks_.knows(warp(), other, chunk.until[other]);
+      if (!known) readers |= 1u << other;
+    }
+    if (readers == 0) continue;
+    if (!first_time("operand in flight", request.site, chunk.site)) return true;
+    Detection found = recorder_.detection("operand in flight", lane, request.site);
+    const SourceLine there = source_line(recorder_.image_base() + chunk.site);
+    found.what =
+        fmt::format("{}; warp {}'s part of the wgmma at {}:{} reads it, and {}",
+                    in_words(request, lane), std::countr_zero(readers), there.file, there.line,
+                    chunk.under_way != 0 ? "is under way" : "nothing orders the two");
+    found.advice =
+        "A tile may be written again when all four warps have waited for the products that read "
+        "it (wgmma_wait), and a barrier behind that has told the writer.";
     report(std::move(found));
     return true;
   }
@@ -253,6 +326,13 @@ void Detectors::finish() {
     if (!loop_loads_.contains(load)) report(std::move(found));
   }
   waiting_.clear();
+}
+
+/// "write of o[17]", "copy to sQ (float 33)"
+std::string Detectors::in_words(const Request& request, int lane) const {
+  const bool copy = request.unit == Unit::kAsyncCopy && request.space == Space::kShared;
+  return (copy ? "copy to " : access_name(request.access) + std::string(" of ")) +
+         place_of(request, lane);
 }
 
 /// "o[17]", "dynamic shared memory at byte 132 (float 33)", "sQ (float 33)", or without symbols

@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "common/simt/machine/arena.hpp"
+#include "common/simt/models/warpgroups.hpp"
 #include "common/simt/watch/clocks.hpp"
 #include "common/simt/watch/histories.hpp"
 #include "common/simt/watch/in_flight.hpp"
+#include "common/simt/watch/operand_reads.hpp"
 #include "common/simt/watch/recorder.hpp"
 
 namespace attn::simt {
@@ -40,6 +42,10 @@ class Detectors {
   void start_copies(Request request, const std::array<std::uint32_t, 32>& groups);
   /// These lanes know that their groups up to so many have arrived.
   void copies_arrived(unsigned lanes, const std::array<std::uint32_t, 32>& groups);
+  /// The current warp issues its part of a product, which has this number in the warpgroup.
+  void wgmma(std::size_t number, const Warpgroups::Product& product, std::uint32_t site);
+  /// The current warp knows that so many products of its warpgroup are done.
+  void wgmma_done(std::size_t products);
   /// Loads at this code address are each followed by a compare-and-swap of what they have loaded.
   void first_step_of_a_loop(std::uint32_t site) { loop_loads_.insert(site); }
   /// The launch is over: reports what had to wait.
@@ -48,9 +54,11 @@ class Detectors {
  private:
   void check_initialised(const Request& request);
   bool touches_copy(const Request& request);
+  bool overwrites_operand(const Request& request);
   // races.cpp
   void check_races(const Request& request);
   void check_rows(const Request& request);
+  void check_operand(const Request& request);
   /// A word, or a half of one, that a request touches.
   struct Place {
     Histories& words;
@@ -73,6 +81,7 @@ class Detectors {
                    const char* other_access, bool other_block, bool same_value = false);
   void join_all();
   std::size_t warp() const { return static_cast<std::size_t>(recorder_.warp()); }
+  std::string in_words(const Request& request, int lane) const;
   std::string place_of(const Request& request, int lane) const;
   /// True the first time in this launch.
   bool first_time(const char* kind, std::uint32_t site, std::uint32_t other_site);
@@ -87,6 +96,9 @@ class Detectors {
   Time block_start_ = 0;
   Clocks clocks_;
   InFlight in_flight_;
+  OperandReads operand_reads_;
+  // By warp: how many of its warpgroup's products it has issued, and knows to be done.
+  std::array<std::size_t, kClocks> products_issued_{}, products_done_{};
   // When other warps did what the last one did, at the places in Histories::other_times().
   std::vector<Knowledge> other_times_;
   std::vector<std::pair<Time, uint3>> block_starts_;  // first time, blockIdx

@@ -212,6 +212,20 @@ void Detectors::check_rows(const Request& request) {
   }
 }
 
+/// 16 bytes that a wgmma reads, whoever of the warpgroup needs them: whoever wrote them comes
+/// before it. OperandReads remembers the read.
+void Detectors::check_operand(const Request& request) {
+  const std::uintptr_t address = request.addresses[0];
+  Histories& words = histories(request.space, address);
+  for (std::uintptr_t word = address; word < address + request.bytes; word += 4) {
+    for (std::size_t half = 0; half <= words.of(word).write.split; ++half) {
+      const LastAccess& write = words.of(word, half).write;
+      if (write.bytes == 0 || ordered(write, request.lanes)) continue;
+      report_race(request, request.lanes, write, "write", false);
+    }
+  }
+}
+
 void Detectors::check_races(const Request& request) {
   if (request.unit == Unit::kMatrixLoad) return check_rows(request);
   Histories& words = histories(request.space, request.addresses[std::countr_zero(request.lanes)]);

@@ -278,7 +278,12 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     const Fiber& fiber = worker_->current().fiber;
     const auto stack_begin = reinterpret_cast<std::uintptr_t>(fiber.stack_begin());
     const auto stack_end = reinterpret_cast<std::uintptr_t>(fiber.stack_end());
-    if (address - stack_begin < stack_end - stack_begin) return;  // the thread's own locals
+    if (address - stack_begin < stack_end - stack_begin) {  // the thread's own locals
+      if (detectors_ && worker_->warpgroups().in_use()) {
+        check_registers(address, bytes, kind, return_address);
+      }
+      return;
+    }
     noted = variable(address, bytes, kind, return_address);
     if (noted == 0) return;
   }
@@ -343,6 +348,32 @@ void Recorder::start_copy(std::uintptr_t to, std::uintptr_t from, std::size_t by
 void Recorder::copies_arrived(std::uint32_t group, std::uintptr_t return_address) {
   append({group, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kCopyWait,
           Space::kShared});
+}
+
+void Recorder::wgmma(std::size_t product, std::uintptr_t return_address) {
+  append({product, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kWgmma,
+          Space::kShared});
+}
+
+void Recorder::wgmma_done(std::size_t products, std::uintptr_t return_address) {
+  append({products, static_cast<std::uint32_t>(return_address - image_.begin), 0,
+          Access::kWgmmaDone, Space::kShared});
+}
+
+/// An array of the thread's own is in registers on a GPU, and may be part of a wgmma.
+void Recorder::check_registers(std::uintptr_t address, std::size_t bytes, Access kind,
+                               std::uintptr_t return_address) {
+  Warpgroups& warpgroups = worker_->warpgroups();
+  const int rank = static_cast<int>(rank_);
+  const Warpgroups::InUse* in_use = warpgroups.find_in_use(rank, address, bytes);
+  if (in_use == nullptr) return warpgroups.touch(rank, address, bytes);
+  const std::source_location& there = warpgroups.product(warp_, in_use->product).where;
+  stop_at("registers in flight", return_address,
+          fmt::format("{} of {} of the wgmma at {}:{}, which the thread has not waited for",
+                      access_name(kind), in_use->is_accumulator ? "accumulators" : "A registers",
+                      there.file_name(), there.line()),
+          "Until wgmma_wait returns, nobody touches what a wgmma uses. Is a wgmma_commit missing, "
+          "or does the wait leave one group too many?");
 }
 
 void Recorder::append(Entry entry) {
@@ -442,8 +473,8 @@ void Recorder::drain(bool to_the_end) {
 unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
   unsigned passed = 0;
   Entry executed{};                              // by all groups that pass together
-  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix
-    return entry.access == Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
+  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix or wgmma
+    return entry.access >= Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
   };
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
     if (((from & ~passed) >> first & 1u) == 0) continue;
@@ -461,6 +492,8 @@ unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool fo
     }
     if (!complete && !force) continue;
     if (entry.access == Access::kMatrixLoad) serve_matrix_load(group);
+    if (entry.access == Access::kWgmma) serve_wgmma(entry.address, entry.site);
+    if (entry.access == Access::kWgmmaDone && detectors_) detectors_->wgmma_done(entry.address);
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if ((group >> lane & 1u) != 0) ++log(lane).head;
     }
@@ -543,6 +576,16 @@ void Recorder::serve_matrix_load(unsigned lanes) {
   count(kRequest);
   show(request);
   if (detectors_) detectors_->request(request);
+}
+
+/// The warp has issued its part of a product.
+void Recorder::serve_wgmma(std::size_t number, std::uint32_t site) {
+  const Warpgroups::Product& product = worker_->warpgroups().product(warp_, number);
+  ++wgmmas_;
+  constexpr std::uint64_t kFlopsOfTile = 2 * 16 * 8 * 16;  // of 16 rows and 8 columns
+  wgmma_flops_ += kFlopsOfTile * static_cast<std::uint64_t>(product.call.tiles);
+  count(kRequest);
+  if (detectors_) detectors_->wgmma(number, product, site);
 }
 
 /// The parts of asynchronous copies, and the waits for them, at the heads of these lanes' logs.
@@ -642,6 +685,8 @@ void Recorder::finish() {
   record.traffic.shuffles = shuffles_;
   record.traffic.votes = votes_;
   record.traffic.mma_instructions = multiply_adds_;
+  record.traffic.wgmma_instructions = wgmmas_;
+  record.traffic.wgmma_flops = wgmma_flops_;
   publish(std::move(record));
 }
 

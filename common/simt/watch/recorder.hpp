@@ -39,7 +39,9 @@ enum class Access : std::uint8_t {
   kVote,
   kSyncWarp,
   kMultiplyAdd,
-  kMatrixLoad
+  kMatrixLoad,
+  kWgmma,     // a warp's part in a product
+  kWgmmaDone  // the warp knows that it is done, and those before it
 };
 enum class Space : std::uint8_t { kGlobal, kShared };
 /// "read", "write" or "atomic".
@@ -49,7 +51,8 @@ const char* access_name(Access access);
 enum class Unit : std::uint8_t {
   kLoadStore,   // as most do
   kMatrixLoad,  // ldmatrix, a load of shared memory
-  kAsyncCopy    // cp.async: one store of shared memory, one load of global memory
+  kAsyncCopy,   // cp.async: one store of shared memory, one load of global memory
+  kWgmma        // a load of shared memory, by the tensor cores
 };
 
 /// One warp executing one access.
@@ -134,6 +137,10 @@ class Recorder {
                   std::uint32_t group, std::uintptr_t return_address);
   /// The thread knows that its groups up to this one have arrived.
   void copies_arrived(std::uint32_t group, std::uintptr_t return_address);
+  /// The thread issues the product of this number in its warpgroup.
+  void wgmma(std::size_t product, std::uintptr_t return_address);
+  /// The thread knows that so many of the warpgroup's products are done.
+  void wgmma_done(std::size_t products, std::uintptr_t return_address);
 
   // For detectors.
   const Worker& worker() const { return *worker_; }
@@ -145,7 +152,7 @@ class Recorder {
 
  private:
   struct Entry {
-    // Of most collectives: the mask. Of a copy's store: the byte in dynamic shared memory, and in
+    // Of most collectives: the mask. Of wgmma: the product. Of a copy's store: the byte in dynamic shared memory, and in
     // the upper half the group; of a wait for copies: the group.
     std::uintptr_t address;
     std::uint32_t site;
@@ -182,6 +189,9 @@ class Recorder {
   void serve(unsigned lanes);
   void serve_copies(unsigned lanes);
   void serve_matrix_load(unsigned lanes);
+  void serve_wgmma(std::size_t product, std::uint32_t site);
+  void check_registers(std::uintptr_t address, std::size_t bytes, Access kind,
+                       std::uintptr_t return_address);
   void show(const Request& request);
   unsigned pop_collective(unsigned from, unsigned at_collective, bool force);
   Log& log(std::size_t lane) { return (*logs_)[lane]; }
@@ -211,6 +221,8 @@ class Recorder {
   std::uint64_t shuffles_ = 0;
   std::uint64_t votes_ = 0;
   std::uint64_t multiply_adds_ = 0;
+  std::uint64_t wgmmas_ = 0;
+  std::uint64_t wgmma_flops_ = 0;
   std::int64_t steps_ = 0;  // of the block that runs
   // Each thread's last code address, and the one before it entered the last piece of code: where it
   // decided to return, once it has returned.
