@@ -17,8 +17,9 @@
 namespace attn::device {
 
 // kRegisters: of a thread, 24 to 256, a multiple of 8. All warps of a warpgroup must come to the
-// call. The kernel needs __launch_bounds__, and the block's sum stays what it was at the launch:
-// of 384 threads with 168 registers each, 128 can have 24 and the others 240.
+// call. The kernel needs __launch_bounds__ with both numbers, threads and blocks: without them
+// ptxas leaves the instruction out. The block's sum stays what it was at the launch: of 384 threads
+// with 168 registers each, 128 can have 24 and the others 240.
 // (PTX ISA, "setmaxnreg")
 #ifdef __CUDACC__
 
@@ -38,13 +39,11 @@ __device__ __forceinline__ void setmaxnreg_dec() {
 #else
 
 template <int kRegisters>
-__forceinline__ void setmaxnreg_inc(
-    std::source_location where = std::source_location::current()) {
+__forceinline__ void setmaxnreg_inc(std::source_location where = std::source_location::current()) {
   simt::set_registers(kRegisters, true, where);
 }
 template <int kRegisters>
-__forceinline__ void setmaxnreg_dec(
-    std::source_location where = std::source_location::current()) {
+__forceinline__ void setmaxnreg_dec(std::source_location where = std::source_location::current()) {
   simt::set_registers(kRegisters, false, where);
 }
 

@@ -23,6 +23,7 @@
 
 #include "common/device/cuda.cuh"
 #include "common/device/mma.cuh"
+#include "common/tensor_layout.hpp"
 #ifdef __CUDACC__
 #include "common/device/wgmma_shapes.cuh"
 #define ATTN_WHERE
@@ -42,11 +43,6 @@ __device__ __forceinline__ int warpgroup_index() {
   return __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / 128, 0);
 }
 
-/// How the 16-byte chunks of a matrix lie in shared memory: a row has 8, 4, 2 or 1 of them side by
-/// side, and chunk c of row r lies where chunk c ^ (r % 8), c ^ (r / 2 % 4), c ^ (r / 4 % 2) or c
-/// would.
-enum class MatrixSwizzle : unsigned { kNone = 0, k128 = 1, k64 = 2, k32 = 3 };
-
 /// Where a matrix lies, in the 64 bits that wgmma takes. (PTX ISA, "Matrix Descriptor Format")
 /// start: a shared address, a multiple of 16; the tile that it lies in starts at a multiple of 1024,
 /// 512 or 256 bytes if swizzled. leading, stride: bytes between blocks of 8 rows of chunks. With a
@@ -54,10 +50,10 @@ enum class MatrixSwizzle : unsigned { kNone = 0, k128 = 1, k64 = 2, k32 = 3 };
 /// not used. MN-major: stride from 8 rows to the next 8 along the sum, leading from one panel as
 /// wide as the swizzle to the next.
 __device__ __forceinline__ std::uint64_t matrix_descriptor(unsigned start, unsigned leading,
-                                                           unsigned stride, MatrixSwizzle swizzle) {
+                                                           unsigned stride, Swizzle swizzle) {
   return std::uint64_t{(start & 0x3FFFF) >> 4} | std::uint64_t{(leading & 0x3FFFF) >> 4} << 16 |
          std::uint64_t{(stride & 0x3FFFF) >> 4} << 32 |
-         std::uint64_t{static_cast<unsigned>(swizzle)} << 62;
+         std::uint64_t{(4 - static_cast<unsigned>(swizzle)) % 4} << 62;  // backwards, here
 }
 
 #ifdef __CUDACC__

@@ -3,21 +3,26 @@
 #include <string_view>
 
 #include "common/device/async_copy.cuh"
+#include "common/device/async_proxy.cuh"
 #include "common/device/named_barrier.cuh"
 #include "common/device/setmaxnreg.cuh"
+#include "common/device/tma.cuh"
 #include "common/device/wgmma.cuh"
 #include "tests/simt/wgmma_kernels.hpp"
 
 namespace attn::simt_test {
 namespace {
 
+using device::fence_async_proxy;
 using device::matrix_descriptor;
-using device::MatrixSwizzle;
+using device::Mbarrier;
 using device::named_arrive;
 using device::named_sync;
 using device::setmaxnreg_dec;
 using device::setmaxnreg_inc;
 using device::shared_address;
+using device::TensorMap;
+using device::tma_load;
 using device::warpgroup_index;
 using device::wgmma_commit;
 using device::wgmma_fence;
@@ -47,6 +52,7 @@ __global__ void __launch_bounds__(kThreads)
   float acc[kCount][4];
   for (int r = 0; r < 4; ++r) x[0][r] = kRegisters ? registers[4 * thread() + r] : 0;
   for (int i = 0; i < 4 * kCount; ++i) acc[i / 4][i % 4] = c[4 * kCount * thread() + i];
+  fence_async_proxy();
   __syncthreads();  // wait until the image is complete
   wgmma_fence(acc, x);
   if constexpr (kRegisters) {
@@ -75,13 +81,13 @@ __device__ void store_tile(unsigned char* sTile, const T* gRows) {
 /// Columns 16 step to 16 step + 15 of a tile whose rows are those of A, or the columns of B.
 __device__ std::uint64_t rows_descriptor(const unsigned char* sTile, int step) {
   return matrix_descriptor(shared_address(sTile) + 32u * static_cast<unsigned>(step), 16,
-                           kEightRows, MatrixSwizzle::k128);
+                           kEightRows, Swizzle::k128);
 }
 
 /// Rows 16 step to 16 step + 15 of a tile whose columns are those of B.
 __device__ std::uint64_t columns_descriptor(const unsigned char* sTile, int step) {
   return matrix_descriptor(shared_address(sTile) + 2 * kEightRows * static_cast<unsigned>(step),
-                           kTileBytes, kEightRows, MatrixSwizzle::k128);
+                           kTileBytes, kEightRows, Swizzle::k128);
 }
 
 template <class T>
@@ -111,6 +117,7 @@ __global__ void __launch_bounds__(kThreads)
   store_tile(sQ, q);
   store_tile(sK, k);
   store_tile(sV, v);
+  fence_async_proxy();
   __syncthreads();  // wait until the tiles are complete
   float acc_s[kTiles][4], acc_o[kTiles][4];
   wgmma_fence(acc_s);
@@ -140,6 +147,7 @@ __global__ void __launch_bounds__(kThreads)
     two_products_kernel(const bfloat16* identity, float* first, float* last) {
   auto* sOne = dynamic_shared<unsigned char>();
   store_tile(sOne, identity);
+  fence_async_proxy();
   __syncthreads();  // wait until the tile is complete
   float acc[2][kTiles][4] = {};
   wgmma_fence(acc[0], acc[1]);
@@ -181,6 +189,7 @@ enum class Bug {
   kPartial,             // three warps
   kLanding,             // a tile that cp.async is still writing
   kUnwritten,           // a row that nobody has written
+  kNoProxyFence,        // between the stores and that barrier
   kNoBarrier            // between the stores and the product
 };
 
@@ -212,11 +221,12 @@ __global__ void __launch_bounds__(2 * kThreads)
     } else if (kBug != Bug::kUnwritten) {
       store_tile(sK, k);
     }
+    if (kBug != Bug::kNoProxyFence) fence_async_proxy();
     if (kBug != Bug::kNoBarrier) __syncthreads();  // wait until the tiles are complete
   }
 
   float acc_s[kTiles][4], acc_o[kTiles][4];
-  if (kBug != Bug::kNoFence) wgmma_fence(acc_s);
+  if (kBug != Bug::kNoFence) wgmma_fence(acc_s);  // bug: first_fence
   const int warp = thread() / 32;
   const auto issue_scores = [&] {
 #pragma unroll
@@ -294,12 +304,75 @@ constexpr Misuse kMisuses[] = {
     {"partial", bug_kernel<Bug::kPartial>, 96},
     {"landing", bug_kernel<Bug::kLanding>},
     {"unwritten", bug_kernel<Bug::kUnwritten>},
+    {"no_proxy_fence", bug_kernel<Bug::kNoProxyFence>},
     {"no_barrier", bug_kernel<Bug::kNoBarrier>},
 };
 
+// ---- Tiles that TMA brings ---------------------------------------------------------------------
+
+/// Q and two tiles of K, one after the other in the same place: S of both.
+template <Tma kVariant>
+__global__ void __launch_bounds__(kThreads + 32)
+    tma_kernel(const __grid_constant__ TensorMap map_q, const __grid_constant__ TensorMap map_k,
+               float* s) {
+  auto* sQ = dynamic_shared<unsigned char>();  // (64, 64)
+  unsigned char* sK = sQ + kTileBytes;         // (64, 64)
+  auto* barriers = reinterpret_cast<Mbarrier*>(sK + kTileBytes);
+  Mbarrier &q_full = barriers[0], &k_full = barriers[1], &k_empty = barriers[2];
+  if (thread() == 0) {
+    q_full.init(1);
+    k_full.init(1);
+    k_empty.init(kThreads);
+    device::fence_mbarrier_init();
+  }
+  __syncthreads();  // wait until the barriers are initialised
+  if (thread() >= kThreads) {
+    if (thread() > kThreads) return;
+    q_full.arrive_expect(kTileBytes);
+    tma_load(sQ, map_q, q_full, 0, 0);
+    for (int j = 0; j < 2; ++j) {
+      k_empty.wait((static_cast<unsigned>(j) & 1) ^ 1);
+      k_full.arrive_expect(kTileBytes);
+      tma_load(sK, map_k, k_full, 0, j * kSide);  // bug: tma_load
+    }
+    return;
+  }
+  q_full.wait(0);
+  for (int j = 0; j < 2; ++j) {
+    if (kVariant != Tma::kNoWait) k_full.wait(static_cast<unsigned>(j));
+    float acc_s[kTiles][4];
+    wgmma_fence(acc_s);
+#pragma unroll
+    for (int step = 0; step < 4; ++step) {
+      wgmma_ss<bfloat16>(acc_s, rows_descriptor(sQ, step),  // bug: tma_scores
+                         rows_descriptor(sK, step), step > 0);
+    }
+    wgmma_commit();
+    if (kVariant == Tma::kReleasesEarly) k_empty.arrive();
+    wgmma_wait<0>(acc_s);
+    if (kVariant == Tma::kNoWait) k_full.wait(static_cast<unsigned>(j));
+    if (kVariant != Tma::kReleasesEarly) k_empty.arrive();
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) s[j * kSide * kSide + place_of(n, i)] = acc_s[n][i];
+    }
+  }
+}
+
+TensorLayout tiles_of(const std::uint16_t* array, std::uint64_t rows, Swizzle swizzle) {
+  return {.element = Element::kBfloat16,
+          .address = const_cast<std::uint16_t*>(array),
+          .rank = 2,
+          .sizes = {kSide, rows},
+          .strides = {kRowBytes},
+          .box = {kSide, kSide},
+          .swizzle = swizzle};
+}
+
 // ---- Registers ---------------------------------------------------------------------------------
 
-__global__ void __launch_bounds__(3 * kThreads) registers_kernel(int* out) {
+__global__ void __launch_bounds__(3 * kThreads, 1) registers_kernel(int* out) {
   if (warpgroup_index() == 0) {
     setmaxnreg_dec<24>();
     out[thread()] = 24;
@@ -308,6 +381,8 @@ __global__ void __launch_bounds__(3 * kThreads) registers_kernel(int* out) {
     out[thread()] = 240;
   }
 }
+
+#ifndef __CUDACC__  // which refuses some of them itself
 
 enum class RegisterBug {
   kTooMany,      // one step more than the others give back
@@ -348,6 +423,8 @@ constexpr RegisterMisuse kRegisterMisuses[] = {
     {"inc_to_fewer", register_bug_kernel<RegisterBug::kIncToFewer>},
     {"one_warp", register_bug_kernel<RegisterBug::kOneWarp>},
 };
+
+#endif
 
 }  // namespace
 
@@ -414,13 +491,34 @@ void run_wgmma_misuse(const std::string& name, const std::uint16_t* q, const std
   throw std::logic_error("no kernel called " + name);
 }
 
+void run_tma_tiles(Tma variant, const std::uint16_t* q, const std::uint16_t* k, float* s) {
+  const TensorMap map_q = device::make_tensor_map(tiles_of(q, kSide, Swizzle::k128));
+  const TensorMap map_k = device::make_tensor_map(
+      tiles_of(k, 2 * kSide, variant == Tma::kSwizzle ? Swizzle::kNone : Swizzle::k128));
+  const auto run = [&](void (*kernel)(TensorMap, TensorMap, float*)) {
+    launch(kernel, 1, kThreads + 32, 2 * kTileBytes + 3 * sizeof(Mbarrier), nullptr, map_q, map_k,
+           s);
+  };
+  switch (variant) {
+    case Tma::kRight:
+    case Tma::kSwizzle:
+      return run(tma_kernel<Tma::kRight>);
+    case Tma::kNoWait:
+      return run(tma_kernel<Tma::kNoWait>);
+    case Tma::kReleasesEarly:
+      return run(tma_kernel<Tma::kReleasesEarly>);
+  }
+}
+
 void run_setmaxnreg(int* out) { launch(registers_kernel, 1, 3 * kThreads, 0, nullptr, out); }
 
+#ifndef __CUDACC__
 void run_setmaxnreg_misuse(const std::string& name, int* out) {
   for (const RegisterMisuse& misuse : kRegisterMisuses) {
     if (misuse.name == name) return launch(misuse.kernel, 1, 3 * kThreads, 0, nullptr, out);
   }
   throw std::logic_error("no kernel called " + name);
 }
+#endif
 
 }  // namespace attn::simt_test

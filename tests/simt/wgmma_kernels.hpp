@@ -40,10 +40,20 @@ void run_two_products(const std::uint16_t* identity, float* first, float* last);
 void run_wgmma_misuse(const std::string& name, const std::uint16_t* q, const std::uint16_t* k,
                       const std::uint16_t* v, float* o);
 
+/// s[2][64][64] = Q K^T for two tiles of K, which TMA brings to one place, each when the consumers
+/// have released the one before.
+enum class Tma {
+  kRight,
+  kSwizzle,       // K's tensor map names another swizzle than its descriptors
+  kNoWait,        // the products do not wait for K
+  kReleasesEarly  // K is released before the products that read it have been waited for
+};
+void run_tma_tiles(Tma variant, const std::uint16_t* q, const std::uint16_t* k, float* s);
+
 /// A warpgroup gives registers back, two others take them: out[t] = registers of thread t's
 /// warpgroup.
 void run_setmaxnreg(int* out);
-/// With one bug.
+/// With one bug. (On the CPU machine.)
 void run_setmaxnreg_misuse(const std::string& name, int* out);
 
 }  // namespace attn::simt_test

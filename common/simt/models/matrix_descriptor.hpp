@@ -12,6 +12,8 @@
 
 #include <cstdint>
 
+#include "common/tensor_layout.hpp"
+
 namespace attn::simt {
 
 struct MatrixDescriptor {
@@ -19,7 +21,7 @@ struct MatrixDescriptor {
   unsigned leading;      // bytes: "leading dimension byte offset"
   unsigned stride;       // bytes: "stride dimension byte offset"
   unsigned base_offset;  // 0 where blocks start at multiples of their size
-  int row_chunks;        // W
+  Swizzle swizzle;
 };
 
 MatrixDescriptor decode_descriptor(std::uint64_t bits);

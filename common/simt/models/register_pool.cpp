@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "common/simt/machine/worker.hpp"
-#include "common/simt/models/stop.hpp"
 #include "common/simt/models/warpgroups.hpp"
 #include "common/simt/watch/recorder.hpp"
 
@@ -106,7 +105,7 @@ void set_registers(int registers, bool more, std::source_location where) {
   Recorder* recorder = active_recorder;
   active_recorder = nullptr;  // what comes now is none of the kernel
   if (registers < kFewest || registers > kMost || registers % kStep != 0) {
-    stop(
+    stop_thread(
         "bad setmaxnreg",
         fmt::format("registers = {}; allowed: multiples of 8, {} to {}", registers, kFewest, kMost),
         "Registers are given to warps by 8 for each thread.", where);

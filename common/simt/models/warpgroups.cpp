@@ -14,7 +14,6 @@
 #include "common/simt/machine/worker.hpp"
 #include "common/simt/models/matrix_descriptor.hpp"
 #include "common/simt/models/product.hpp"
-#include "common/simt/models/stop.hpp"
 
 namespace attn::simt {
 namespace {
@@ -22,7 +21,7 @@ namespace {
 constexpr int kRows = 64;   // of A and D
 constexpr int kDepth = 16;  // columns of A, rows of B
 constexpr int kChunk = 8;   // elements, neighbours in memory
-constexpr std::size_t kChunkBytes = 16;
+constexpr unsigned kChunkBytes = 16;
 constexpr std::size_t kMostTouched = 512;
 
 using Kind = Warpgroups::Kind;
@@ -99,11 +98,12 @@ void Warpgroups::step(Kind kind, int number, std::source_location where) {
   in_use_ = true;
   const std::size_t group = size(Worker::running().current().rank / kThreads);
   if ((group + 1) * kThreads > threads_.size()) {
-    stop("incomplete warpgroup",
-         fmt::format("{} by a thread of warpgroup {}, of which the block has {} threads",
-                     name_of(kind), group, threads_.size() - group * kThreads),
-         "A warpgroup is four warps, the first a multiple of four: 128 threads of one block.",
-         where);
+    stop_thread(
+        "incomplete warpgroup",
+        fmt::format("{} by a thread of warpgroup {}, of which the block has {} threads",
+                    name_of(kind), group, threads_.size() - group * kThreads),
+        "A warpgroup is four warps, the first a multiple of four: 128 threads of one block.",
+        where);
   }
   Thread& thread = current_thread();
   std::vector<Instruction>& all = groups_[group].instructions;
@@ -111,10 +111,10 @@ void Warpgroups::step(Kind kind, int number, std::source_location where) {
   const Instruction& first = all[thread.instructions++];
   if (first.kind == kind && first.number == number && same_place(first.where, where)) return;
   const bool registers = kind == Kind::kIncrease || kind == Kind::kDecrease;
-  stop(registers ? "divergent setmaxnreg" : "divergent wgmma",
-       fmt::format("{} here; another thread of warpgroup {} has come to {} at {} instead",
-                   name_of(kind), group, name_of(first.kind), place_of(first.where)),
-       kTogether, where);
+  stop_thread(registers ? "divergent setmaxnreg" : "divergent wgmma",
+              fmt::format("{} here; another thread of warpgroup {} has come to {} at {} instead",
+                          name_of(kind), group, name_of(first.kind), place_of(first.where)),
+              kTogether, where);
 }
 
 void Warpgroups::fence() {
@@ -160,27 +160,28 @@ void Warpgroups::check_registers(const Thread& thread, const Wgmma& call, bool c
     // A may be read by any number of products.
     if (in_use != nullptr && (registers == call.accumulator || in_use->is_accumulator)) {
       const Product& other = product(rank / kWarpSize, in_use->product);
-      stop("registers in flight",
-           fmt::format("{} of this wgmma are {} of the one at {}, which is under way", what,
-                       in_use->is_accumulator ? "accumulators" : "A registers",
-                       place_of(other.where)),
-           "Only products of one shape may follow each other on the same accumulators without a "
-           "wgmma_wait between them.",
-           where);
+      stop_thread(
+          "registers in flight",
+          fmt::format("{} of this wgmma are {} of the one at {}, which is under way", what,
+                      in_use->is_accumulator ? "accumulators" : "A registers",
+                      place_of(other.where)),
+          "Only products of one shape may follow each other on the same accumulators without a "
+          "wgmma_wait between them.",
+          where);
     }
     const auto overlaps = [&](const Touched& touched) {
       return touched.begin < begin + bytes && begin < touched.end;
     };
     if (thread.touched_all || std::any_of(thread.touched.begin(), thread.touched.end(), overlaps)) {
-      stop("missing wgmma_fence",
-           fmt::format("the thread has used the {} of this wgmma since its last wgmma_fence", what),
-           "A wgmma_fence goes between whatever uses the registers and the wgmma that does.",
-           where);
+      stop_thread(
+          "missing wgmma_fence",
+          fmt::format("the thread has used the {} of this wgmma since its last wgmma_fence", what),
+          "A wgmma_fence goes between whatever uses the registers and the wgmma that does.", where);
     }
   };
   if (!thread.fenced) {
-    stop("missing wgmma_fence", "the thread has had no wgmma_fence at all",
-         "A wgmma_fence goes in front of the first wgmma.", where);
+    stop_thread("missing wgmma_fence", "the thread has had no wgmma_fence at all",
+                "A wgmma_fence goes in front of the first wgmma.", where);
   }
   check(call.accumulator, size(16 * call.tiles), "accumulators", chained);
   if (call.a_registers != nullptr) check(call.a_registers, 16, "A registers", false);
@@ -191,12 +192,13 @@ void Warpgroups::check_same(const Product& first, const Wgmma& call, bool same_a
                             std::source_location where) const {
   const auto check = [&](const char* what, std::uint64_t here, std::uint64_t there) {
     if (here == there) return;
-    stop("unequal descriptors",
-         fmt::format("descriptor of {}: {:#x} here, {:#x} from another thread of the warpgroup",
-                     what, here, there),
-         "A product is one matrix times another: a descriptor may depend on the warpgroup, not on "
-         "the warp or the lane.",
-         where);
+    stop_thread(
+        "unequal descriptors",
+        fmt::format("descriptor of {}: {:#x} here, {:#x} from another thread of the warpgroup",
+                    what, here, there),
+        "A product is one matrix times another: a descriptor may depend on the warpgroup, not on "
+        "the warp or the lane.",
+        where);
   };
   check("A", call.a, first.call.a);
   check("B", call.b, first.call.b);
@@ -205,10 +207,10 @@ void Warpgroups::check_same(const Product& first, const Wgmma& call, bool same_a
                       product.a_mn_major, product.b_mn_major, product.accumulate);
   };
   if (shape(call) != shape(first.call) || !same_accumulator) {
-    stop("divergent wgmma",
-         "another thread of the warpgroup has issued this wgmma with another shape, another "
-         "scale-d or other accumulators",
-         kTogether, where);
+    stop_thread("divergent wgmma",
+                "another thread of the warpgroup has issued this wgmma with another shape, another "
+                "scale-d or other accumulators",
+                kTogether, where);
   }
 }
 
@@ -218,31 +220,37 @@ void Warpgroups::find_operands(Product& product) const {
   const auto find = [&](const char* name, std::uint64_t bits, int mn_count, bool mn_major) {
     const MatrixDescriptor matrix = decode_descriptor(bits);
     if (matrix.base_offset != 0) {
-      stop("bad descriptor",
-           fmt::format("{}: base offset = {}; allowed here: 0", name, matrix.base_offset),
-           "Tiles start at multiples of 1024, 512 or 256 bytes for swizzles of 128, 64 or 32: "
-           "then the base offset is 0.",
-           product.where);
+      stop_thread(
+          "bad descriptor",
+          fmt::format("{}: base offset = {}; allowed here: 0", name, matrix.base_offset),
+          "Tiles start at multiples of 1024, 512 or 256 bytes for swizzles of 128, 64 or 32: "
+          "then the base offset is 0.",
+          product.where);
     }
     for_each_chunk(mn_count, mn_major, [&](int mn, int k) {
       const unsigned address = chunk_address(matrix, mn, k, mn_major);
       if (address + kChunkBytes > shared_bytes) {
-        stop("out of bounds",
-             fmt::format("wgmma reads {} ({}, k) = ({}, {}) at byte {} of the {} bytes of dynamic "
-                         "shared memory; its descriptor: start {}, leading {}, stride {} bytes, "
-                         "swizzle {}",
-                         name, name[0] == 'A' ? "m" : "n", mn, k, address, shared_bytes,
-                         matrix.start, matrix.leading, matrix.stride,
-                         matrix.row_chunks == 1 ? 0 : 16 * matrix.row_chunks),
-             "Do the strides of the descriptor, and the major-ness, fit how the tile was written?",
-             product.where);
+        stop_thread(
+            "out of bounds",
+            fmt::format("wgmma reads {} ({}, k) = ({}, {}) at byte {} of the {} bytes of dynamic "
+                        "shared memory; its descriptor: start {}, leading {}, stride {} bytes, "
+                        "swizzle: {}",
+                        name, name[0] == 'A' ? "m" : "n", mn, k, address, shared_bytes,
+                        matrix.start, matrix.leading, matrix.stride, to_string(matrix.swizzle)),
+            "Do the strides of the descriptor, and the major-ness, fit how the tile was written?",
+            product.where);
       }
-      product.chunks.push_back(address);
+      product.chunks.push_back(address / kChunkBytes);
     });
+    return matrix.swizzle;
   };
   const Wgmma& call = product.call;
-  if (call.a_registers == nullptr) find("A", call.a, kRows, call.a_mn_major);
-  find("B", call.b, 8 * call.tiles, call.b_mn_major);
+  if (call.a_registers == nullptr) {
+    product.a_swizzle = find("A", call.a, kRows, call.a_mn_major);
+  }
+  const std::size_t of_a = product.chunks.size();
+  product.b_swizzle = find("B", call.b, 8 * call.tiles, call.b_mn_major);
+  product.chunks_of_b = product.chunks.size() - of_a;
 }
 
 std::size_t Warpgroups::issue(const Wgmma& call, std::source_location where) {
@@ -310,7 +318,7 @@ void Warpgroups::multiply(std::size_t index) {
   const auto fetch = [&](int mn_count, bool mn_major, std::uint16_t* to) {  // (mn, 16)
     for_each_chunk(mn_count, mn_major, [&](int mn, int k) {
       std::uint16_t chunk[kChunk];
-      std::memcpy(chunk, shared + product.chunks[next++], kChunkBytes);
+      std::memcpy(chunk, shared + product.chunks[next++] * kChunkBytes, kChunkBytes);
       for (int i = 0; i < kChunk; ++i) {
         to[mn_major ? (mn + i) * kDepth + k : mn * kDepth + k + i] = chunk[i];
       }
@@ -394,7 +402,7 @@ std::size_t Warpgroups::wait(int pending, std::source_location where) {
   const std::size_t products = thread.groups[thread.groups.size() - 1 - size(pending)];
   thread.groups.erase(thread.groups.begin(), thread.groups.end() - pending);
   thread.waits = true;
-  worker.wait_for(ProductsDone(*this, rank / kThreads, products), where);
+  worker.wait_for(ProductsDone(*this, rank / kThreads, products), where, /*line_up=*/true);
   thread.waits = false;
   deliver(thread, products);
   return products;
@@ -425,10 +433,11 @@ void Warpgroups::require_delivered(const float* accumulator, int tiles,
   const InUse* in_use =
       find_in_use(rank, reinterpret_cast<std::uintptr_t>(accumulator), size(16 * tiles));
   if (in_use == nullptr) return;
-  stop("registers in flight",
-       fmt::format("the wgmma at {} may still write the accumulators that this wgmma_wait names",
-                   place_of(product(rank / kWarpSize, in_use->product).where)),
-       "Is a wgmma_commit missing, or does the wait leave one group too many?", where);
+  stop_thread(
+      "registers in flight",
+      fmt::format("the wgmma at {} may still write the accumulators that this wgmma_wait names",
+                  place_of(product(rank / kWarpSize, in_use->product).where)),
+      "Is a wgmma_commit missing, or does the wait leave one group too many?", where);
 }
 
 /// Why thread `missing` will not come to the instruction that `thread`, of the same warpgroup, has

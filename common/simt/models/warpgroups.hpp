@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/simt/models/wgmma.hpp"
+#include "common/tensor_layout.hpp"
 
 namespace attn::simt {
 
@@ -34,8 +35,11 @@ class Warpgroups {
     int issued = 0;           // by so many threads
     // By thread of the warpgroup, if A is in registers. They are read when the product is done.
     std::vector<const unsigned*> a_registers{};
-    // Where each chunk of 16 bytes of the operands lies in shared memory.
+    // The chunks of 16 bytes of shared memory that the operands lie in, first those of A, if it is
+    // not in registers.
     std::vector<std::uint32_t> chunks{};
+    std::size_t chunks_of_b = 0;
+    Swizzle a_swizzle{}, b_swizzle{};
   };
 
   /// Registers of a thread that a product uses and the thread has not waited for.

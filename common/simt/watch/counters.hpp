@@ -56,6 +56,16 @@ struct Traffic {
   std::uint64_t matrix_load_requests = 0;
   std::uint64_t matrix_load_wavefronts = 0;
   std::uint64_t matrix_load_wavefronts_ideal = 0;
+  // TMA, which takes one thread's instruction for a whole tile. What it loads from within the tensor
+  // is among global_async_bytes and global_async_sectors (not among the requests, which are
+  // op_ldgsts); what it stores is apart from stores.
+  std::uint64_t tensor_copies = 0;
+  std::uint64_t global_async_store_bytes = 0;
+  std::uint64_t global_async_store_sectors = 0;
+  // Waits for mbarriers that a warp executes, and the bytes that have been announced to them: TMA's
+  // are whole tiles, with what lies beyond the tensor's edges.
+  std::uint64_t mbarrier_waits = 0;
+  std::uint64_t announced_bytes = 0;
   // Barriers that a block passed, summed over blocks.
   std::uint64_t barriers = 0;
   // Calls of functions that run on the special-function unit, summed over threads.

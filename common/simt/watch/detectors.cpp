@@ -106,12 +106,15 @@ AddressRange Detectors::shared_range(std::uintptr_t address) const {
 }
 
 void Detectors::begin_block() {
-  join_all();
+  clocks_.begin_block();
+  other_times_.clear();
   block_start_ = clocks_.start();
   block_starts_.emplace_back(block_start_, recorder_.worker().block());
   in_flight_.begin_block();
-  operand_reads_.begin_block();
-  products_issued_ = products_done_ = {};
+  marks_.begin_block();
+  phase_knowledge_.clear();
+  for (std::vector<ProxyMarks::Read>& reads : wgmma_reads_) reads.clear();
+  wgmmas_done_ = {};
   // What an earlier block left in shared memory counts as never written.
   for (const AddressRange range : {recorder_.static_shared(), recorder_.dynamic_shared()}) {
     if (range.size() > 0)
@@ -127,8 +130,8 @@ void Detectors::join_all() {
 void Detectors::sync_warp(unsigned lanes) { clocks_.sync_warp(warp(), lanes); }
 
 void Detectors::request(const Request& request) {
-  // Races, too, but that says it better.
-  if (touches_copy(request) || overwrites_operand(request)) return;
+  // A race, too, but these say it better.
+  if (touches_copy(request) || touches_marks(request)) return;
   check_initialised(request);
   check_races(request);
 }
@@ -175,77 +178,6 @@ bool Detectors::touches_copy(const Request& request) {
                     in_words(request, lane), to_string(recorder_.worker().thread(copy->rank).index),
                     there.file, there.line);
     found.advice = in_flight_advice();
-    report(std::move(found));
-    return true;
-  }
-  return false;
-}
-
-void Detectors::wgmma(std::size_t number, const Warpgroups::Product& product, std::uint32_t site) {
-  std::array<std::uintptr_t, kWarpSize> addresses;
-  const Request request{.access = Access::kLoad,
-                        .space = Space::kShared,
-                        .unit = Unit::kWgmma,
-                        .bytes = OperandReads::kBytes,
-                        .site = site,
-                        .lanes = ~0u,
-                        .lane_count = kWarpSize,
-                        .addresses = addresses.data(),
-                        .values = nullptr};
-  for (const std::uint32_t offset : product.chunks) {
-    addresses.fill(recorder_.dynamic_shared().begin + offset);
-    if (touches_copy(request)) break;
-    check_initialised(request);
-    check_operand(request);
-  }
-  operand_reads_.start(warp(), product.chunks, site);
-  products_issued_[warp()] = number + 1;
-}
-
-void Detectors::wgmma_done(std::size_t products) {
-  const auto chunks_of = [this](std::size_t number) -> std::span<const std::uint32_t> {
-    return recorder_.worker().warpgroups().product(recorder_.warp(), number).chunks;
-  };
-  std::size_t& done = products_done_[warp()];
-  if (products <= done) return;
-  for (; done < products; ++done) {
-    operand_reads_.finish(warp(), chunks_of(done), clocks_.now(warp()));
-  }
-  for (std::size_t number = done; number < products_issued_[warp()]; ++number) {
-    operand_reads_.go_on(warp(), chunks_of(number));
-  }
-}
-
-/// Whether some lane writes what a product reads, before it is known that it has. Reports it.
-bool Detectors::overwrites_operand(const Request& request) {
-  if (operand_reads_.empty() || request.space != Space::kShared ||
-      request.access == Access::kLoad) {
-    return false;
-  }
-  const AddressRange dynamic = recorder_.dynamic_shared();
-  for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
-    const int lane = std::countr_zero(rest);
-    const std::uintptr_t address = request.addresses[lane];
-    if (!dynamic.contains(address)) return false;
-    const OperandReads::Chunk& chunk = operand_reads_.at(address - dynamic.begin);
-    unsigned readers = chunk.under_way;
-    for (unsigned done = readers == 0 ? chunk.done : 0; done != 0; done &= done - 1) {
-      const auto other = static_cast<std::size_t>(std::countr_zero(done));
-      const bool known = other == warp() || chunk.until[other] < clocks_.start() ||
-                         clocks_.knows(warp(), other, chunk.until[other]);
-      if (!known) readers |= 1u << other;
-    }
-    if (readers == 0) continue;
-    if (!first_time("operand in flight", request.site, chunk.site)) return true;
-    Detection found = recorder_.detection("operand in flight", lane, request.site);
-    const SourceLine there = source_line(recorder_.image_base() + chunk.site);
-    found.what =
-        fmt::format("{}; warp {}'s part of the wgmma at {}:{} reads it, and {}",
-                    in_words(request, lane), std::countr_zero(readers), there.file, there.line,
-                    chunk.under_way != 0 ? "is under way" : "nothing orders the two");
-    found.advice =
-        "A tile may be written again when all four warps have waited for the products that read "
-        "it (wgmma_wait), and a barrier behind that has told the writer.";
     report(std::move(found));
     return true;
   }
@@ -304,6 +236,11 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
                            other_access, there.file, there.line);
   found.advice = advice_for(request.access, other_access, other_block,
                             found.file == there.file && found.line == there.line);
+  if (request.unit == Unit::kTensor && !other_block) {
+    found.advice =
+        "TMA and wgmma go on while threads do: who starts them waits until all others are done "
+        "with the bytes, which an empty barrier tells.";
+  }
   if (same_value) {
     found.warning = true;
     found.what = fmt::format("write of {}; {} writes the same value to it at {}:{}",

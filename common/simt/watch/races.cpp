@@ -30,7 +30,9 @@ constexpr unsigned kHalves[] = {0b0011, 0b1100};
 /// Whether each of `lanes`, now, comes after each of the earlier accesses.
 bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
   if (earlier.time < clocks_.start()) return true;  // before this block's last barrier
-  if (earlier.warp != warp()) return clocks_.knows(warp(), earlier.warp, earlier.time);
+  if (earlier.warp != warp()) {
+    return clocks_.knows(warp(), earlier.warp, earlier.time, earlier.lanes);
+  }
   if (earlier.lanes == lanes && one_lane(lanes)) return true;  // the same thread
   return clocks_.lanes_know(warp(), lanes, earlier.lanes, earlier.time);
 }
@@ -208,20 +210,6 @@ void Detectors::check_rows(const Request& request) {
     Histories& words = histories(request.space, address);
     for (std::uintptr_t word = address; word < address + request.bytes; word += 4) {
       check_word(row, {words, word, 0, ~0u, kWord});
-    }
-  }
-}
-
-/// 16 bytes that a wgmma reads, whoever of the warpgroup needs them: whoever wrote them comes
-/// before it. OperandReads remembers the read.
-void Detectors::check_operand(const Request& request) {
-  const std::uintptr_t address = request.addresses[0];
-  Histories& words = histories(request.space, address);
-  for (std::uintptr_t word = address; word < address + request.bytes; word += 4) {
-    for (std::size_t half = 0; half <= words.of(word).write.split; ++half) {
-      const LastAccess& write = words.of(word, half).write;
-      if (write.bytes == 0 || ordered(write, request.lanes)) continue;
-      report_race(request, request.lanes, write, "write", false);
     }
   }
 }

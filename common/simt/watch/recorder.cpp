@@ -28,10 +28,6 @@ std::uint32_t fingerprint(const void* bytes, std::size_t count) {
   return static_cast<std::uint32_t>(mixed ^ mixed >> 32);
 }
 
-/// Steps that a request counts as, besides those of its lanes: with one lane it takes nearly as
-/// long as with 32.
-constexpr std::int64_t kRequest = 4;
-
 }  // namespace
 
 constinit thread_local Recorder* active_recorder = nullptr;
@@ -81,20 +77,26 @@ void Recorder::begin_block(Worker& worker) {
   worker_ = &worker;
   steps_ = 0;
   last_site_ = before_code_ = {};
+  wgmmas_issued_ = {};
   static_shared_ = thread_locals();
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
   ++intervals_;
+  stores_.clear();
   if (detectors_) detectors_->begin_block();
   if (observer_ != nullptr) observer_->begin_block(worker.block());
 }
 
-void Recorder::end_block() { worker_ = nullptr; }
+void Recorder::end_block() {
+  if (detectors_) detectors_->end_block();
+  worker_ = nullptr;
+}
 
 void Recorder::abandon_block() {
   active_recorder = nullptr;
   unseen_store_ = nullptr;
   for (Log& log : *logs_) log.head = log.size = 0;
+  events_.clear();
   if (detectors_) detectors_->finish();
 }
 
@@ -123,7 +125,10 @@ void Recorder::begin_warp(std::span<Thread> lanes) {
   warp_ = lanes.front().rank / kWarpSize;
 }
 
-void Recorder::end_warp() { drain(/*to_the_end=*/true); }
+void Recorder::end_warp() {
+  drain(/*to_the_end=*/true);
+  events_.clear();
+}
 
 void Recorder::enter(Thread& thread) {
   current_lane_ = thread.rank % kWarpSize;
@@ -350,32 +355,6 @@ void Recorder::copies_arrived(std::uint32_t group, std::uintptr_t return_address
           Space::kShared});
 }
 
-void Recorder::wgmma(std::size_t product, std::uintptr_t return_address) {
-  append({product, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kWgmma,
-          Space::kShared});
-}
-
-void Recorder::wgmma_done(std::size_t products, std::uintptr_t return_address) {
-  append({products, static_cast<std::uint32_t>(return_address - image_.begin), 0,
-          Access::kWgmmaDone, Space::kShared});
-}
-
-/// An array of the thread's own is in registers on a GPU, and may be part of a wgmma.
-void Recorder::check_registers(std::uintptr_t address, std::size_t bytes, Access kind,
-                               std::uintptr_t return_address) {
-  Warpgroups& warpgroups = worker_->warpgroups();
-  const int rank = static_cast<int>(rank_);
-  const Warpgroups::InUse* in_use = warpgroups.find_in_use(rank, address, bytes);
-  if (in_use == nullptr) return warpgroups.touch(rank, address, bytes);
-  const std::source_location& there = warpgroups.product(warp_, in_use->product).where;
-  stop_at("registers in flight", return_address,
-          fmt::format("{} of {} of the wgmma at {}:{}, which the thread has not waited for",
-                      access_name(kind), in_use->is_accumulator ? "accumulators" : "A registers",
-                      there.file_name(), there.line()),
-          "Until wgmma_wait returns, nobody touches what a wgmma uses. Is a wgmma_commit missing, "
-          "or does the wait leave one group too many?");
-}
-
 void Recorder::append(Entry entry) {
   if (unseen_store_ != nullptr) note_stored_value();
   Log& own = log(static_cast<std::size_t>(current_lane_));
@@ -520,6 +499,7 @@ void Recorder::serve(unsigned lanes) {
       }
       return;
     }
+    if (entry.access == Access::kAsync) return serve_async(lanes);
     if (entry.access >= Access::kCopyStore) return serve_copies(lanes);
     Request request{.access = entry.access,
                     .space = entry.space,
@@ -576,16 +556,6 @@ void Recorder::serve_matrix_load(unsigned lanes) {
   count(kRequest);
   show(request);
   if (detectors_) detectors_->request(request);
-}
-
-/// The warp has issued its part of a product.
-void Recorder::serve_wgmma(std::size_t number, std::uint32_t site) {
-  const Warpgroups::Product& product = worker_->warpgroups().product(warp_, number);
-  ++wgmmas_;
-  constexpr std::uint64_t kFlopsOfTile = 2 * 16 * 8 * 16;  // of 16 rows and 8 columns
-  wgmma_flops_ += kFlopsOfTile * static_cast<std::uint64_t>(product.call.tiles);
-  count(kRequest);
-  if (detectors_) detectors_->wgmma(number, product, site);
 }
 
 /// The parts of asynchronous copies, and the waits for them, at the heads of these lanes' logs.
