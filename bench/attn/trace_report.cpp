@@ -59,6 +59,8 @@ constexpr Counter kCounters[] = {
     {"matrix_load_wavefronts", &Traffic::matrix_load_wavefronts},
     {"matrix_load_wavefronts_ideal", &Traffic::matrix_load_wavefronts_ideal},
     {"mma_instructions", &Traffic::mma_instructions},
+    {"wgmma_instructions", &Traffic::wgmma_instructions},
+    {"wgmma_flops", &Traffic::wgmma_flops},
     {"tensor_copies", &Traffic::tensor_copies},
     {"global_async_store_bytes", &Traffic::global_async_store_bytes},
     {"global_async_store_sectors", &Traffic::global_async_store_sectors},

@@ -75,7 +75,9 @@ bool has_instructions(const std::string& file) {
                                     "/common/device/async_copy.cuh",
                                     "/common/device/async_proxy.cuh",
                                     "/common/device/mbarrier.cuh",
-                                    "/common/device/tma.cuh"};
+                                    "/common/device/tma.cuh",
+                                    "/common/device/wgmma.cuh",
+                                    "/common/device/setmaxnreg.cuh"};
   return std::any_of(std::begin(kFiles), std::end(kFiles),
                      [&file](const char* part) { return file.find(part) != std::string::npos; });
 }

@@ -13,6 +13,7 @@ namespace attn::simt {
 
 void Worker::report_stuck() {
   report_mismatch();
+  warpgroups_.report_stuck(*this);
   report_deadlock();
   throw Error(ErrorKind::kDeviceFailure, "CPU machine: a block made no progress");
 }

@@ -113,6 +113,8 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
   async_work_.begin_block();
   named_barriers_.begin_block();
   copy_groups_.begin_block(thread_count_);
+  warpgroups_.begin_block(thread_count_);
+  registers_.begin_block(thread_count_, current_device().registers_per_multiprocessor);
   mbarriers_.begin_block();
   tensor_stores_.begin_block(thread_count_);
   if (grid.recorder != nullptr) grid.recorder->begin_block(*this);
@@ -141,6 +143,7 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
     while (async_work_.complete_one()) {  // what the block has left behind
     }
     named_barriers_.end_block(*this);
+    warpgroups_.end_block(*this);
   } catch (...) {
     fresh_fibers_needed_ = true;  // the other threads stand in the middle of the kernel
     if (grid.recorder != nullptr) grid.recorder->abandon_block();

@@ -26,7 +26,9 @@
 #include "common/simt/machine/warp.hpp"
 #include "common/simt/models/copy_groups.hpp"
 #include "common/simt/models/mbarrier.hpp"
+#include "common/simt/models/register_pool.hpp"
 #include "common/simt/models/tensor_copy.hpp"
+#include "common/simt/models/warpgroups.hpp"
 
 namespace attn::simt {
 
@@ -119,6 +121,9 @@ class Worker {
   AsyncWork& async_work() { return async_work_; }
   NamedBarriers& named_barriers() { return named_barriers_; }
   CopyGroups& copy_groups() { return copy_groups_; }
+  Warpgroups& warpgroups() { return warpgroups_; }
+  const Warpgroups& warpgroups() const { return warpgroups_; }
+  RegisterPool& registers() { return registers_; }
   Mbarriers& mbarriers() { return mbarriers_; }
   TensorStores& tensor_stores() { return tensor_stores_; }
   /// Back to the scheduler until `state` has been resolved.
@@ -171,6 +176,8 @@ class Worker {
   AsyncWork async_work_;
   NamedBarriers named_barriers_;
   CopyGroups copy_groups_;
+  Warpgroups warpgroups_;
+  RegisterPool registers_;
   Mbarriers mbarriers_;
   TensorStores tensor_stores_;
 };

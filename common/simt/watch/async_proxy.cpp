@@ -4,6 +4,7 @@
 // touch the same bytes.
 #include <fmt/format.h>
 
+#include <array>
 #include <bit>
 #include <utility>
 
@@ -209,7 +210,10 @@ void Detectors::touch_chunk(std::uint32_t site, unsigned lanes, std::size_t chun
                         .addresses = addresses.data(),
                         .values = values.data()};
   check_initialised(request);
-  check_races(request);
+  Histories& words = histories(Space::kShared, addresses[0]);
+  for (std::uintptr_t word = addresses[0]; word < addresses[0] + kChunk; word += 4) {
+    check_word(request, {words, word, 0, lanes, 0b1111});
+  }
 }
 
 void Detectors::touch_global(std::uint32_t site, unsigned lanes,
@@ -277,6 +281,56 @@ void Detectors::end_async_read(ProxyMarks::Read read, unsigned lanes) {
   for (const std::uint32_t chunk : marks_.end_read(read)) {
     touch_chunk(site, lanes, chunk, Access::kLoad);
   }
+}
+
+/// Whether the chunk lies where the descriptor of an operand of wgmma says, as far as is known:
+/// TMA exchanges chunks, too.
+bool Detectors::check_swizzle(std::uint32_t site, std::size_t chunk, Swizzle swizzle,
+                              const char* operand) {
+  const ProxyMarks::Landing* copy = marks_.landing(chunk);
+  if (copy == nullptr || copy->swizzle == swizzle) return true;
+  if (!first_time("swizzle mismatch", site, copy->site)) return false;
+  Detection found = recorder_.detection("swizzle mismatch", 0, site);
+  const SourceLine there = source_line(recorder_.image_base() + copy->site);
+  found.what = fmt::format(
+      "the descriptor of {} says swizzle: {}; the copy started at {}:{} has brought byte {} of "
+      "dynamic shared memory with swizzle: {}",
+      operand, to_string(swizzle), there.file, there.line, chunk * kChunk,
+      to_string(copy->swizzle));
+  found.advice = "Tensor map and matrix descriptor must name the same swizzle.";
+  report(std::move(found));
+  return false;
+}
+
+void Detectors::wgmma(const Warpgroups::Product& product, std::uint32_t site) {
+  const std::size_t of_b = product.chunks.size() - product.chunks_of_b;
+  std::array<std::uintptr_t, kWarpSize> addresses;
+  for (std::size_t i = 0; i < product.chunks.size(); ++i) {
+    const bool is_a = i < of_b;
+    const std::uint32_t chunk = product.chunks[i];
+    addresses.fill(recorder_.dynamic_shared().begin + chunk * kChunk);
+    const Request request{.access = Access::kLoad,
+                          .space = Space::kShared,
+                          .unit = Unit::kTensor,
+                          .bytes = kChunk,
+                          .site = site,
+                          .lanes = 1,
+                          .lane_count = 1,
+                          .addresses = addresses.data(),
+                          .values = nullptr};
+    if (touches_copy(request)) break;
+    if (!check_swizzle(site, chunk, is_a ? product.a_swizzle : product.b_swizzle,
+                       is_a ? "A" : "B")) {
+      break;
+    }
+  }
+  wgmma_reads_[warp()].push_back(start_async_read(site, ~0u, product.chunks));
+}
+
+void Detectors::wgmma_done(std::size_t products) {
+  const std::vector<ProxyMarks::Read>& reads = wgmma_reads_[warp()];
+  std::size_t& done = wgmmas_done_[warp()];
+  for (; done < products; ++done) end_async_read(reads[done], ~0u);
 }
 
 void Detectors::end_block() {

@@ -78,6 +78,10 @@ struct Traffic {
   // Matrix products of a warp: mma.m16n8k16, 2,048 multiply-adds each.
   // smsp__inst_executed_pipe_tensor_op_hmma.sum
   std::uint64_t mma_instructions = 0;
+  // Matrix products of a warpgroup, apart from those of a warp: wgmma.m64nNk16 counts once for each
+  // of the four warps that execute it, and its FLOPs, 2 x 64 x N x 16, once.
+  std::uint64_t wgmma_instructions = 0;
+  std::uint64_t wgmma_flops = 0;
 
   Traffic& operator+=(const Traffic& other);
   bool operator==(const Traffic&) const = default;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/simt/machine/arena.hpp"
+#include "common/simt/models/warpgroups.hpp"
 #include "common/simt/watch/clocks.hpp"
 #include "common/simt/watch/histories.hpp"
 #include "common/simt/watch/in_flight.hpp"
@@ -65,10 +66,12 @@ class Detectors {
   ProxyMarks::Read start_async_read(std::uint32_t site, unsigned lanes,
                                     std::vector<std::uint32_t> chunks);
   void end_async_read(ProxyMarks::Read read, unsigned lanes);
+  /// The current warp issues its part of its warpgroup's next product.
+  void wgmma(const Warpgroups::Product& product, std::uint32_t site);
+  /// The current warp knows that so many products of its warpgroup are done.
+  void wgmma_done(std::size_t products);
   /// The block has ended.
   void end_block();
-  /// The copy that has written the chunk, if one has: for who reads it in the same proxy.
-  const ProxyMarks::Landing* landing(std::size_t chunk) const { return marks_.landing(chunk); }
   /// The launch is over: reports what had to wait.
   void finish();
 
@@ -82,6 +85,7 @@ class Detectors {
   void check_fence(std::uint32_t site, unsigned lanes, std::uintptr_t chunk);
   bool knows_fence(const LastAccess& write, unsigned lanes, int& lane) const;
   void touch_chunk(std::uint32_t site, unsigned lanes, std::size_t chunk, Access access);
+  bool check_swizzle(std::uint32_t site, std::size_t chunk, Swizzle swizzle, const char* operand);
   // races.cpp
   void check_races(const Request& request);
   void check_rows(const Request& request);
@@ -107,6 +111,7 @@ class Detectors {
                    const char* other_access, bool other_block, bool same_value = false);
   void join_all();
   std::size_t warp() const { return static_cast<std::size_t>(recorder_.warp()); }
+  std::string in_words(const Request& request, int lane) const;
   std::string place_of(const Request& request, int lane) const;
   /// True the first time in this launch.
   bool first_time(const char* kind, std::uint32_t site, std::uint32_t other_site);
@@ -129,6 +134,9 @@ class Detectors {
     std::array<Knowledge, 2> of{};
   };
   std::vector<PhaseKnowledge> phase_knowledge_;  // by the mbarrier's number
+  // By warp: what the products of its warpgroup read, in their order.
+  std::array<std::vector<ProxyMarks::Read>, kClocks> wgmma_reads_;
+  std::array<std::size_t, kClocks> wgmmas_done_{};
   // When other warps did what the last one did, at the places in Histories::other_times().
   std::vector<std::array<Time, kClocks>> other_times_;
   std::vector<std::pair<Time, uint3>> block_starts_;  // first time, blockIdx

@@ -77,6 +77,7 @@ void Recorder::begin_block(Worker& worker) {
   worker_ = &worker;
   steps_ = 0;
   last_site_ = before_code_ = {};
+  wgmmas_issued_ = {};
   static_shared_ = thread_locals();
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
@@ -282,7 +283,12 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     const Fiber& fiber = worker_->current().fiber;
     const auto stack_begin = reinterpret_cast<std::uintptr_t>(fiber.stack_begin());
     const auto stack_end = reinterpret_cast<std::uintptr_t>(fiber.stack_end());
-    if (address - stack_begin < stack_end - stack_begin) return;  // the thread's own locals
+    if (address - stack_begin < stack_end - stack_begin) {  // the thread's own locals
+      if (detectors_ && worker_->warpgroups().in_use()) {
+        check_registers(address, bytes, kind, return_address);
+      }
+      return;
+    }
     noted = variable(address, bytes, kind, return_address);
     if (noted == 0) return;
   }
@@ -446,8 +452,8 @@ void Recorder::drain(bool to_the_end) {
 unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
   unsigned passed = 0;
   Entry executed{};                              // by all groups that pass together
-  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix
-    return entry.access == Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
+  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix or wgmma
+    return entry.access >= Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
   };
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
     if (((from & ~passed) >> first & 1u) == 0) continue;
@@ -465,6 +471,8 @@ unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool fo
     }
     if (!complete && !force) continue;
     if (entry.access == Access::kMatrixLoad) serve_matrix_load(group);
+    if (entry.access == Access::kWgmma) serve_wgmma(entry.address, entry.site);
+    if (entry.access == Access::kWgmmaDone && detectors_) detectors_->wgmma_done(entry.address);
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if ((group >> lane & 1u) != 0) ++log(lane).head;
     }
@@ -647,6 +655,8 @@ void Recorder::finish() {
   record.traffic.shuffles = shuffles_;
   record.traffic.votes = votes_;
   record.traffic.mma_instructions = multiply_adds_;
+  record.traffic.wgmma_instructions = wgmmas_;
+  record.traffic.wgmma_flops = wgmma_flops_;
   publish(std::move(record));
 }
 

@@ -14,7 +14,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -43,7 +42,9 @@ enum class Access : std::uint8_t {
   kVote,
   kSyncWarp,
   kMultiplyAdd,
-  kMatrixLoad
+  kMatrixLoad,
+  kWgmma,     // a warp's part in a product
+  kWgmmaDone  // the warp knows that it is done, and those before it
 };
 enum class Space : std::uint8_t { kGlobal, kShared };
 /// "read", "write" or "atomic".
@@ -139,21 +140,15 @@ class Recorder {
                   std::uint32_t group, std::uintptr_t return_address);
   /// The thread knows that its groups up to this one have arrived.
   void copies_arrived(std::uint32_t group, std::uintptr_t return_address);
+  /// The thread issues the product of this number in its warpgroup.
+  void wgmma(std::size_t product, std::uintptr_t return_address);
+  /// The thread knows that so many of the warpgroup's products are done.
+  void wgmma_done(std::size_t products, std::uintptr_t return_address);
   /// The thread does something to an mbarrier, to the async proxy, or through TMA.
   void async_event(AsyncEvent event, std::uintptr_t return_address);
   /// A kernel may not read or write these bytes of global memory through TMA: stops the launch.
   void check_global(std::uintptr_t address, std::size_t bytes, Access kind,
                     std::uintptr_t return_address);
-
-  // For collectives: all lanes of the warp that runs stand still.
-  /// They start something that reads these chunks of 16 bytes of dynamic shared memory in the async
-  /// proxy: checks that what copies bring has been waited for, and what threads have stored fenced;
-  /// until end_async_read() nobody may write the bytes. `site`: the kernel's code address.
-  ProxyMarks::Read start_async_read(std::vector<std::uint32_t> chunks, std::uintptr_t site);
-  /// What was started is done, and all lanes know it.
-  void end_async_read(ProxyMarks::Read read);
-  /// With which Swizzle a copy has written the chunk; nothing if none has, or somebody else since.
-  std::optional<Swizzle> swizzle_of(std::uint32_t chunk);
 
   // For detectors.
   const Worker& worker() const { return *worker_; }
@@ -167,8 +162,9 @@ class Recorder {
 
  private:
   struct Entry {
-    // Of most collectives: the mask. Of a copy's store: the byte in dynamic shared memory, and in
-    // the upper half the group; of a wait for copies: the group. Of kAsync: its place in events_.
+    // Of most collectives: the mask. Of wgmma: the product. Of a copy's store: the byte in dynamic
+    // shared memory, and in the upper half the group; of a wait for copies: the group. Of kAsync:
+    // its place in events_.
     std::uintptr_t address;
     std::uint32_t site;
     std::uint8_t bytes;  // of collectives: the warp's instructions
@@ -211,6 +207,9 @@ class Recorder {
   void serve_async(unsigned lanes, const AsyncEvent& event, std::uint32_t site);
   void end_stores(int lane, std::size_t pending);
   void serve_matrix_load(unsigned lanes);
+  void serve_wgmma(std::size_t product, std::uint32_t site);
+  void check_registers(std::uintptr_t address, std::size_t bytes, Access kind,
+                       std::uintptr_t return_address);
   void show(const Request& request);
   unsigned pop_collective(unsigned from, unsigned at_collective, bool force);
   Log& log(std::size_t lane) { return (*logs_)[lane]; }
@@ -243,6 +242,9 @@ class Recorder {
   std::uint64_t shuffles_ = 0;
   std::uint64_t votes_ = 0;
   std::uint64_t multiply_adds_ = 0;
+  std::array<std::size_t, kClocks> wgmmas_issued_{};  // by warp, in this block
+  std::uint64_t wgmmas_ = 0;
+  std::uint64_t wgmma_flops_ = 0;
   std::int64_t steps_ = 0;  // of the block that runs
   // Each thread's last code address, and the one before it entered the last piece of code: where it
   // decided to return, once it has returned.

@@ -30,6 +30,32 @@ void Recorder::async_event(AsyncEvent event, std::uintptr_t return_address) {
           Access::kAsync, Space::kShared});
 }
 
+void Recorder::wgmma(std::size_t product, std::uintptr_t return_address) {
+  append({product, static_cast<std::uint32_t>(return_address - image_.begin), 0, Access::kWgmma,
+          Space::kShared});
+}
+
+void Recorder::wgmma_done(std::size_t products, std::uintptr_t return_address) {
+  append({products, static_cast<std::uint32_t>(return_address - image_.begin), 0,
+          Access::kWgmmaDone, Space::kShared});
+}
+
+/// An array of the thread's own is in registers on a GPU, and may be part of a wgmma.
+void Recorder::check_registers(std::uintptr_t address, std::size_t bytes, Access kind,
+                               std::uintptr_t return_address) {
+  Warpgroups& warpgroups = worker_->warpgroups();
+  const int rank = static_cast<int>(rank_);
+  const Warpgroups::InUse* in_use = warpgroups.find_in_use(rank, address, bytes);
+  if (in_use == nullptr) return warpgroups.touch(rank, address, bytes);
+  const std::source_location& there = warpgroups.product(warp_, in_use->product).where;
+  stop_at("registers in flight", return_address,
+          fmt::format("{} of {} of the wgmma at {}:{}, which the thread has not waited for",
+                      access_name(kind), in_use->is_accumulator ? "accumulators" : "A registers",
+                      there.file_name(), there.line()),
+          "Until wgmma_wait returns, nobody touches what a wgmma uses. Is a wgmma_commit missing, "
+          "or does the wait leave one group too many?");
+}
+
 unsigned Recorder::alive_lanes() const {
   unsigned alive = 0;
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
@@ -120,23 +146,17 @@ void Recorder::end_stores(int lane, std::size_t pending) {
   }
 }
 
-ProxyMarks::Read Recorder::start_async_read(std::vector<std::uint32_t> chunks,
-                                            std::uintptr_t site) {
-  if (!detectors_) return 0;
-  drain(/*to_the_end=*/true);
-  return detectors_->start_async_read(static_cast<std::uint32_t>(site - image_.begin),
-                                      alive_lanes(), std::move(chunks));
-}
-
-void Recorder::end_async_read(ProxyMarks::Read read) {
-  if (!detectors_) return;
-  drain(/*to_the_end=*/true);
-  detectors_->end_async_read(read, alive_lanes());
-}
-
-std::optional<Swizzle> Recorder::swizzle_of(std::uint32_t chunk) {
-  const ProxyMarks::Landing* copy = detectors_ ? detectors_->landing(chunk) : nullptr;
-  return copy == nullptr ? std::nullopt : std::optional(copy->swizzle);
+/// The warp has issued its part of a product.
+void Recorder::serve_wgmma(std::size_t number, std::uint32_t site) {
+  std::size_t& issued = wgmmas_issued_[static_cast<std::size_t>(warp_)];
+  if (number < issued) return;  // by lanes that have waited for nobody
+  issued = number + 1;
+  const Warpgroups::Product& product = worker_->warpgroups().product(warp_, number);
+  ++wgmmas_;
+  constexpr std::uint64_t kFlopsOfTile = 2 * 16 * 8 * 16;  // of 16 rows and 8 columns
+  wgmma_flops_ += kFlopsOfTile * static_cast<std::uint64_t>(product.call.tiles);
+  count(kRequest);
+  if (detectors_) detectors_->wgmma(product, site);
 }
 
 }  // namespace attn::simt

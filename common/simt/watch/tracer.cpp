@@ -77,6 +77,8 @@ Traffic& Traffic::operator+=(const Traffic& o) {
   shuffles += o.shuffles;
   votes += o.votes;
   mma_instructions += o.mma_instructions;
+  wgmma_instructions += o.wgmma_instructions;
+  wgmma_flops += o.wgmma_flops;
   return *this;
 }
 
