@@ -161,7 +161,10 @@ def test_layouts():
     check(*packed.permute(2, 0, 3, 1, 4))
     rows_first = [torch.randn(B, NQ, H, D).transpose(1, 2) for _ in range(3)]
     check(*rows_first)
-    o = attn.sdpa(*rows_first)
+    seen = torch.rand(NQ, NQ) < 0.7
+    check(*packed.permute(2, 0, 3, 1, 4), seen)
+    check(*rows_first, seen)
+    o = attn.sdpa(*rows_first, seen)
     assert o.transpose(1, 2).is_contiguous(), o.stride()  # a model's next step is then a view
     columns = [torch.randn(B, H, D, NQ).transpose(2, 3) for _ in range(3)]
     check(*columns)
@@ -225,7 +228,8 @@ def test_differences():
     assert_close(attn.sdpa(q, dirty_k, dirty_v, seen), exact(q, k, v, seen))
     assert attn.sdpa(q.abs(), torch.full_like(k, -math.inf), v).isnan().all()
     with sdpa_kernel(SDPBackend.MATH):
-        assert (F.scaled_dot_product_attention(q.abs(), torch.full_like(k, -math.inf), v) == 0).all()
+        torchs = F.scaled_dot_product_attention(q.abs(), torch.full_like(k, -math.inf), v)
+    assert (torchs == 0).all()
     with refused(attn.BadArgument, "dropout = 1: allowed: from 0 to less than 1"):
         attn.sdpa(q, k, v, dropout_p=1.0)
 
@@ -320,7 +324,7 @@ def test_numpy():
     seen = np.random.default_rng(1).random((B, 1, NQ, NK)) < 0.7
     got = attn.sdpa(*arrays, attn_mask=seen)
     assert_close(torch.from_numpy(got), exact(q, k, v, torch.from_numpy(seen)))
-    rows_first = [np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for x in arrays]
+    rows_first = [x.transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3) for x in arrays]
     assert_close(torch.from_numpy(attn.sdpa(*rows_first)), exact(q, k, v))
     with refused(attn.BadArgument, "q: strides", "allowed: 0 or more"):
         attn.sdpa(arrays[0][:, :, ::-1], *arrays[1:])
@@ -387,7 +391,7 @@ def test_larger():
 
 
 def test_use():
-    """F.scaled_dot_product_attention and nn.MultiheadAttention inside the block, torch's outside."""
+    """F.scaled_dot_product_attention and nn.MultiheadAttention in the block, torch's outside."""
     before = F.scaled_dot_product_attention
     torch.manual_seed(6)
     x = torch.randn(2, 6, 16)
@@ -406,7 +410,7 @@ def test_use():
         F.scaled_dot_product_attention(*qkv())
     assert used.calls == 2 and len(used.trace.launches) == 2
     assert used.trace.total["global_load_bytes"] > 0
-    # Gradients of a chapter without a backward pass come from the loops; the trace has only kernels.
+    # Gradients of a chapter without a backward pass come from the loops, which have no launches.
     with attn.use(chapter="05", trace=True) as used:
         inputs = [t.requires_grad_() for t in qkv()]
         F.scaled_dot_product_attention(*inputs).sum().backward()

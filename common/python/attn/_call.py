@@ -80,6 +80,12 @@ def takes_strides(chapter, step):
     return bool(passes) and "strides" in passes[-1].features
 
 
+def fits_plain_loops(q, k, v):
+    """Whether 08's loops take rows of these shapes, without masks and else, once they have no
+    gaps."""
+    return q[1] == k[1] and q[3] == v[3] and q[3] <= 128
+
+
 def has_kernels(chapter, step):
     """Whether this step runs on the CPU machine, which counts."""
     return any(not s.loops for s in _steps_of(chapter, step))

@@ -125,8 +125,8 @@ def sdpa(
     backward pass, else by the fastest plain loops that take the request.
 
     Where it differs from PyTorch's math back end, on purpose:
-      - a key that no row sees, or that a row does not see, never reaches it: NaN behind a mask stays
-        there; torch multiplies it by 0, which is NaN
+      - a key that a row does not see never reaches it: NaN behind a mask stays there; torch
+        multiplies it by 0, which is NaN
       - a row whose visible logits are all -inf by Q and K is NaN, as the formula's; torch gives 0,
         as it does (and this function too) where the mask hides all keys
       - dropout draws other numbers (Philox by place, seeded from torch's generator); dropout_p must
@@ -135,7 +135,8 @@ def sdpa(
       - only the elements and sizes that the chapter takes: float32 for plain loops, d up to 256
       - with enable_gqa key and value have as many heads
     Rows whose elements do not lie side by side, and masks with gaps, are copied; so are strided
-    tensors where the chapter does not take strides.
+    tensors where the chapter does not take strides. Without a chapter that is so for all that 08's
+    loops take otherwise: the copy costs less than they save beside 16's, which take strides.
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
     q_lead, k_lead = _heads(query, key, value, enable_gqa)
@@ -153,7 +154,9 @@ def sdpa(
         mask, bias = (four, None) if kind == "bool" else (None, four)
     if scale is None:
         scale = 1 / math.sqrt(max(query.shape[-1], 1))
-    if not _call.takes_strides(chapter, step):
+    plain = not str(chapter) and attn_mask is None and dropout_p == 0
+    plain = plain and _call.fits_plain_loops(q.shape, k.shape, v.shape)
+    if plain or not _call.takes_strides(chapter, step):
         q, k, v = (_copied(x) for x in (q, k, v))
     options = (is_causal, float(scale), float(dropout_p))
     if is_torch(query):
