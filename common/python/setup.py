@@ -2,11 +2,12 @@
 """Builds libattn.so with CMake and packs it beside the package: once for processors with AVX2 and
 once for those with AVX-512, of which attn/_library.py takes one when it is loaded. Only the plain
 C++ loops are compiled twice. ATTN_TWIN_ARCH=native, or any value of g++'s -march, builds that one
-alone; ATTN_LIBRARY=build/libattn.so packs a library that is there already. Needs what
-tests/setup.sh installs: g++, CMake, fmt and Boost.Context."""
+alone; ATTN_LIBRARY=build/libattn.so packs a library that is there already. CMAKE_ARGS are for
+cmake. Needs what tests/setup.sh installs: g++, CMake, fmt and Boost.Context."""
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import subprocess
 
@@ -39,6 +40,7 @@ class BuildWithLibrary(build_py):
             return
         cores = str(os.cpu_count() or 1)
         options = ["-DATTN_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release"]
+        options += shlex.split(os.environ.get("CMAKE_ARGS", ""))
         for march, name in architectures().items():
             configure = ["cmake", "-S", ROOT, "-B", BUILD, *options, f"-DATTN_TWIN_ARCH={march}"]
             build = ["cmake", "--build", BUILD, "--parallel", cores, "--target", "attn_python"]

@@ -25,11 +25,13 @@ def _expand(x, shape):
     return x.expand(shape) if is_torch(x) else sys.modules["numpy"].broadcast_to(x, shape)
 
 
-def _side_by_side(x):
+def _side_by_side(name, x):
     """x, or a copy of it where the elements of a row do not lie side by side."""
-    if is_numpy(x) or x.shape[-1] < 2 or x.stride(-1) == 1:
-        return x  # NumPy's are judged as they are: who made a view there meant it
-    return x.contiguous()
+    if is_torch(x):
+        return x if x.shape[-1] < 2 or x.stride(-1) == 1 else x.contiguous()
+    if any(step < 0 for step in x.strides):  # which torch does not know
+        bad(f"{name}: strides of {x.strides} bytes; allowed: 0 or more, so copy it first")
+    return x if x.shape[-1] < 2 or x.strides[-1] == x.itemsize else _copied(x)
 
 
 def _to_four(x, lead, heads):
@@ -142,9 +144,9 @@ def sdpa(
     q_lead, k_lead = _heads(query, key, value, enable_gqa)
     Nq, Nk = query.shape[-2], key.shape[-2]
     shape = (*q_lead, Nq, value.shape[-1])
-    q = _to_four(_side_by_side(query), q_lead, q_lead[-1] if q_lead else 1)
-    k = _to_four(_side_by_side(key), k_lead, k_lead[-1] if k_lead else 1)
-    v = _to_four(_side_by_side(value), k_lead, k_lead[-1] if k_lead else 1)
+    q = _to_four(_side_by_side("query", query), q_lead, q_lead[-1] if q_lead else 1)
+    k = _to_four(_side_by_side("key", key), k_lead, k_lead[-1] if k_lead else 1)
+    v = _to_four(_side_by_side("value", value), k_lead, k_lead[-1] if k_lead else 1)
     mask = bias = None
     if attn_mask is not None:
         four = _four_axes(attn_mask, q_lead, Nq, Nk)
