@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// FlashAttention-2's backward pass as plain C++: chapter 06's, with its outer loop given away. Tiles
-// of 64 keys are dealt out among the cores, also those of one head, and tiles that the mask hides
-// are skipped. Then dQ has several owners. A GPU's blocks add to it by atomics; here each share of a
-// head has a dQ of its own, and they are added up in the order of the shares.
+// FlashAttention-2's backward pass as plain C++: chapter 06's, with its outer loop given away.
+// Tiles of 64 keys are dealt out among the cores, also those of one head, and tiles that the mask
+// hides are skipped. Then dQ has several owners. A GPU's blocks add to it by atomics; here each
+// share of a head has a dQ of its own, and they are added up in the order of the shares.
 #include <memory>
 
 #include "chapters/07_v2_loop_order/v2_loop_order.hpp"
