@@ -14,53 +14,13 @@ namespace attn::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using simt::Counter;
+using simt::kCounters;
 using simt::LaunchRecord;
 using simt::Parts;
 using simt::Resource;
 using simt::SiteTraffic;
 using simt::Traffic;
-
-struct Counter {
-  const char* name;
-  std::uint64_t Traffic::*member;
-};
-// The order of the JSON file.
-constexpr Counter kCounters[] = {
-    {"global_load_bytes", &Traffic::global_load_bytes},
-    {"global_store_bytes", &Traffic::global_store_bytes},
-    {"global_load_requests", &Traffic::global_load_requests},
-    {"global_load_sectors", &Traffic::global_load_sectors},
-    {"global_store_requests", &Traffic::global_store_requests},
-    {"global_store_sectors", &Traffic::global_store_sectors},
-    {"global_atomic_requests", &Traffic::global_atomic_requests},
-    {"global_async_bytes", &Traffic::global_async_bytes},
-    {"global_read_bytes_compulsory", &Traffic::global_read_bytes_compulsory},
-    {"global_write_bytes_compulsory", &Traffic::global_write_bytes_compulsory},
-    {"shared_load_wavefronts", &Traffic::shared_load_wavefronts},
-    {"shared_load_wavefronts_ideal", &Traffic::shared_load_wavefronts_ideal},
-    {"shared_store_wavefronts", &Traffic::shared_store_wavefronts},
-    {"shared_store_wavefronts_ideal", &Traffic::shared_store_wavefronts_ideal},
-    {"barriers", &Traffic::barriers},
-    {"global_atomic_bytes", &Traffic::global_atomic_bytes},
-    {"global_atomic_sectors", &Traffic::global_atomic_sectors},
-    {"global_sectors_compulsory", &Traffic::global_sectors_compulsory},
-    {"shared_load_bytes", &Traffic::shared_load_bytes},
-    {"shared_store_bytes", &Traffic::shared_store_bytes},
-    {"shared_atomic_requests", &Traffic::shared_atomic_requests},
-    {"special_functions", &Traffic::special_functions},
-    {"shuffles", &Traffic::shuffles},
-    {"votes", &Traffic::votes},
-    {"global_async_requests", &Traffic::global_async_requests},
-    {"global_async_sectors", &Traffic::global_async_sectors},
-    {"shared_async_wavefronts", &Traffic::shared_async_wavefronts},
-    {"shared_async_wavefronts_ideal", &Traffic::shared_async_wavefronts_ideal},
-    {"matrix_load_bytes", &Traffic::matrix_load_bytes},
-    {"matrix_load_requests", &Traffic::matrix_load_requests},
-    {"matrix_load_wavefronts", &Traffic::matrix_load_wavefronts},
-    {"matrix_load_wavefronts_ideal", &Traffic::matrix_load_wavefronts_ideal},
-    {"mma_instructions", &Traffic::mma_instructions},
-};
-static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 
 /// "1.00 us for 6.71e+07 FLOPs": where tensor cores do some, how long the others take.
 std::string flops_text(const simt::Bound& bound) {

@@ -75,16 +75,19 @@ function(attn_add_checker target record)
 endfunction()
 
 # A twin is the one kind of file whose CPU time is a result: compiled for this very processor, with
-# OpenMP where there is one.
+# OpenMP where there is one. (A wheel of the Python package holds one library for each kind.)
 find_package(OpenMP QUIET COMPONENTS CXX)
-option(ATTN_NATIVE "Compile the twins for this processor (-march=native)" ON)
+set(ATTN_TWIN_ARCH native CACHE STRING "Processor of the twins: a value of -march; empty: any")
 function(attn_add_twin target)
   target_sources(${target} PRIVATE ${ARGN})
-  set(native $<$<BOOL:${ATTN_NATIVE}>:-march=native>)
+  set(arch "")
+  if(ATTN_TWIN_ARCH)
+    set(arch -march=${ATTN_TWIN_ARCH})
+  endif()
   # g++ for aarch64 would put a register tile's loads first, and then have too few registers.
   set(order $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>)
   set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS
-    "-O3;-fno-math-errno;-ffp-contract=fast;${native};${order};${OpenMP_CXX_FLAGS}")
+    "-O3;-fno-math-errno;-ffp-contract=fast;${arch};${order};${OpenMP_CXX_FLAGS}")
   if(OpenMP_CXX_FOUND)
     target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
   endif()

@@ -12,15 +12,6 @@ namespace {
 
 constexpr unsigned char kPoison = 0xFF;  // two of them are a 16-bit NaN, four a float32 one
 
-/// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one
-/// thread takes some 3 (d + d_v) for each score and twenty more, backward 2.5 times that; as many
-/// requests with one lane, up to four times as many. Twice that.
-double plenty_of_steps(const Shape& shape, std::int64_t d_v, Pass pass) {
-  const double scores = static_cast<double>(shape.rows()) * static_cast<double>(shape.Nk);
-  const double steps = scores * (3 * static_cast<double>(shape.d + d_v) + 20);
-  return 8 * (pass == Pass::kForward ? steps : 2.5 * steps);
-}
-
 std::size_t to_size(std::int64_t elements) { return static_cast<std::size_t>(elements); }
 
 template <class T>
@@ -41,6 +32,12 @@ void round_to_element(Problem& problem) {
   for (std::vector<float>* array : {&problem.q, &problem.k, &problem.v, &problem.grad_o}) {
     for (float& x : *array) x = rounded_to(problem.element, x);
   }
+}
+
+double plenty_of_steps(const Shape& shape, std::int64_t d_v, Pass pass) {
+  const double scores = static_cast<double>(shape.rows()) * static_cast<double>(shape.Nk);
+  const double steps = scores * (3 * static_cast<double>(shape.d + d_v) + 20);
+  return 8 * (pass == Pass::kForward ? steps : 2.5 * steps);
 }
 
 std::size_t workspace_bytes(const Step& step, Pass pass, const Shape& shape) {

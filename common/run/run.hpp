@@ -24,6 +24,11 @@ struct RunOptions {
 /// Bytes of workspace that a step asks for.
 std::size_t workspace_bytes(const Step& step, Pass pass, const Shape& shape);
 
+/// Steps that are plenty for a block, even if it does all of the pass: an unfused pass on one
+/// thread takes some 3 (d + d_v) for each score and twenty more, backward 2.5 times that; as many
+/// requests with one lane, up to four times as many. Twice that.
+double plenty_of_steps(const Shape& shape, std::int64_t d_v, Pass pass);
+
 /// Arrays in the step's memory, ready for calls. Outputs are NaN and the workspace is dirty, both
 /// counting as uninitialised. The problem must outlive the run.
 class Run {

@@ -28,6 +28,7 @@ namespace attn::simt {
 namespace {
 
 struct Image {
+  std::string file;  // that holds its symbols
   AddressRange loaded;
   AddressRange writable;  // after the dynamic linker has done its work
   std::uintptr_t base = 0;
@@ -35,8 +36,12 @@ struct Image {
   std::size_t tls_bytes = 0;
 };
 
-/// Describes the object (program) that this function is linked into.
+// Of a shared library, a thread gets its copy of these when it first touches one of them.
+thread_local volatile char touched = 0;
+
+/// Describes the object (program, or shared library) that this function is linked into.
 Image find_image() {
+  touched = 1;
   Image image;
   dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* data) {
@@ -60,10 +65,12 @@ Image find_image() {
           }
         }
         if (!found.loaded.contains(reinterpret_cast<std::uintptr_t>(&find_image))) return 0;
+        found.file = info->dlpi_name;
         *static_cast<Image*>(data) = found;
         return 1;
       },
       &image);
+  if (image.file.empty()) image.file = fmt::format("/proc/{}/exe", getpid());  // the program
   return image;
 }
 
@@ -78,10 +85,11 @@ bool has_instructions(const std::string& file) {
 
 /// Runs addr2line on one address of this program. Of the functions inlined there it takes the
 /// innermost that is no instruction.
-SourceLine ask_addr2line(std::uintptr_t offset) {
+SourceLine ask_addr2line(std::uintptr_t address) {
   SourceLine answer;
+  const Image image = find_image();
   const std::string command =
-      fmt::format("addr2line -C -f -i -e /proc/{}/exe {:#x} 2>/dev/null", getpid(), offset);
+      fmt::format("addr2line -C -f -i -e '{}' {:#x} 2>/dev/null", image.file, address - image.base);
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return answer;
   std::string text;
@@ -111,7 +119,7 @@ SourceLine look_up(std::uintptr_t address) {
   static std::map<std::uintptr_t, SourceLine> known;
   const std::lock_guard lock(mutex);
   const auto [entry, inserted] = known.try_emplace(address);
-  if (inserted) entry->second = ask_addr2line(address - find_image().base);
+  if (inserted) entry->second = ask_addr2line(address);
   return entry->second;
 }
 
@@ -127,8 +135,7 @@ const Symbols& symbols() {
   static const Symbols known = [] {
     Symbols table;
     const Image image = find_image();
-    const std::string command =
-        fmt::format("nm -C --defined-only /proc/{}/exe 2>/dev/null", getpid());
+    const std::string command = fmt::format("nm -C --defined-only '{}' 2>/dev/null", image.file);
     FILE* pipe = popen(command.c_str(), "r");
     if (pipe == nullptr) return table;
     std::array<char, 4096> line{};

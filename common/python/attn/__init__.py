@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""Every chapter's attention from Python: attn.sdpa(q, k, v) as PyTorch's, attn.forward() and
+attn.backward() with all that a problem may have, attn.use() for a whole model, attn.trace() for
+what a kernel moves. README.md beside this package shows each."""
+from ._call import Backward, Forward, Step, backward, forward, steps, trace
+from ._errors import BadArgument, DeviceFailure, Error, Unsupported
+from ._sdpa import sdpa
+from ._trace import Launch, Trace
+from ._use import Used, use
+
+__all__ = [
+    "Backward",
+    "BadArgument",
+    "DeviceFailure",
+    "Error",
+    "Forward",
+    "Launch",
+    "Step",
+    "Trace",
+    "Unsupported",
+    "Used",
+    "backward",
+    "forward",
+    "sdpa",
+    "steps",
+    "trace",
+    "use",
+]

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The package attn on Python's own arrays: results, refusals, counts. Needs python3 only.
+
+    package_test.py LIBATTN_SO [ATTN]
+
+Results are compared with the formulas evaluated in float64; counts with those of the program attn.
+"""
+import array
+import ctypes
+import json
+import math
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+from checks import Checks, attention, import_attn, refused
+
+attn = import_attn(sys.argv[1])
+from attn import _arrays, _library  # noqa: E402
+
+PROGRAM = sys.argv[2] if len(sys.argv) > 2 else None
+TOLERANCE = 2e-5  # float32 with a handful of keys; errors are about 1e-6
+B, H, NQ, NK, D = 1, 2, 5, 7, 8
+random.seed(20260101)
+
+
+def numbers(shape, fill=None):
+    """A float32 array of this shape: a memoryview."""
+    count = math.prod(shape)
+    values = [random.gauss(0, 1) if fill is None else fill for _ in range(count)]
+    return memoryview(array.array("f", values)).cast("B").cast("f", shape)
+
+
+def problem(hkv=H, d_v=D):
+    """Q, K, V."""
+    return numbers((B, H, NQ, D)), numbers((B, hkv, NK, D)), numbers((B, hkv, NK, d_v))
+
+
+def heads(view):
+    """[B, H, ...] as a list of heads."""
+    return [head for batch in view.tolist() for head in batch]
+
+
+def flat(values):
+    """Nested lists as one."""
+    return [x for one in values for x in flat(one)] if isinstance(values, list) else [values]
+
+
+def assert_close(got, expected):
+    """Every element within the tolerance of the largest one."""
+    got, expected = flat(got), flat(expected)
+    assert len(got) == len(expected), (len(got), len(expected))
+    for i, (a, b) in enumerate(zip(got, expected)):
+        assert a == b or abs(a - b) <= TOLERANCE, f"element {i}: {a} instead of {b}"
+
+
+def check_passes(sees, options, expected_chapter=None, hkv=H, d_v=D, **who):
+    """Forward and backward of one request against the formulas."""
+    q, k, v = problem(hkv, d_v)
+    grad_o = numbers((B, H, NQ, d_v))
+    scale = 1 / math.sqrt(D)
+    group = H // hkv
+    exact = [
+        attention(heads(q)[h], heads(k)[h // group], heads(v)[h // group], scale, sees, g)
+        for h, g in enumerate(heads(grad_o))
+    ]
+    result = attn.forward(q, k, v, **options, **who)
+    assert_close(heads(result.o), [one[0] for one in exact])
+    assert_close(heads(result.lse), [one[1] for one in exact])
+    if expected_chapter:
+        assert (result.chapter, result.step) == (expected_chapter, "cpu"), result
+    grad = attn.backward(q, k, v, result.o, result.lse, grad_o, **options, **who)
+    assert_close(heads(grad.q), [one[2] for one in exact])
+    for got, index, rows in ((grad.k, 3, NK), (grad.v, 4, NK)):
+        sums = []
+        for first in range(0, H, group):
+            parts = [flat(exact[h][index]) for h in range(first, first + group)]
+            sums.append([sum(x) for x in zip(*parts)])
+        assert_close(flat(heads(got)), flat(sums))
+        assert len(heads(got)[0]) == rows
+
+
+def test_default_choice():
+    """08's loops where they suffice, else 16's."""
+    off = NK - NQ
+    check_passes(lambda i, j: True, {}, "08_register_tiles")
+    check_passes(lambda i, j: j <= i + off, {"causal": True}, "08_register_tiles")
+    check_passes(lambda i, j: j <= i, {"causal": True, "top_left": True}, "08_register_tiles")
+    window = lambda i, j: i + off - 1 <= j <= i + off  # noqa: E731
+    check_passes(window, {"window": (1, 0)}, "16_heads")
+    check_passes(lambda i, j: True, {}, "16_heads", hkv=1)
+    check_passes(lambda i, j: True, {}, "16_heads", d_v=5)
+    ranges = [[[0, 2], [1, 4], [3, 3], [0, 7], [6, 7]]]
+    within = lambda i, j: ranges[0][i][0] <= j < ranges[0][i][1]  # noqa: E731
+    check_passes(within, {"ranges": ranges}, "16_heads")
+    check_passes(lambda i, j: 2 <= j < 6, {"key_begin": [2], "key_count": [4]}, "16_heads")
+    sees = memoryview(bytes((3 * i + j) % 4 != 0 for i in range(NQ) for j in range(NK)))
+    masked = {"mask": sees.cast("B", (NQ, NK))}
+    check_passes(lambda i, j: (3 * i + j) % 4 != 0, masked, "16_heads")
+
+
+def test_every_chapter():
+    """Every chapter's forward pass by its default step, and backward where there is one."""
+    everything = lambda i, j: True  # noqa: E731
+    chapters = {s.chapter: s for s in attn.steps() if "float32" in s.forward}
+    assert len(chapters) > 10, chapters
+    for chapter in chapters:
+        steps = [s for s in attn.steps() if s.chapter == chapter]
+        if any("float32" in s.backward for s in steps if not s.loops):
+            check_passes(everything, {}, chapter=chapter)
+            continue
+        q, k, v = problem()
+        result = attn.forward(q, k, v, chapter=chapter)
+        assert result.chapter == chapter
+        exact = [attention(*x, 1 / math.sqrt(D), everything) for x in zip(*map(heads, (q, k, v)))]
+        assert_close(heads(result.o), [one[0] for one in exact])
+    # 06 has a backward pass of its own and borrows 05's forward pass.
+    q, k, v = problem()
+    assert attn.forward(q, k, v, chapter="06").chapter == "05_fused_forward"
+
+
+def test_packed():
+    """Sequences one behind the other, the last of no rows."""
+    q, k, v = numbers((H, 5, D)), numbers((H, 7, D)), numbers((H, 7, D))
+    q_offsets, k_offsets = [0, 2, 5, 5], [0, 4, 7, 7]
+    result = attn.forward(q, k, v, q_offsets=q_offsets, k_offsets=k_offsets)
+    for head in range(H):
+        for a, b, c, e in zip(q_offsets, q_offsets[1:], k_offsets, k_offsets[1:]):
+            rows = q.tolist()[head][a:b], k.tolist()[head][c:e], v.tolist()[head][c:e]
+            if a < b:
+                o, lse = attention(*rows, 1 / math.sqrt(D), lambda i, j: True)
+                assert_close(result.o.tolist()[head][a:b], o)
+                assert_close(result.lse.tolist()[head][a:b], lse)
+    with refused(attn.BadArgument, "q_offsets: [0, 2, 4]", "5"):
+        attn.forward(q, k, v, q_offsets=[0, 2, 4], k_offsets=[0, 4, 7])
+    with refused(attn.BadArgument, "one of them is missing"):
+        attn.forward(q, k, v, q_offsets=q_offsets)
+
+
+def test_score_features():
+    """Softcap, bias, ALiBi, sink logits and dropout arrive: each changes O as its formula says."""
+    q, k, v = problem()
+    plain = attn.forward(q, k, v)
+    sinks = numbers((H,), 0.5)
+    with_sinks = attn.forward(q, k, v, sink_logits=sinks)
+    for lse, plain_lse in zip(flat(with_sinks.lse.tolist()), flat(plain.lse.tolist())):
+        assert abs(lse - math.log(math.exp(plain_lse) + math.exp(0.5))) < TOLERANCE
+    shifted = attn.forward(q, k, v, bias=numbers((1, 1), 3.0))
+    assert_close(shifted.o.tolist(), plain.o.tolist())
+    assert_close(shifted.lse.tolist(), [x + 3 for x in flat(plain.lse.tolist())])
+    capped = attn.forward(q, k, v, softcap=1e-6)  # all logits equal: the mean of V
+    for head, rows in zip(heads(capped.o), heads(v)):
+        mean = [sum(column) / NK for column in zip(*rows)]
+        for row in head:
+            assert_close(row, mean)
+    near = attn.forward(q, k, v, alibi=numbers((H,), 1e4))  # only the own key is left
+    for head, rows in zip(heads(near.o), heads(v)):
+        assert_close(head, rows[NK - NQ :])
+    ones = numbers((B, H, NK, D), 1.0)
+    dropped = [attn.forward(q, k, ones, dropout=0.5, seed=s).o.tolist() for s in (1, 1, 2)]
+    assert dropped[0] == dropped[1] != dropped[2]
+
+
+def test_outputs_given():
+    """o and lse are written where the caller wants them."""
+    q, k, v = problem()
+    o, lse = numbers((B, H, NQ, D), 7.0), numbers((B, H, NQ), 7.0)
+    result = attn.forward(q, k, v, o=o, lse=lse)
+    assert result.o is o and o.tolist() == attn.forward(q, k, v).o.tolist()
+
+
+def test_bad_input():
+    """One line, nothing written, and the next call works."""
+    q, k, v = problem()
+    o, lse = numbers((B, H, NQ, D), 7.0), numbers((B, H, NQ), 7.0)
+    good = attn.forward(q, k, v).o.tolist()
+    doubles = memoryview(array.array("d", [0] * math.prod(q.shape))).cast("B").cast("d", q.shape)
+    read_only = memoryview(bytes(4 * math.prod(q.shape))).cast("f", q.shape)
+    bad = attn.BadArgument
+    nan, infinity = math.nan, math.inf
+    cases = [
+        (bad, {"q": doubles}, "q: its elements are float64; allowed: float32"),
+        (bad, {"q": [1.0, 2.0]}, "q: list"),
+        (bad, {"q": numbers((NQ, D))}, "q: shape (5, 8); allowed: 4 axes, [B, H, N, d]"),
+        (bad, {"k": numbers((B, H, NK, D + 1))}, "k: shape", "the last axis of q, 8"),
+        (bad, {"k": numbers((B + 1, H, NK, D)), "v": numbers((B + 1, H, NK, D))}, "k: shape"),
+        (bad, {"v": numbers((B, H, NK + 1, D))}, "v: shape", "that of k"),
+        (bad, {"k": numbers((B, 3, NK, D)), "v": numbers((B, 3, NK, D))}, "Hkv = 3"),
+        (bad, {"o": read_only}, "o: read-only"),
+        (bad, {"o": q}, "it overlaps q"),
+        (bad, {"o": numbers((B, H, NQ, D + 1))}, "o: shape"),
+        (bad, {"lse": numbers((B, H, NQ + 1))}, "lse: shape (1, 2, 6); allowed: (1, 2, 5)"),
+        (bad, {"scale": nan}, "scale = nan: allowed: any finite number"),
+        (bad, {"scale": infinity}, "scale = inf"),
+        (bad, {"scale": 1e300}, "scale = inf"),
+        (bad, {"scale": "large"}, "scale = 'large': allowed: a number"),
+        (bad, {"softcap": -1.0}, "softcap = -1"),
+        (bad, {"dropout": 1.0}, "dropout = 1: allowed: from 0 to less than 1"),
+        (bad, {"dropout": 0.1, "seed": -1}, "seed = -1"),
+        (bad, {"window": (-2, 0)}, "mask = window -2,0"),
+        (bad, {"window": (2**70, 0)}, "window = ", "64 bits"),
+        (bad, {"sink_keys": 2**64}, "sink_keys = ", "64 bits"),
+        (bad, {"causal": True, "window": (1, 0)}, "causal: given with a window"),
+        (bad, {"ranges": [0, 1, 2]}, "ranges: 3 numbers"),
+        (bad, {"ranges": [[0, 8]] * NQ}, "ranges[0] = 0, 8"),
+        (bad, {"key_count": [8]}, "key_count[0] = 8"),
+        (bad, {"key_count": ["x"]}, "key_count: "),
+        (bad, {"mask": numbers((NQ, NK))}, "mask: its elements are float32; allowed: bool, uint8"),
+        (bad, {"bias": numbers((NQ, NK - 1))}, "bias_shape Nk = 6: allowed: 1 or 7"),
+        (bad, {"alibi": numbers((H + 1,))}, "alibi: shape (3,); allowed: (2,)"),
+        (bad, {"chapter": "99"}, "CHAPTER = 99: allowed:"),
+        (bad, {"chapter": "07", "step": "step9"}, "step = step9: 07_v2_loop_order has"),
+        (bad, {"step": "cpu"}, "step = cpu: given without a chapter"),
+        (bad, {"trace": 1}, "trace = 1: allowed: an attn.Trace"),
+        (attn.Unsupported, {"chapter": "07", "window": (1, 0)}, "does not take windows"),
+        (attn.Unsupported, {"chapter": "09"}, "element = float32: 09_tensor_cores"),
+        (attn.Unsupported, {"chapter": "07", "step": "step4_backward"}, "pass = forward"),
+        (attn.Unsupported, {"chapter": "08", "step": "cpu", "trace": attn.Trace()}, "trace: "),
+    ]
+    for kind, change, *expected in cases:
+        if "step4_backward" in change.values():
+            backward = [s.step for s in attn.steps() if s.chapter.startswith("07") and s.backward]
+            change["step"] = backward[0]
+        arguments = {"q": q, "k": k, "v": v, "o": o, "lse": lse} | change
+        with refused(kind, *expected):
+            attn.forward(**arguments)
+        assert set(flat(o.tolist())) == set(flat(lse.tolist())) == {7.0}, f"written: {expected}"
+        assert attn.forward(q, k, v).o.tolist() == good, expected
+    wide = numbers((B, H, NQ, 300)), numbers((B, H, NK, 300)), numbers((B, H, NK, 300))
+    with refused(attn.Unsupported, "d = 300", "1 <= d <= 256"):
+        attn.forward(*wide)
+
+
+def test_bad_gradients():
+    """The same of a backward pass."""
+    q, k, v = problem()
+    o, lse, *_ = attn.forward(q, k, v)
+    grad_o = numbers((B, H, NQ, D))
+    good = attn.backward(q, k, v, o, lse, grad_o).q.tolist()
+    grad_q = numbers((B, H, NQ, D), 7.0)
+    cases = [
+        ({"grad_o": numbers((B, H, NQ, D + 1))}, "grad_o: shape"),
+        ({"lse": numbers((B, H, NQ, 1))}, "lse: shape"),
+        ({"grad_k": numbers((B, H, NK + 1, D))}, "grad_k: shape"),
+        ({"grad_k": numbers((B, H, NK, D)), "grad_v": k}, "grad_v", "overlaps k"),
+        ({"want_grad_bias": True}, "grad_bias: given without a bias"),
+        ({"want_grad_sink_logits": True}, "grad_sink_logits: given without sink_logits"),
+    ]
+    for change, *expected in cases:
+        arguments = {"q": q, "k": k, "v": v, "o": o, "lse": lse, "grad_o": grad_o} | change
+        with refused(attn.BadArgument, *expected):
+            attn.backward(**arguments, grad_q=grad_q)
+        assert set(flat(grad_q.tolist())) == {7.0}
+        assert attn.backward(q, k, v, o, lse, grad_o).q.tolist() == good
+
+
+def test_huge_sizes():
+    """Sizes beyond what the bytes, or 64 bits, can hold: refused by the library itself."""
+    q, k, v = problem()
+    o, lse = numbers((B, H, NQ, D), 7.0), numbers((B, H, NQ), 7.0)
+    for size in (NQ + 1, 2**40, 2**61, 2**63 - 1):
+        with _arrays.Arrays() as arrays:
+            call = _library.Call()
+            call.B, call.H, call.Hkv, call.Nq, call.Nk, call.d, call.d_v = B, H, H, size, NK, D, D
+            call.before = call.after = _library.UNBOUNDED
+            call.scale = 1.0
+            for name, one in (("q", q), ("k", k), ("v", v), ("o", o), ("lse", lse)):
+                view = arrays.view(name, one, elements=("float32",))
+                setattr(call, name, _library.Array(view.address, view.bytes))
+            with refused(attn.BadArgument, "q = 320 bytes: this call needs"):
+                _library.run(call)
+    assert set(flat(o.tolist())) == {7.0}
+    call = _library.Call()
+    call.version, call.bytes = _library.VERSION, ctypes.sizeof(_library.Call) - 8
+    assert _library.library().attn_c_run(ctypes.byref(call)) == 2
+
+
+def test_trace():
+    """The counts of a traced call are those of `attn trace`; the loops have none."""
+    q, k, v = (numbers((1, 1, 70, 40)) for _ in range(3))
+    traced = attn.trace(q, k, v, chapter="07")
+    assert not traced.detections
+    (launch,) = traced.launches
+    assert launch.counts["global_load_bytes"] > 0 and launch.block[0] > 1
+    grad_o = numbers((1, 1, 70, 40))
+    result = attn.forward(q, k, v)
+    attn.backward(q, k, v, result.o, result.lse, grad_o, chapter="07", trace=traced)
+    assert len(traced.launches) > 2
+    totals = {name: sum(x.counts[name] for x in traced.launches) for name in traced.total}
+    assert traced.total == totals
+    if PROGRAM is None:
+        return
+    command = [PROGRAM, "trace", "07", "--shape", "B=1,H=1,Nq=70,Nk=70,d=40", "--json"]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    (expected,) = said["launches"]
+    assert launch.kernel == expected["kernel"], launch.kernel
+    assert list(launch.grid) == expected["grid"] and list(launch.block) == expected["block"]
+    for name, count in launch.counts.items():
+        assert count == expected[name], f"{name}: {count} instead of {expected[name]}"
+
+
+def test_library_choice():
+    """A wheel's library by what the processor can do; a lack of both says what to do."""
+    levels = {level: set(flags.split()) for level, flags in _library._LEVELS.items()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        for level in levels:
+            (folder / f"libattn-{level}.so").touch()
+        pick = lambda flags: getattr(_library._installed(folder, flags), "name", None)  # noqa: E731
+        assert pick(levels["x86-64-v4"] | {"sse"}) == "libattn-x86-64-v4.so"
+        assert pick(levels["x86-64-v3"]) == "libattn-x86-64-v3.so"
+        assert pick(levels["x86-64-v4"] - {"avx512vl"}) == "libattn-x86-64-v3.so"
+        assert pick(levels["x86-64-v3"] - {"fma"}) is None
+        (folder / "libattn-native.so").touch()
+        assert pick(set()) == "libattn-native.so"
+
+
+if __name__ == "__main__":
+    checks = Checks()
+    for test in [f for name, f in list(globals().items()) if name.startswith("test_")]:
+        checks.run(test)
+    sys.exit(checks.end())
