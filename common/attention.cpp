@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -138,8 +139,20 @@ Support support_of(const Chapter& chapter, const Step& step) {
   return support;
 }
 
+std::vector<const Step*> twins_of(const Chapter& chapter) {
+  std::vector<const Step*> twins;
+  for (const Step& twin : chapter.earlier_twins) twins.push_back(&twin);
+  if (chapter.twin != nullptr) twins.push_back(chapter.twin);
+  return twins;
+}
+
+bool is_twin(const Chapter& chapter, const Step& step) {
+  const std::vector<const Step*> twins = twins_of(chapter);
+  return std::find(twins.begin(), twins.end(), &step) != twins.end();
+}
+
 Memory& memory_of(const Chapter& chapter, const Step& step) {
-  return &step == chapter.twin ? host_memory() : chapter.memory();
+  return is_twin(chapter, step) ? host_memory() : chapter.memory();
 }
 
 void forward(const Chapter& chapter, const Step& step, Element element,
@@ -174,6 +187,7 @@ Chapter with_candidate(const Chapter& chapter, const Candidate& candidate) {
   Chapter alone = chapter;
   alone.steps = {&candidate.step, 1};
   alone.twin = nullptr;
+  alone.earlier_twins = {};
   alone.support = candidate.support;
   return alone;
 }

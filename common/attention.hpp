@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/element.hpp"
 #include "common/extras.hpp"
@@ -270,14 +271,15 @@ struct AppendArgs;  // common/append.hpp
 
 /// What a chapter exports; chapters/chapters.hpp lists them all.
 struct Chapter {
-  std::string_view id;                   // "02_naive_gpu"
-  std::string_view title;                // "Naive GPU"
-  std::string_view idea;                 // one line for tables
-  Memory& (*memory)() = nullptr;         // where its pointers live
-  std::span<const Step> steps;           // the last one that has a pass is its default
-  const Step* twin = nullptr;            // the same algorithm as plain C++ loops, on host memory
-  std::string_view forward_of = {};      // id of the chapter whose forward this one borrows
-  std::span<const int> tile_edges = {};  // sizes at which its tiles end, for the case table
+  std::string_view id;            // "02_naive_gpu"
+  std::string_view title;         // "Naive GPU"
+  std::string_view idea;          // one line for tables
+  Memory& (*memory)() = nullptr;  // where its pointers live
+  std::span<const Step> steps;    // the last one that has a pass is its default
+  const Step* twin = nullptr;     // the same algorithm as plain C++ loops, on host memory
+  std::span<const Step> earlier_twins = {};  // likewise, of earlier steps
+  std::string_view forward_of = {};          // id of the chapter whose forward this one borrows
+  std::span<const int> tile_edges = {};      // sizes at which its tiles end, for the case table
   Support support = {};
   std::span<const Candidate> (*candidates)() = nullptr;  // those of one max_d together, rising
   void (*append)(const AppendArgs&) = nullptr;  // new keys into a cache; call it by attn::append
@@ -290,7 +292,12 @@ Chapter with_candidate(const Chapter& chapter, const Candidate& candidate);
 /// What this step of the chapter takes: the chapter's support without what the step lacks.
 Support support_of(const Chapter& chapter, const Step& step);
 
-/// The memory a step computes in: the chapter's, or the host's for the chapter's twin.
+/// The chapter's plain C++: its earlier twins, then its twin.
+std::vector<const Step*> twins_of(const Chapter& chapter);
+/// True of these; `step` is one of the chapter's own.
+bool is_twin(const Chapter& chapter, const Step& step);
+
+/// The memory a step computes in: the chapter's, or the host's for a twin.
 Memory& memory_of(const Chapter& chapter, const Step& step);
 
 /// Why a record with this support does not take such a request, in words that begin with the

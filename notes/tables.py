@@ -21,6 +21,7 @@ import tables_io
 import tables_limits
 import tables_masks
 import tables_memory
+import tables_models
 import tables_packed
 import tables_paged
 import tables_precision
@@ -33,6 +34,8 @@ PAGES = {f"notes/{page}.md": module for page, module in (
     ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
 for _page in ("README", "backward"):
     PAGES[f"chapters/10_async_pipeline/{_page}.md"] = tables_async
+for _page in ("vision_transformers", "image_and_text", "vision_language_action"):
+    PAGES[f"notes/{_page}.md"] = tables_models
 PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores

@@ -81,8 +81,9 @@ void require_right(const Chapter& chapter, Pass pass) {
     require_right(chapter, step, pass);
     ++checked;
   }
-  if (chapter.twin != nullptr && has_pass(*chapter.twin)) {
-    require_right(chapter, *chapter.twin, pass);
+  for (const Step* twin : twins_of(chapter)) {
+    if (!has_pass(*twin)) continue;
+    require_right(chapter, *twin, pass);
     ++checked;
   }
   CHECK(checked > 0);

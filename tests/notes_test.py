@@ -22,6 +22,7 @@ import tables_claims
 import tables_decode
 import tables_limits
 import tables_masks
+import tables_models
 import tables_scores
 import tables_versions
 from lessons_test import split_markdown
@@ -38,6 +39,8 @@ QUOTES = [
     ("notes/precision.md", "9.2e-07", "chapters/07_v2_loop_order/README.md"),
     ("notes/limits.md", "18 instructions for 2", "chapters/06_recompute_backward/README.md"),
     ("notes/claims.md", "662 µs", "chapters/17_decode/README.md"),
+    ("notes/image_and_text.md", "12.5 %", "chapters/13_packed/README.md"),
+    ("notes/image_and_text.md", "1.56 %", "chapters/13_packed/README.md"),
     ("chapters/17_decode/README.md", "662 µs", "chapters/16_heads/README.md"),
     ("chapters/17_decode/README.md", "24.9", "notes/limits.md"),
     ("chapters/08_register_tiles/README.md", "2.73 ms", "README.md"),
@@ -107,6 +110,26 @@ class Notes(unittest.TestCase):
         self.assertEqual(tables_scores.compulsory(512, 64, 512 * 512), 393_728)
         self.assertEqual([512 * 512 * tables_scores.special_functions(softcap)
                           for softcap in (False, True)], [524_288, 1_048_576])
+
+    def test_pages_of_models_count_as_the_claims_do(self):
+        counts = tables_models.shown.counts
+        claims = read("notes/claims.md")
+        pairs = counts.mask_pairs(counts.LLAVA)
+        one_cross = pairs["windowed"] - 1024 * 512
+        for number in (pairs["full"], pairs["windowed"], one_cross):
+            self.assertIn(f"{number:,}", claims)
+        wide = counts.Block(4096, 32, 32, 128, 4 * 4096, gated=False)
+        for tokens, share, most in ((1536, "5.88 %", "1.06"), (8704, "26.2 %", "1.35")):
+            part = counts.attention_share(wide, tokens, tokens**2)
+            self.assertAlmostEqual(part, tokens / (tokens + 6 * 4096))
+            self.assertIn(f"| {tokens:,} | {share} | {most} |", claims)
+            self.assertEqual([tables_models.shown.percent(part), f"{counts.at_most(part):.2f}"],
+                             [share, most])
+
+    def test_a_time_that_was_not_measured_says_so(self):
+        record = {"what": "", "torch": None, "ours": 0.5, "error": 1e-6}
+        self.assertEqual(tables_models.shown.solver_times([record])[1],
+                         [["", "not measured", "500 ms", "1.0e-06"]])
 
     def test_runs_of_a_cache_ask_for_what_was_counted(self):
         # io_formulas_test.cpp holds the same formula against the kernels.

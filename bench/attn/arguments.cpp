@@ -335,7 +335,7 @@ void require_machine(const std::string& option, const Chapter& chapter,
     throw Error(ErrorKind::kUnsupported, fmt::format("{}: {}", option, why));
   };
   const bool plain = std::all_of(steps.begin(), steps.end(), [&](const Step* step) {
-    return step == chapter.twin || chapter.memory == host_memory;
+    return is_twin(chapter, *step) || chapter.memory == host_memory;
   });
   if (plain) {
     unsupported(fmt::format("{} {}is plain C++; allowed: with a chapter's kernels, for example 02",
@@ -419,7 +419,7 @@ std::vector<const Step*> select_steps(const Chapter& chapter, const std::string&
 std::vector<const Step*> all_steps(const Chapter& chapter) {
   std::vector<const Step*> steps;
   for (const Step& step : chapter.steps) steps.push_back(&step);
-  if (chapter.twin != nullptr) steps.push_back(chapter.twin);
+  for (const Step* twin : twins_of(chapter)) steps.push_back(twin);
   return steps;
 }
 

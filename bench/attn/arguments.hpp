@@ -116,7 +116,7 @@ void add_accumulation_option(CLI::App& command, std::string& accumulation);
 void set_accumulation(const std::string& text, const Chapter& chapter,
                       std::span<const Step* const> steps);
 
-/// All of the chapter's steps and then its twin.
+/// All of the chapter's steps and then its twins.
 std::vector<const Step*> all_steps(const Chapter& chapter);
 
 /// Steps a command works on: for an empty text all of them; else the one of this id, this number

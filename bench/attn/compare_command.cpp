@@ -145,7 +145,7 @@ nlohmann::ordered_json to_json(const Subject& subject, const std::string& worklo
     list.push_back(
         {{"chapter", row.chapter->id},
          {"step", row.step->id},
-         {"twin", row.step == row.chapter->twin},
+         {"twin", is_twin(*row.chapter, *row.step)},
          {"ran_on", row.where},
          {"supported", row.supported},
          {"right", row.right},
@@ -258,7 +258,7 @@ Subjects subjects_of(const ProblemOptions& options, std::span<const Chapter* con
 /// Without a mask the steps of a chapter about masks do the same: its default step stands for them.
 bool stands_for_others(const Row& row, Pass pass, const Mask& mask) {
   return mask != Mask::kFull || row.chapter->support.features.empty() || !row.right ||
-         !chapters::heads_are_alike(*row.chapter) || row.step == row.chapter->twin ||
+         !chapters::heads_are_alike(*row.chapter) || is_twin(*row.chapter, *row.step) ||
          row.step == default_step(*row.chapter, pass);
 }
 

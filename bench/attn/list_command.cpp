@@ -58,7 +58,7 @@ ExitStatus list(const JsonOptions& json) {
   for (const Chapter* chapter : chapters::all()) {
     nlohmann::ordered_json steps = nlohmann::ordered_json::array();
     for (const Step* step : all_steps(*chapter)) {
-      const bool twin = step == chapter->twin;
+      const bool twin = is_twin(*chapter, *step);
       const std::string runs_on = where(*chapter, *step);
       table.add_row({std::string(chapter->id), std::string(step->id) + (twin ? " (plain C++)" : ""),
                      runs_on, passes(*step), std::string(step->idea)});

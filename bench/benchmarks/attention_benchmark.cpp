@@ -101,15 +101,16 @@ void require_right(const std::string& errors, const std::string& what) {
   throw Error(ErrorKind::kDeviceFailure, "wrong, so not timed");
 }
 
-/// O and LSE for a backward pass: by the forward pass of the twin, if it is one, of the chapter, or
-/// of the one that it borrows; checked.
+/// O and LSE for a backward pass: by the forward pass of the chapter, or of the one that it borrows;
+/// for a twin by a twin's, where there is one; checked.
 Outputs forward_for(const Case& one) {
   const Chapter* chapter = one.chapter;
   for (const Chapter* other : implementations()) {
     if (other->id == one.chapter->forward_of) chapter = other;
   }
-  const bool by_twin = one.step == one.chapter->twin && one.step->forward != nullptr;
-  const Step* step = by_twin ? one.step : default_step(*chapter, Pass::kForward);
+  const bool by_twin = is_twin(*one.chapter, *one.step) && chapter->twin != nullptr &&
+                       chapter->twin->forward != nullptr;
+  const Step* step = by_twin ? chapter->twin : default_step(*chapter, Pass::kForward);
   if (step == nullptr) {
     throw Error(ErrorKind::kUnsupported, fmt::format("{} has no forward pass", chapter->id));
   }
@@ -206,7 +207,7 @@ void add(const Case& one, bool is_default) {
   const bool on_host = &memory_of(*one.chapter, *one.step) == &host_memory();
   if (!has_pass || on_host == on_gpu()) return;
   const double work = flops(one.problem, one.pass);
-  const bool twin = one.step == one.chapter->twin;
+  const bool twin = is_twin(*one.chapter, *one.step);
   const bool too_long =
       one.pass == Pass::kBackward && work > (twin ? kMostTwinBackwardFlops : kMostBackwardFlops);
   if (on_host && is_default && too_long) return;
@@ -248,8 +249,8 @@ void add_benchmarks(const std::vector<Problem>& problems, std::optional<double> 
         for (const Step& step : chapter->steps) {
           add({chapter, &step, pass, problem}, problems.empty());
         }
-        if (chapter->twin != nullptr) {
-          add({chapter, chapter->twin, pass, problem}, problems.empty());
+        for (const Step* twin : twins_of(*chapter)) {
+          add({chapter, twin, pass, problem}, problems.empty());
         }
       }
     }

@@ -51,4 +51,9 @@ void backward_recompute(const BackwardArgs& args);
 /// Bytes for delta: B * H * Nq floats.
 std::size_t recompute_workspace_bytes(const Shape& shape);
 
+// ---- The twins: both steps as plain C++ loops, on host pointers, with the same workspaces -------
+
+void backward_textbook_cpu(const BackwardArgs& args);
+void backward_cpu(const BackwardArgs& args);
+
 }  // namespace attn::recompute_backward

@@ -33,7 +33,9 @@ const Chapter& ch07_v2_loop_order() {
   static constexpr Step kTwin{.id = "cpu",
                               .idea = "the same loop order as plain C++ loops",
                               .forward = forward_cpu,
-                              .forward_workspace_bytes = no_workspace_bytes};
+                              .forward_workspace_bytes = no_workspace_bytes,
+                              .backward = backward_cpu,
+                              .backward_workspace_bytes = cpu_backward_workspace_bytes};
   static constexpr int kTileEdges[] = {16, 32, 64};
   static constexpr Chapter kChapter{
       .id = "07_v2_loop_order",

@@ -90,7 +90,7 @@ ATTN_C_EXPORT const char* attn_c_steps(void) {
     std::string lines;
     const auto add = [&lines](const attn::Chapter& chapter) {
       for (const attn::Step& step : chapter.steps) lines += attn::line_of(chapter, step);
-      if (chapter.twin != nullptr) lines += attn::line_of(chapter, *chapter.twin);
+      for (const attn::Step* twin : attn::twins_of(chapter)) lines += attn::line_of(chapter, *twin);
     };
     for (const attn::Chapter* chapter : attn::chapters::all()) add(*chapter);
     add(attn::chapters::ch00_playground());

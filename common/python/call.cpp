@@ -253,13 +253,21 @@ std::vector<Array> Request::arrays(const Extras& e) const {
   return list;
 }
 
+/// The chapter's twin of this id, or null.
+const Step* twin_called(const Chapter& chapter, std::string_view step) {
+  for (const Step* twin : twins_of(chapter)) {
+    if (twin->id == step) return twin;
+  }
+  return nullptr;
+}
+
 const Step* pass_of(const Chapter& chapter, Pass pass, std::string_view step) {
   const auto has = [pass](const Step& one) {
     return pass == Pass::kForward ? bool(one.forward) : bool(one.backward);
   };
   if (step.empty()) return default_step(chapter, pass);
-  const bool twin = chapter.twin != nullptr && step == chapter.twin->id;
-  const Step& named = twin ? *chapter.twin : find_step(chapter, step);
+  const Step* twin = twin_called(chapter, step);
+  const Step& named = twin != nullptr ? *twin : find_step(chapter, step);
   return has(named) ? &named : nullptr;
 }
 
@@ -285,8 +293,8 @@ Chosen choose(const Request& request, const Extras& extras) {
   if (step != nullptr) return {&chapter, step};
   if (request.pass == Pass::kForward && !chapter.forward_of.empty()) {
     const Chapter& lender = chapters::find(chapter.forward_of);
-    const bool twin = chapter.twin != nullptr && text(call.step) == chapter.twin->id;
-    step = pass_of(lender, request.pass, twin ? text(call.step) : "");
+    const bool by_twin = twin_called(chapter, text(call.step)) != nullptr && lender.twin != nullptr;
+    step = pass_of(lender, request.pass, by_twin ? lender.twin->id : "");
     if (step != nullptr) return {&lender, step};
   }
   unsupported(fmt::format("pass = {}: {}{}{} has none", to_string(request.pass), chapter.id,

@@ -54,8 +54,8 @@ bool check_pass(const Chapter& chapter, const Step& step, Pass pass) {
 }
 
 bool check_step(const Chapter& chapter, const Step& step) {
-  bool passed = true;
-  if (step.forward != nullptr) passed &= check_pass(chapter, step, Pass::kForward);
+  bool passed = step.forward == nullptr || check_pass(chapter, step, Pass::kForward);
+  if (!passed && attn::verify::options_from_environment().scattered) return false;
   if (step.backward != nullptr) passed &= check_pass(chapter, step, Pass::kBackward);
   return passed;
 }
@@ -66,13 +66,14 @@ int main(int argc, char** argv) {
   try {
     const Chapter& chapter = attn::chapters::ATTN_CHAPTER();
     if (argc > 1) {
-      const bool twin = chapter.twin != nullptr && chapter.twin->id == argv[1];
-      const Step& step = twin ? *chapter.twin : attn::find_step(chapter, argv[1]);
-      return check_step(chapter, step) ? 0 : 1;
+      for (const Step* twin : attn::twins_of(chapter)) {
+        if (twin->id == argv[1]) return check_step(chapter, *twin) ? 0 : 1;
+      }
+      return check_step(chapter, attn::find_step(chapter, argv[1])) ? 0 : 1;
     }
     std::vector<const Step*> steps;
     for (const Step& step : chapter.steps) steps.push_back(&step);
-    if (chapter.twin != nullptr) steps.push_back(chapter.twin);
+    for (const Step* twin : attn::twins_of(chapter)) steps.push_back(twin);
     std::string right, wrong;
     for (const Step* step : steps) {
       if (!wrong.empty() && attn::verify::options_from_environment().scattered) break;
