@@ -59,6 +59,8 @@ constexpr Counter kCounters[] = {
     {"matrix_load_wavefronts", &Traffic::matrix_load_wavefronts},
     {"matrix_load_wavefronts_ideal", &Traffic::matrix_load_wavefronts_ideal},
     {"mma_instructions", &Traffic::mma_instructions},
+    {"wgmma_instructions", &Traffic::wgmma_instructions},
+    {"wgmma_flops", &Traffic::wgmma_flops},
 };
 static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 

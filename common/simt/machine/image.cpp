@@ -70,8 +70,14 @@ Image find_image() {
 /// Whether a file's functions are instructions, each: an access in __ldg, or in ldmatrix_x4,
 /// belongs to the line that calls it.
 bool has_instructions(const std::string& file) {
-  constexpr const char* kFiles[] = {"/common/simt/", "/common/device/mma.cuh",
-                                    "/common/device/async_copy.cuh"};
+  constexpr const char* kFiles[] = {"/common/simt/",
+                                    "/common/device/mma.cuh",
+                                    "/common/device/async_copy.cuh",
+                                    "/common/device/async_proxy.cuh",
+                                    "/common/device/mbarrier.cuh",
+                                    "/common/device/tma.cuh",
+                                    "/common/device/wgmma.cuh",
+                                    "/common/device/setmaxnreg.cuh"};
   return std::any_of(std::begin(kFiles), std::end(kFiles),
                      [&file](const char* part) { return file.find(part) != std::string::npos; });
 }

@@ -13,6 +13,7 @@ namespace attn::simt {
 
 void Worker::report_stuck() {
   report_mismatch();
+  warpgroups_.report_stuck(*this);
   report_deadlock();
   throw Error(ErrorKind::kDeviceFailure, "CPU machine: a block made no progress");
 }
@@ -101,6 +102,7 @@ void Worker::report_deadlock() {
                     group.count == 1 ? "" : "s", to_string(group.first->index),
                     group.count == 1 ? "s" : "", where.file_name(), where.line(), group.state);
   }
+  detection.what += mbarriers_.states();
   detection.advice =
       "Who should have come, or come once more, and where is it now? Does a count name threads "
       "that never come by?";

@@ -35,8 +35,8 @@ void AsyncWork::complete(std::size_t place) {
   operation();
 }
 
-void Worker::wait_for(const Condition& condition, std::source_location where) {
-  if (condition.holds()) return;
+void Worker::wait_for(const Condition& condition, std::source_location where, bool line_up) {
+  if (!line_up && condition.holds()) return;
   current_->waits_for = &condition;
   current_->posted.where = where;
   ++waiting_;

@@ -113,6 +113,10 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
   async_work_.begin_block();
   named_barriers_.begin_block();
   copy_groups_.begin_block(thread_count_);
+  warpgroups_.begin_block(thread_count_);
+  registers_.begin_block(thread_count_, current_device().registers_per_multiprocessor);
+  mbarriers_.begin_block();
+  tensor_stores_.begin_block(thread_count_);
   if (grid.recorder != nullptr) grid.recorder->begin_block(*this);
 
   const int warps = (thread_count_ + kWarpSize - 1) / kWarpSize;
@@ -139,6 +143,7 @@ void Worker::run_block(const GridRun& grid, uint3 block) {
     while (async_work_.complete_one()) {  // what the block has left behind
     }
     named_barriers_.end_block(*this);
+    warpgroups_.end_block(*this);
   } catch (...) {
     fresh_fibers_needed_ = true;  // the other threads stand in the middle of the kernel
     if (grid.recorder != nullptr) grid.recorder->abandon_block();
@@ -168,6 +173,17 @@ void Worker::stop(Detection detection) {
   stopped_ = true;
   suspend(State::kDone);
   std::abort();  // the scheduler never resumes a stopped launch
+}
+
+void stop_thread(std::string kind, std::string what, std::string advice,
+                 std::source_location where) {
+  active_recorder = nullptr;  // what comes now is none of the kernel
+  Worker& worker = Worker::running();
+  Detection detection =
+      detection_at(worker.grid(), worker.block(), worker.current().index, std::move(kind), where);
+  detection.what = std::move(what);
+  detection.advice = std::move(advice);
+  worker.stop(std::move(detection));
 }
 
 void Worker::stop_block(Detection detection) {

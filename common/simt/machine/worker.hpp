@@ -25,6 +25,10 @@
 #include "common/simt/machine/wait.hpp"
 #include "common/simt/machine/warp.hpp"
 #include "common/simt/models/copy_groups.hpp"
+#include "common/simt/models/mbarrier.hpp"
+#include "common/simt/models/register_pool.hpp"
+#include "common/simt/models/tensor_copy.hpp"
+#include "common/simt/models/warpgroups.hpp"
 
 namespace attn::simt {
 
@@ -111,11 +115,17 @@ class Worker {
   void* shared_memory() { return shared_memory_; }
   /// Gives the other lanes of the warp a turn first.
   void yield() { suspend(State::kYielding); }
-  /// Waits until the condition holds.
-  void wait_for(const Condition& condition, std::source_location where);
+  /// Waits until the condition holds; if `line_up`, for the others of this warp to come, too, before
+  /// it is asked.
+  void wait_for(const Condition& condition, std::source_location where, bool line_up = false);
   AsyncWork& async_work() { return async_work_; }
   NamedBarriers& named_barriers() { return named_barriers_; }
   CopyGroups& copy_groups() { return copy_groups_; }
+  Warpgroups& warpgroups() { return warpgroups_; }
+  const Warpgroups& warpgroups() const { return warpgroups_; }
+  RegisterPool& registers() { return registers_; }
+  Mbarriers& mbarriers() { return mbarriers_; }
+  TensorStores& tensor_stores() { return tensor_stores_; }
   /// Back to the scheduler until `state` has been resolved.
   void suspend(State state);
   /// A detector found something that the kernel cannot continue after: records it, stops the
@@ -166,6 +176,10 @@ class Worker {
   AsyncWork async_work_;
   NamedBarriers named_barriers_;
   CopyGroups copy_groups_;
+  Warpgroups warpgroups_;
+  RegisterPool registers_;
+  Mbarriers mbarriers_;
+  TensorStores tensor_stores_;
 };
 
 /// "(17,0,0)"
@@ -182,6 +196,11 @@ struct LaunchRefused : Error {
 /// A detection at `thread`, with kernel, block, thread and the source line filled in.
 Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::string kind,
                        std::source_location where);
+
+/// The running thread does something that the kernel cannot continue after: reports it and stops
+/// the launch.
+[[noreturn]] void stop_thread(std::string kind, std::string what, std::string advice,
+                              std::source_location where);
 
 /// Remembers a detection for take_detections().
 void report(Detection detection);

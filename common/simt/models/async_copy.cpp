@@ -3,51 +3,41 @@
 
 #include <fmt/format.h>
 
-#include <utility>
-
 #include "common/simt/machine/worker.hpp"
 #include "common/simt/watch/recorder.hpp"
 
 namespace attn::simt {
 namespace {
 
-[[noreturn]] void stop(std::string kind, std::string what, std::string advice,
-                       std::source_location where) {
-  Worker& worker = Worker::running();
-  Detection detection =
-      detection_at(worker.grid(), worker.block(), worker.current().index, std::move(kind), where);
-  detection.what = std::move(what);
-  detection.advice = std::move(advice);
-  worker.stop(std::move(detection));
-}
-
 void check(unsigned to, const void* from, int bytes, int valid, std::source_location where) {
   if (bytes != 4 && bytes != 8 && bytes != 16) {
-    stop("bad cp.async", fmt::format("bytes = {}; allowed: 4, 8, 16", bytes),
-         "An asynchronous copy moves 4, 8 or 16 bytes for each thread.", where);
+    stop_thread("bad cp.async", fmt::format("bytes = {}; allowed: 4, 8, 16", bytes),
+                "An asynchronous copy moves 4, 8 or 16 bytes for each thread.", where);
   }
   if (valid < 0 || valid > bytes) {
-    stop("bad cp.async",
-         fmt::format("valid = {} of {} bytes; allowed: 0 to {}", valid, bytes, bytes),
-         "So many bytes come from global memory, and the rest are zeros.", where);
+    stop_thread("bad cp.async",
+                fmt::format("valid = {} of {} bytes; allowed: 0 to {}", valid, bytes, bytes),
+                "So many bytes come from global memory, and the rest are zeros.", where);
   }
   const auto size = static_cast<unsigned>(bytes);
   const auto source = reinterpret_cast<std::uintptr_t>(from);
   if (to % size != 0 || source % size != 0) {
     const bool shared = to % size != 0;
-    stop("misaligned access",
-         fmt::format("cp.async of {} bytes {} an address in {} memory that is {} modulo {}", bytes,
-                     shared ? "to" : "from", shared ? "shared" : "global",
-                     shared ? to % size : source % size, bytes),
-         "Both addresses are multiples of the size: is d, or the row stride, a multiple of it?",
-         where);
+    stop_thread(
+        "misaligned access",
+        fmt::format("cp.async of {} bytes {} an address in {} memory that is {} modulo {}", bytes,
+                    shared ? "to" : "from", shared ? "shared" : "global",
+                    shared ? to % size : source % size, bytes),
+        "Both addresses are multiples of the size: is d, or the row stride, a multiple of it?",
+        where);
   }
   const std::size_t shared_bytes = Worker::running().grid().config.shared_bytes;
   if (to + std::size_t{size} > shared_bytes) {
-    stop("out of bounds",
-         fmt::format("cp.async of {} bytes to byte {} of the {} bytes of dynamic shared memory",
-                     bytes, to, shared_bytes),
-         "Compare the shared_bytes of the launch with what the kernel lays out.", where);
+    stop_thread(
+        "out of bounds",
+        fmt::format("cp.async of {} bytes to byte {} of the {} bytes of dynamic shared memory",
+                    bytes, to, shared_bytes),
+        "Compare the shared_bytes of the launch with what the kernel lays out.", where);
   }
 }
 

@@ -20,17 +20,6 @@ namespace {
 
 constexpr int kRowBytes = 16;  // of a matrix of 8 x 8
 
-[[noreturn]] void stop(std::string kind, std::string what, std::string advice,
-                       std::source_location where) {
-  active_recorder = nullptr;  // what comes now is none of the kernel
-  Worker& worker = Worker::running();
-  Detection detection =
-      detection_at(worker.grid(), worker.block(), worker.current().index, std::move(kind), where);
-  detection.what = std::move(what);
-  detection.advice = std::move(advice);
-  worker.stop(std::move(detection));
-}
-
 /// An instruction for 32 lanes finds fewer.
 void require_whole_warp(const Meeting& meeting, const char* name) {
   if (meeting.lanes == ~0u) return;
@@ -135,9 +124,10 @@ unsigned shared_address(const void* p, std::source_location where) {
   const auto offset = reinterpret_cast<std::uintptr_t>(p) -
                       reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   if (offset > kLargestSharedBytesPerBlock) {
-    stop("bad shared address", "this address does not lie in the block's dynamic shared memory",
-         "ldmatrix and cp.async take dynamic shared memory here: what shared_memory() returns.",
-         where);
+    stop_thread(
+        "bad shared address", "this address does not lie in the block's dynamic shared memory",
+        "ldmatrix and cp.async take dynamic shared memory here: what shared_memory() returns.",
+        where);
   }
   return static_cast<unsigned>(offset);
 }
@@ -147,19 +137,20 @@ FourWords load_matrices(int count, unsigned row, bool transposed, std::source_lo
   const int lane = worker.current().rank % kWarpSize;
   if (lane < 8 * count) {
     if (row % kRowBytes != 0) {
-      stop("misaligned access",
-           fmt::format("ldmatrix of a row at byte {} of dynamic shared memory, which is {} modulo "
-                       "16",
-                       row, row % kRowBytes),
-           "A row has 16 bytes, and its address is a multiple of 16: is the row stride one?",
-           where);
+      stop_thread(
+          "misaligned access",
+          fmt::format("ldmatrix of a row at byte {} of dynamic shared memory, which is {} modulo "
+                      "16",
+                      row, row % kRowBytes),
+          "A row has 16 bytes, and its address is a multiple of 16: is the row stride one?", where);
     }
     const std::size_t size = worker.grid().config.shared_bytes;
     if (row + std::size_t{kRowBytes} > size) {
-      stop("out of bounds",
-           fmt::format("ldmatrix of a row at byte {} of the {} bytes of dynamic shared memory", row,
-                       size),
-           "Compare the shared_bytes of the launch with what the kernel lays out.", where);
+      stop_thread(
+          "out of bounds",
+          fmt::format("ldmatrix of a row at byte {} of the {} bytes of dynamic shared memory", row,
+                      size),
+          "Compare the shared_bytes of the launch with what the kernel lays out.", where);
     }
   }
   Load load{.row = static_cast<const char*>(worker.shared_memory()) + row,

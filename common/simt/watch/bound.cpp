@@ -11,10 +11,14 @@ namespace {
 constexpr double kSectorBytes = 32;
 constexpr int kSchedulers = 4;  // per multiprocessor
 constexpr double kLanes = 32;
-constexpr double kFlopsOfProduct = 2.0 * 16 * 8 * 16;  // of an m16n8k16
-constexpr std::int64_t kMostBlocks = 2'147'483'647;    // on a grid's x
+constexpr double kFlopsOfMma = 2.0 * 16 * 8 * 16;
+constexpr std::int64_t kMostBlocks = 2'147'483'647;  // on a grid's x
 
 double number(std::uint64_t count) { return static_cast<double>(count); }
+
+double tensor_flops_of(const Traffic& t) {
+  return number(t.mma_instructions) * kFlopsOfMma + number(t.wgmma_flops);
+}
 
 /// Sectors that cross between L2 and the multiprocessors in the busier direction. Each
 /// distinct sector does in one of the two, and a sector holds 32 bytes.
@@ -51,8 +55,7 @@ LaunchBound bound_of_launch(const LaunchRecord& launch, const DeviceDescription&
       requested_sectors * kSectorBytes / (sms * device.l1_bytes_per_clock) / clock;
   bound.parts[Resource::kShared] = wavefronts / (sms * device.wavefronts_per_clock) / clock;
   bound.parts[Resource::kSpecialFunctions] = number(t.special_functions) / special_rate / clock;
-  bound.parts[Resource::kTensor] =
-      number(t.mma_instructions) * kFlopsOfProduct / tensor_rate / clock;
+  bound.parts[Resource::kTensor] = tensor_flops_of(t) / tensor_rate / clock;
   bound.parts[Resource::kShuffles] =
       number(t.shuffles) * kLanes / (sms * device.shuffles_per_clock) / clock;
   bound.parts[Resource::kVotes] = number(t.votes) * kLanes / (sms * device.votes_per_clock) / clock;
@@ -166,7 +169,7 @@ Bound bound_of(std::span<const LaunchRecord> launches, const PassWork& work,
     for (const Resource part : kLaunchResources) bound.parts[part] += one.parts[part];
     bound.launches += one.seconds;
     schedulers = std::max(schedulers, one.occupancy.schedulers);
-    bound.tensor_flops += number(launch.traffic.mma_instructions) * kFlopsOfProduct;
+    bound.tensor_flops += tensor_flops_of(launch.traffic);
     compulsory_bytes += number(launch.traffic.global_read_bytes_compulsory +
                                launch.traffic.global_write_bytes_compulsory);
   }

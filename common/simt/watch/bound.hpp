@@ -32,7 +32,7 @@ enum class Resource {
   kL1,                // requested sectors
   kShared,            // shared wavefronts: of loads, stores, atomics and ldmatrix
   kSpecialFunctions,  // exponentials and the like
-  kTensor,            // products of fragments: mma
+  kTensor,            // products of matrices: mma, wgmma
   kShuffles,          // between the lanes of a warp
   kVotes,             // of a warp
   kFlops,             // multiply-adds of the problem that no tensor core does, two FLOPs each
@@ -88,7 +88,7 @@ struct LaunchBound {
 struct Bound {
   std::string_view device;
   PassWork work;
-  double tensor_flops = 0;   // of all launches' mma: what only fills a tile up, too
+  double tensor_flops = 0;   // of all launches: what only fills a tile up, too
   Parts parts;               // kMemory, kFlops of the pass; the others summed over its launches
   double launches = 0;       // launches one after the other: the sum of their bounds
   double seconds = 0;        // the bound: the largest of kMemory, kFlops and `launches`

@@ -56,6 +56,16 @@ struct Traffic {
   std::uint64_t matrix_load_requests = 0;
   std::uint64_t matrix_load_wavefronts = 0;
   std::uint64_t matrix_load_wavefronts_ideal = 0;
+  // TMA, which takes one thread's instruction for a whole tile. What it loads from within the tensor
+  // is among global_async_bytes and global_async_sectors (not among the requests, which are
+  // op_ldgsts); what it stores is apart from stores.
+  std::uint64_t tensor_copies = 0;
+  std::uint64_t global_async_store_bytes = 0;
+  std::uint64_t global_async_store_sectors = 0;
+  // Waits for mbarriers that a warp executes, and the bytes that have been announced to them: TMA's
+  // are whole tiles, with what lies beyond the tensor's edges.
+  std::uint64_t mbarrier_waits = 0;
+  std::uint64_t announced_bytes = 0;
   // Barriers that a block passed, summed over blocks.
   std::uint64_t barriers = 0;
   // Calls of functions that run on the special-function unit, summed over threads.
@@ -68,6 +78,10 @@ struct Traffic {
   // Matrix products of a warp: mma.m16n8k16, 2,048 multiply-adds each.
   // smsp__inst_executed_pipe_tensor_op_hmma.sum
   std::uint64_t mma_instructions = 0;
+  // Matrix products of a warpgroup, apart from those of a warp: wgmma.m64nNk16 counts once for each
+  // of the four warps that execute it, and its FLOPs, 2 x 64 x N x 16, once.
+  std::uint64_t wgmma_instructions = 0;
+  std::uint64_t wgmma_flops = 0;
 
   Traffic& operator+=(const Traffic& other);
   bool operator==(const Traffic&) const = default;

@@ -106,10 +106,15 @@ AddressRange Detectors::shared_range(std::uintptr_t address) const {
 }
 
 void Detectors::begin_block() {
-  join_all();
+  clocks_.begin_block();
+  other_times_.clear();
   block_start_ = clocks_.start();
   block_starts_.emplace_back(block_start_, recorder_.worker().block());
   in_flight_.begin_block();
+  marks_.begin_block();
+  phase_knowledge_.clear();
+  for (std::vector<ProxyMarks::Read>& reads : wgmma_reads_) reads.clear();
+  wgmmas_done_ = {};
   // What an earlier block left in shared memory counts as never written.
   for (const AddressRange range : {recorder_.static_shared(), recorder_.dynamic_shared()}) {
     if (range.size() > 0)
@@ -125,7 +130,8 @@ void Detectors::join_all() {
 void Detectors::sync_warp(unsigned lanes) { clocks_.sync_warp(warp(), lanes); }
 
 void Detectors::request(const Request& request) {
-  if (touches_copy(request)) return;  // a race, too, but that says it better
+  // A race, too, but these say it better.
+  if (touches_copy(request) || touches_marks(request)) return;
   check_initialised(request);
   check_races(request);
 }
@@ -167,11 +173,10 @@ bool Detectors::touches_copy(const Request& request) {
     if (!first_time("in flight", request.site, copy->site)) return true;
     Detection found = recorder_.detection("in flight", lane, request.site);
     const SourceLine there = source_line(recorder_.image_base() + copy->site);
-    const char* does = request.unit == Unit::kAsyncCopy ? "copy to" : access_name(request.access);
     found.what =
-        fmt::format("{}{} {}; the copy to it that thread {} has started at {}:{} is under way",
-                    does, request.unit == Unit::kAsyncCopy ? "" : " of", place_of(request, lane),
-                    to_string(recorder_.worker().thread(copy->rank).index), there.file, there.line);
+        fmt::format("{}; the copy to it that thread {} has started at {}:{} is under way",
+                    in_words(request, lane), to_string(recorder_.worker().thread(copy->rank).index),
+                    there.file, there.line);
     found.advice = in_flight_advice();
     report(std::move(found));
     return true;
@@ -231,6 +236,11 @@ void Detectors::report_race(const Request& request, unsigned lanes, const LastAc
                            other_access, there.file, there.line);
   found.advice = advice_for(request.access, other_access, other_block,
                             found.file == there.file && found.line == there.line);
+  if (request.unit == Unit::kTensor && !other_block) {
+    found.advice =
+        "TMA and wgmma go on while threads do: who starts them waits until all others are done "
+        "with the bytes, which an empty barrier tells.";
+  }
   if (same_value) {
     found.warning = true;
     found.what = fmt::format("write of {}; {} writes the same value to it at {}:{}",
@@ -253,6 +263,13 @@ void Detectors::finish() {
     if (!loop_loads_.contains(load)) report(std::move(found));
   }
   waiting_.clear();
+}
+
+/// "write of o[17]", "copy to sQ (float 33)"
+std::string Detectors::in_words(const Request& request, int lane) const {
+  const bool copy = request.unit == Unit::kAsyncCopy && request.space == Space::kShared;
+  return (copy ? "copy to " : access_name(request.access) + std::string(" of ")) +
+         place_of(request, lane);
 }
 
 /// "o[17]", "dynamic shared memory at byte 132 (float 33)", "sQ (float 33)", or without symbols

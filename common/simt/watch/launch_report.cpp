@@ -138,7 +138,8 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"special functions", kRight},
                 {"shuffles", kRight},
                 {"votes", kRight},
-                {"mma", kRight}});
+                {"mma", kRight},
+                {"wgmma", kRight}});
   bool any = false;
   for_each_row(
       launches, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
@@ -151,7 +152,7 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                        wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
                        count_text(t.shared_atomic_requests), count_text(t.barriers),
                        count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes),
-                       count_text(t.mma_instructions)});
+                       count_text(t.mma_instructions), count_text(t.wgmma_instructions)});
         any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
       });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));

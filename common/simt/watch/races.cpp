@@ -30,7 +30,9 @@ constexpr unsigned kHalves[] = {0b0011, 0b1100};
 /// Whether each of `lanes`, now, comes after each of the earlier accesses.
 bool Detectors::ordered(const LastAccess& earlier, unsigned lanes) const {
   if (earlier.time < clocks_.start()) return true;  // before this block's last barrier
-  if (earlier.warp != warp()) return clocks_.knows(warp(), earlier.warp, earlier.time);
+  if (earlier.warp != warp()) {
+    return clocks_.knows(warp(), earlier.warp, earlier.time, earlier.lanes);
+  }
   if (earlier.lanes == lanes && one_lane(lanes)) return true;  // the same thread
   return clocks_.lanes_know(warp(), lanes, earlier.lanes, earlier.time);
 }

@@ -28,10 +28,6 @@ std::uint32_t fingerprint(const void* bytes, std::size_t count) {
   return static_cast<std::uint32_t>(mixed ^ mixed >> 32);
 }
 
-/// Steps that a request counts as, besides those of its lanes: with one lane it takes nearly as
-/// long as with 32.
-constexpr std::int64_t kRequest = 4;
-
 }  // namespace
 
 constinit thread_local Recorder* active_recorder = nullptr;
@@ -81,20 +77,26 @@ void Recorder::begin_block(Worker& worker) {
   worker_ = &worker;
   steps_ = 0;
   last_site_ = before_code_ = {};
+  wgmmas_issued_ = {};
   static_shared_ = thread_locals();
   dynamic_shared_.begin = reinterpret_cast<std::uintptr_t>(worker.shared_memory());
   dynamic_shared_.end = dynamic_shared_.begin + grid_.config.shared_bytes;
   ++intervals_;
+  stores_.clear();
   if (detectors_) detectors_->begin_block();
   if (observer_ != nullptr) observer_->begin_block(worker.block());
 }
 
-void Recorder::end_block() { worker_ = nullptr; }
+void Recorder::end_block() {
+  if (detectors_) detectors_->end_block();
+  worker_ = nullptr;
+}
 
 void Recorder::abandon_block() {
   active_recorder = nullptr;
   unseen_store_ = nullptr;
   for (Log& log : *logs_) log.head = log.size = 0;
+  events_.clear();
   if (detectors_) detectors_->finish();
 }
 
@@ -123,7 +125,10 @@ void Recorder::begin_warp(std::span<Thread> lanes) {
   warp_ = lanes.front().rank / kWarpSize;
 }
 
-void Recorder::end_warp() { drain(/*to_the_end=*/true); }
+void Recorder::end_warp() {
+  drain(/*to_the_end=*/true);
+  events_.clear();
+}
 
 void Recorder::enter(Thread& thread) {
   current_lane_ = thread.rank % kWarpSize;
@@ -278,7 +283,12 @@ void Recorder::access(std::uintptr_t address, std::size_t bytes, Access kind,
     const Fiber& fiber = worker_->current().fiber;
     const auto stack_begin = reinterpret_cast<std::uintptr_t>(fiber.stack_begin());
     const auto stack_end = reinterpret_cast<std::uintptr_t>(fiber.stack_end());
-    if (address - stack_begin < stack_end - stack_begin) return;  // the thread's own locals
+    if (address - stack_begin < stack_end - stack_begin) {  // the thread's own locals
+      if (detectors_ && worker_->warpgroups().in_use()) {
+        check_registers(address, bytes, kind, return_address);
+      }
+      return;
+    }
     noted = variable(address, bytes, kind, return_address);
     if (noted == 0) return;
   }
@@ -442,8 +452,8 @@ void Recorder::drain(bool to_the_end) {
 unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool force) {
   unsigned passed = 0;
   Entry executed{};                              // by all groups that pass together
-  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix
-    return entry.access == Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
+  const auto mask_of = [](const Entry& entry) {  // all lanes execute an ldmatrix or wgmma
+    return entry.access >= Access::kMatrixLoad ? ~0u : static_cast<unsigned>(entry.address);
   };
   for (std::size_t first = 0; first < lanes_.size(); ++first) {
     if (((from & ~passed) >> first & 1u) == 0) continue;
@@ -461,6 +471,8 @@ unsigned Recorder::pop_collective(unsigned from, unsigned at_collective, bool fo
     }
     if (!complete && !force) continue;
     if (entry.access == Access::kMatrixLoad) serve_matrix_load(group);
+    if (entry.access == Access::kWgmma) serve_wgmma(entry.address, entry.site);
+    if (entry.access == Access::kWgmmaDone && detectors_) detectors_->wgmma_done(entry.address);
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if ((group >> lane & 1u) != 0) ++log(lane).head;
     }
@@ -487,6 +499,7 @@ void Recorder::serve(unsigned lanes) {
       }
       return;
     }
+    if (entry.access == Access::kAsync) return serve_async(lanes);
     if (entry.access >= Access::kCopyStore) return serve_copies(lanes);
     Request request{.access = entry.access,
                     .space = entry.space,
@@ -642,6 +655,8 @@ void Recorder::finish() {
   record.traffic.shuffles = shuffles_;
   record.traffic.votes = votes_;
   record.traffic.mma_instructions = multiply_adds_;
+  record.traffic.wgmma_instructions = wgmmas_;
+  record.traffic.wgmma_flops = wgmma_flops_;
   publish(std::move(record));
 }
 

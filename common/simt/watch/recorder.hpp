@@ -21,8 +21,10 @@
 
 #include "common/simt/machine/image.hpp"
 #include "common/simt/machine/worker.hpp"
+#include "common/simt/watch/async_events.hpp"
 #include "common/simt/watch/clocks.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "common/simt/watch/proxy_marks.hpp"
 
 namespace attn::simt {
 
@@ -33,13 +35,16 @@ enum class Access : std::uint8_t {
   kCopyStore,  // an asynchronous copy, which stores and
   kCopyLoad,   // loads later
   kCopyWait,
+  kAsync,  // one of mbarriers, TMA, fences between proxies
   kBlockOfCode,
   kCollective,  // from here on: lanes that wait for each other
   kShuffle,
   kVote,
   kSyncWarp,
   kMultiplyAdd,
-  kMatrixLoad
+  kMatrixLoad,
+  kWgmma,     // a warp's part in a product
+  kWgmmaDone  // the warp knows that it is done, and those before it
 };
 enum class Space : std::uint8_t { kGlobal, kShared };
 /// "read", "write" or "atomic".
@@ -49,7 +54,8 @@ const char* access_name(Access access);
 enum class Unit : std::uint8_t {
   kLoadStore,   // as most do
   kMatrixLoad,  // ldmatrix, a load of shared memory
-  kAsyncCopy    // cp.async: one store of shared memory, one load of global memory
+  kAsyncCopy,   // cp.async: one store of shared memory, one load of global memory
+  kTensor       // TMA or wgmma, which reach memory on their own
 };
 
 /// One warp executing one access.
@@ -134,6 +140,15 @@ class Recorder {
                   std::uint32_t group, std::uintptr_t return_address);
   /// The thread knows that its groups up to this one have arrived.
   void copies_arrived(std::uint32_t group, std::uintptr_t return_address);
+  /// The thread issues the product of this number in its warpgroup.
+  void wgmma(std::size_t product, std::uintptr_t return_address);
+  /// The thread knows that so many of the warpgroup's products are done.
+  void wgmma_done(std::size_t products, std::uintptr_t return_address);
+  /// The thread does something to an mbarrier, to the async proxy, or through TMA.
+  void async_event(AsyncEvent event, std::uintptr_t return_address);
+  /// A kernel may not read or write these bytes of global memory through TMA: stops the launch.
+  void check_global(std::uintptr_t address, std::size_t bytes, Access kind,
+                    std::uintptr_t return_address);
 
   // For detectors.
   const Worker& worker() const { return *worker_; }
@@ -142,11 +157,14 @@ class Recorder {
   AddressRange static_shared() const { return static_shared_; }
   AddressRange dynamic_shared() const { return dynamic_shared_; }
   Detection detection(std::string kind, int lane, std::uint32_t site) const;
+  /// Lanes of the warp that runs which have not left the kernel.
+  unsigned alive_lanes() const;
 
  private:
   struct Entry {
-    // Of most collectives: the mask. Of a copy's store: the byte in dynamic shared memory, and in
-    // the upper half the group; of a wait for copies: the group.
+    // Of most collectives: the mask. Of wgmma: the product. Of a copy's store: the byte in dynamic
+    // shared memory, and in the upper half the group; of a wait for copies: the group. Of kAsync:
+    // its place in events_.
     std::uintptr_t address;
     std::uint32_t site;
     std::uint8_t bytes;  // of collectives: the warp's instructions
@@ -158,6 +176,9 @@ class Recorder {
     std::uint64_t interval = 0;
     std::uintptr_t site = 0;
   };
+  /// Steps that a request counts as, besides those of its lanes: with one lane it takes nearly as
+  /// long as with 32.
+  static constexpr std::int64_t kRequest = 4;
   static constexpr int kLogEntries = 64;  // 32 logs of 1 KiB stay in the first-level cache
   struct Log {
     std::array<Entry, kLogEntries> entries;
@@ -181,10 +202,18 @@ class Recorder {
   void drain(bool to_the_end);
   void serve(unsigned lanes);
   void serve_copies(unsigned lanes);
+  // recorder_async.cpp
+  void serve_async(unsigned lanes);
+  void serve_async(unsigned lanes, const AsyncEvent& event, std::uint32_t site);
+  void end_stores(int lane, std::size_t pending);
   void serve_matrix_load(unsigned lanes);
+  void serve_wgmma(std::size_t product, std::uint32_t site);
+  void check_registers(std::uintptr_t address, std::size_t bytes, Access kind,
+                       std::uintptr_t return_address);
   void show(const Request& request);
   unsigned pop_collective(unsigned from, unsigned at_collective, bool force);
   Log& log(std::size_t lane) { return (*logs_)[lane]; }
+  const Log& log(std::size_t lane) const { return (*logs_)[lane]; }
   [[noreturn]] void stop_at(std::string kind, std::uintptr_t site, std::string what,
                             std::string advice);
 
@@ -203,6 +232,8 @@ class Recorder {
   std::uint32_t unknown_value_ = 0;
   std::vector<Departure> departures_;  // by rank
   std::uint64_t intervals_ = 0;
+  std::vector<AsyncEvent> events_;                     // that the logs of the running warp speak of
+  std::vector<std::vector<ProxyMarks::Read>> stores_;  // TMA's, by rank, that read shared memory
   std::set<std::string> warnings_;
   std::span<Thread> lanes_;
   int warp_ = 0;
@@ -211,6 +242,9 @@ class Recorder {
   std::uint64_t shuffles_ = 0;
   std::uint64_t votes_ = 0;
   std::uint64_t multiply_adds_ = 0;
+  std::array<std::size_t, kClocks> wgmmas_issued_{};  // by warp, in this block
+  std::uint64_t wgmmas_ = 0;
+  std::uint64_t wgmma_flops_ = 0;
   std::int64_t steps_ = 0;  // of the block that runs
   // Each thread's last code address, and the one before it entered the last piece of code: where it
   // decided to return, once it has returned.

@@ -25,6 +25,7 @@ std::vector<LaunchRecord>& recorded_launches() {
 const char* access_name(Access access, Space space, Unit unit) {
   if (unit == Unit::kMatrixLoad) return "matrix load";
   if (unit == Unit::kAsyncCopy) return "async copy";
+  if (unit == Unit::kTensor) return access == Access::kLoad ? "tensor load" : "tensor store";
   switch (access) {
     case Access::kLoad:
       return space == Space::kGlobal ? "global load" : "shared load";
@@ -66,11 +67,18 @@ Traffic& Traffic::operator+=(const Traffic& o) {
   matrix_load_requests += o.matrix_load_requests;
   matrix_load_wavefronts += o.matrix_load_wavefronts;
   matrix_load_wavefronts_ideal += o.matrix_load_wavefronts_ideal;
+  tensor_copies += o.tensor_copies;
+  global_async_store_bytes += o.global_async_store_bytes;
+  global_async_store_sectors += o.global_async_store_sectors;
+  mbarrier_waits += o.mbarrier_waits;
+  announced_bytes += o.announced_bytes;
   barriers += o.barriers;
   special_functions += o.special_functions;
   shuffles += o.shuffles;
   votes += o.votes;
   mma_instructions += o.mma_instructions;
+  wgmma_instructions += o.wgmma_instructions;
+  wgmma_flops += o.wgmma_flops;
   return *this;
 }
 
@@ -192,6 +200,50 @@ void Tracer::shared(const Request& request, SiteTraffic& site) {
       ++total_.shared_atomic_requests;
       break;
   }
+}
+
+void Tracer::async_event(const AsyncEvent& event, unsigned lanes, std::uint32_t site) {
+  if (event.kind == AsyncEvent::Kind::kWait) ++total_.mbarrier_waits;
+  if (event.kind == AsyncEvent::Kind::kArrive) {
+    total_.announced_bytes += std::uint64_t{event.bytes} * lanes;
+  }
+  if (event.pieces != nullptr) tensor_copy(event, site);
+}
+
+void Tracer::tensor_copy(const AsyncEvent& event, std::uint32_t site) {
+  const bool load = event.kind == AsyncEvent::Kind::kLoad;
+  std::uint64_t bytes = 0, fresh = 0;
+  std::vector<std::uintptr_t> sectors;
+  for (const AsyncPiece& piece : *event.pieces) {
+    if (piece.valid == 0) continue;
+    bytes += piece.valid;
+    const std::uintptr_t end = (piece.global + piece.valid - 1) / kSectorBytes;
+    for (std::uintptr_t sector = piece.global / kSectorBytes; sector <= end; ++sector) {
+      if (sectors.empty() || sectors.back() != sector) sectors.push_back(sector);
+    }
+    ByteBits& touched = load ? arena_.touched_by_reads() : arena_.touched_by_writes();
+    fresh += touched.set_new(piece.global, piece.valid);
+  }
+  std::sort(sectors.begin(), sectors.end());
+  const auto distinct =
+      static_cast<std::uint64_t>(std::unique(sectors.begin(), sectors.end()) - sectors.begin());
+  ++total_.tensor_copies;
+  (load ? total_.global_read_bytes_compulsory : total_.global_write_bytes_compulsory) += fresh;
+  (load ? total_.global_async_bytes : total_.global_async_store_bytes) += bytes;
+  (load ? total_.global_async_sectors : total_.global_async_store_sectors) += distinct;
+  SiteTraffic& traffic = site_of({.access = load ? Access::kLoad : Access::kStore,
+                                  .space = Space::kGlobal,
+                                  .unit = Unit::kTensor,
+                                  .bytes = ProxyMarks::kChunk,
+                                  .site = site,
+                                  .lanes = 1,
+                                  .lane_count = 1,
+                                  .addresses = nullptr,
+                                  .values = nullptr})
+                             .traffic;
+  ++traffic.requests;
+  traffic.bytes += bytes;
+  traffic.sectors += distinct;
 }
 
 LaunchRecord Tracer::finish() {

@@ -15,6 +15,8 @@ class Tracer {
   explicit Tracer(std::uintptr_t image_base);
 
   void request(const Request& request);
+  /// So many lanes of a warp do this together.
+  void async_event(const AsyncEvent& event, unsigned lanes, std::uint32_t site);
   /// The counts, with every access in the source resolved to its line.
   LaunchRecord finish();
 
@@ -28,6 +30,7 @@ class Tracer {
   Site& site_of(const Request& request);
   void global(const Request& request, SiteTraffic& site);
   void shared(const Request& request, SiteTraffic& site);
+  void tensor_copy(const AsyncEvent& event, std::uint32_t site);
 
   std::uintptr_t image_base_;
   Arena& arena_;
