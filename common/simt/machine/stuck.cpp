@@ -102,7 +102,7 @@ void Worker::report_deadlock() {
                     group.count == 1 ? "" : "s", to_string(group.first->index),
                     group.count == 1 ? "s" : "", where.file_name(), where.line(), group.state);
   }
-  detection.what += mbarriers_.states();
+  detection.what += mbarriers_.states_beside(detection.what);
   detection.advice =
       "Who should have come, or come once more, and where is it now? Does a count name threads "
       "that never come by?";

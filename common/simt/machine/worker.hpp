@@ -115,8 +115,8 @@ class Worker {
   void* shared_memory() { return shared_memory_; }
   /// Gives the other lanes of the warp a turn first.
   void yield() { suspend(State::kYielding); }
-  /// Waits until the condition holds; if `line_up`, for the others of this warp to come, too, before
-  /// it is asked.
+  /// Waits until the condition holds; with `line_up`, also for the other lanes of the warp that come
+  /// to it in this turn.
   void wait_for(const Condition& condition, std::source_location where, bool line_up = false);
   AsyncWork& async_work() { return async_work_; }
   NamedBarriers& named_barriers() { return named_barriers_; }

@@ -99,15 +99,18 @@ void Mbarriers::complete(std::uint16_t number, std::size_t bytes) {
 
 std::string Mbarriers::state(const Mbarrier& barrier) const {
   return fmt::format(
-      "{}: it is in phase {} with {} of {} arrivals, {} bytes announced and {} landed",
+      "{}, which is in phase {} with {} of {} arrivals, {} bytes announced, {} landed",
       name_of(barrier.address), barrier.phase, barrier.count - barrier.pending, barrier.count,
       barrier.announced, barrier.landed);
 }
 
-std::string Mbarriers::states() const {
-  std::string all;
-  for (const Mbarrier& barrier : barriers_) all += "; " + state(barrier);
-  return all;
+std::string Mbarriers::states_beside(const std::string& text) const {
+  std::string others;
+  for (const Mbarrier& barrier : barriers_) {
+    std::string own = state(barrier);
+    if (text.find(own) == std::string::npos) others += "; " + std::move(own);
+  }
+  return others;
 }
 
 void mbarrier_init(void* barrier, int count, std::source_location where) {

@@ -55,10 +55,10 @@ class Mbarriers {
   void complete(std::uint16_t number, std::size_t bytes);
   /// Ends the phase if nothing is missing.
   static void settle(Mbarrier& barrier);
-  /// "mbarrier at byte 8 of dynamic shared memory: phase 2, 1 of 2 arrivals, 512 of 1024 bytes"
+  /// "the mbarrier at byte 8 of dynamic shared memory, which is in phase 2 with ..."
   std::string state(const Mbarrier& barrier) const;
-  /// The same of all, for the report of a deadlock.
-  std::string states() const;
+  /// "; " and the state of each that `text` does not have already.
+  std::string states_beside(const std::string& text) const;
 
  private:
   std::vector<Mbarrier> barriers_;

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: MIT
+//
+// mbarriers and TMA: what arrives where, what is counted, and what is said of those who do not
+// wait, announce, fence or arrive as they should.
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "common/attention.hpp"
+#include "common/device/tensor_map.hpp"
+#include "common/simt/watch/counters.hpp"
+#include "tests/simt/support.hpp"
+#include "tests/simt/tma_kernels.hpp"
+
+namespace attn::simt_test {
+namespace {
+
+constexpr std::size_t kColumns = kRingColumns;
+
+std::vector<float> numbers(std::size_t count) { return random_integers<float>(count, 1, 1000, 13); }
+
+/// `rows` rows, and zeros where the last tile reaches beyond them.
+std::vector<float> tiles_of(const std::vector<float>& in, int tiles) {
+  std::vector<float> out(static_cast<std::size_t>(tiles) * kRingRows * kColumns, 0.0f);
+  std::copy(in.begin(), in.end(), out.begin());
+  return out;
+}
+
+TEST_CASE_METHOD(EveryMode, "a ring of stages brings tile after tile by TMA", "[simt][tma]") {
+  for (const simt::Completion completion : simt::kAllCompletions) {
+    simt::options().completion = completion;
+    for (const Ring variant : {Ring::kRight, Ring::kWritten, Ring::kBlockBarrier}) {
+      for (const auto& [stages, consumers, tiles, rows] :
+           {std::array{2, 2, 5, 75}, std::array{3, 1, 7, 112}, std::array{1, 3, 2, 17}}) {
+        CAPTURE(to_string(completion), static_cast<int>(variant), stages, consumers, tiles, rows);
+        const std::vector<float> values = numbers(static_cast<std::size_t>(rows) * kColumns);
+        DeviceArray<float> in(values);
+        DeviceArray<float> out(static_cast<std::size_t>(tiles) * kRingRows * kColumns, 7.0f);
+        run_ring(variant, stages, consumers, tiles, rows, in.data(), out.data());
+        CHECK(out.read() == tiles_of(values, tiles));
+      }
+    }
+  }
+}
+
+/// Where chunk `chunk` (16 bytes) of row `row` lies in a box whose rows have so many bytes, as the
+/// tables of the PTX ISA show it ("Swizzle modes").
+std::size_t place(Swizzle swizzle, std::size_t row, std::size_t chunk, std::size_t row_bytes) {
+  switch (swizzle) {
+    case Swizzle::k32:
+      return row * 32 + 16 * (chunk ^ row / 4 % 2);
+    case Swizzle::k64:
+      return row * 64 + 16 * (chunk ^ row / 2 % 4);
+    case Swizzle::k128:
+      return row * 128 + 16 * (chunk ^ row % 8);
+    default:
+      return row * row_bytes + 16 * chunk;
+  }
+}
+
+struct Box {
+  TensorLayout layout;
+  std::array<int, 4> corner;
+};
+
+/// What a box must look like in shared memory, element by element.
+std::vector<unsigned char> expected_box(const Box& box, const std::vector<unsigned char>& memory) {
+  const TensorLayout& layout = box.layout;
+  const std::size_t size = bytes_of(layout.element);
+  const auto extent = [&](std::size_t i) {
+    return i < static_cast<std::size_t>(layout.rank) ? layout.box[i] : 1u;
+  };
+  std::vector<unsigned char> out(box_bytes(layout), 0);
+  std::size_t row = 0;
+  for (std::uint32_t w = 0; w < extent(3); ++w) {
+    for (std::uint32_t z = 0; z < extent(2); ++z) {
+      for (std::uint32_t y = 0; y < extent(1); ++y, ++row) {
+        for (std::uint32_t x = 0; x < extent(0); ++x) {
+          const std::array<std::int64_t, 4> at = {
+              box.corner[0] + std::int64_t{x}, box.corner[1] + std::int64_t{y},
+              box.corner[2] + std::int64_t{z}, box.corner[3] + std::int64_t{w}};
+          std::int64_t from = at[0] * static_cast<std::int64_t>(size);
+          bool inside = true;
+          for (std::size_t i = 0; i < static_cast<std::size_t>(layout.rank); ++i) {
+            inside = inside && at[i] >= 0 && at[i] < static_cast<std::int64_t>(layout.sizes[i]);
+            if (i > 0) from += at[i] * static_cast<std::int64_t>(layout.strides[i - 1]);
+          }
+          if (!inside) continue;
+          const std::size_t byte = x * size;
+          const std::size_t to =
+              place(layout.swizzle, row, byte / 16, layout.box[0] * size) + byte % 16;
+          std::copy_n(memory.begin() + from, size, out.begin() + static_cast<std::ptrdiff_t>(to));
+        }
+      }
+    }
+  }
+  return out;
+}
+
+TEST_CASE_METHOD(EveryMode, "a box of a tensor arrives swizzled, with zeros beyond the edges",
+                 "[simt][tma]") {
+  const std::vector<unsigned char> memory = random_integers<unsigned char>(1 << 16, 1, 255, 3);
+  DeviceArray<unsigned char> in(memory);
+  const auto bf16 = Element::kBfloat16;
+  const Box boxes[] = {
+      // 40 x 50 floats, rows of 48.
+      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {8, 24}, Swizzle::k32}, {8, 10}},
+      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {16, 24}, Swizzle::k64}, {30, 40}},
+      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {32, 24}, Swizzle::k128}, {-3, -5}},
+      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {12, 7}, Swizzle::kNone}, {33, 1}},
+      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {40, 7}, Swizzle::kNone}, {90, -90}},
+      // bfloat16 [head][row][column]: 3 heads of 37 rows of 72.
+      {{bf16, in.data(), 3, {72, 37, 3}, {144, 144 * 37}, {64, 16, 2}, Swizzle::k128}, {5, 30, 2}},
+      {{bf16, in.data(), 3, {72, 37, 3}, {144, 144 * 37}, {32, 9, 1}, Swizzle::k64}, {64, 0, 0}},
+      // A tile of 128 columns in two panels of 64: [head][panel][row][64], strides that descend.
+      {{bf16, in.data(), 4, {64, 37, 2, 3}, {256, 128, 256 * 37}, {64, 24, 2, 1}, Swizzle::k128},
+       {0, 24, 0, 2}},
+      {{bf16, in.data(), 4, {64, 37, 2, 3}, {256, 128, 256 * 37}, {16, 4, 2, 2}, Swizzle::k32},
+       {56, 2, 1, -1}},
+  };
+  int number = 0;
+  for (const Box& box : boxes) {
+    for (const unsigned to : {0u, 1024u}) {
+      CAPTURE(++number, to);
+      const std::vector<unsigned char> expected = expected_box(box, memory);
+      DeviceArray<unsigned> out(expected.size() / 4, 0xDEADBEEFu);
+      run_box(box.layout, box.corner, to, out.data());
+      const std::vector<unsigned> words = out.read();
+      const auto* bytes = reinterpret_cast<const unsigned char*>(words.data());
+      CHECK(std::equal(expected.begin(), expected.end(), bytes));
+    }
+  }
+}
+
+TEST_CASE_METHOD(EveryMode, "a store by TMA writes what lies within the tensor", "[simt][tma]") {
+  for (const simt::Completion completion : simt::kAllCompletions) {
+    simt::options().completion = completion;
+    for (const int first : {0, 7, 30, -4}) {
+      CAPTURE(to_string(completion), first);
+      constexpr int kRows = 40;
+      DeviceArray<float> out(kRows * kColumns, -1.0f);
+      run_store(Store::kRight, first, kRows, out.data());
+      std::vector<float> expected(kRows * kColumns, -1.0f);
+      for (int row = std::max(first, 0); row < std::min(first + kRingRows, kRows); ++row) {
+        for (int column = 0; column < kRingColumns; ++column) {
+          expected[static_cast<std::size_t>(row * kRingColumns + column)] =
+              static_cast<float>(100 * (row - first) + column);
+        }
+      }
+      CHECK(out.read() == expected);
+    }
+  }
+}
+
+TEST_CASE_METHOD(EveryMode, "threads hand on through an mbarrier what they have written",
+                 "[simt][tma]") {
+  for (const Arrival variant : {Arrival::kAllLanes, Arrival::kOneLane}) {
+    DeviceArray<float> out(32, -1.0f);
+    run_arrival(variant, out.data());
+    for (std::size_t t = 0; t < 32; ++t) CHECK(out.read(t) == static_cast<float>(31 - t));
+  }
+}
+
+TEST_CASE("a tensor map that a GPU would refuse is refused by its member", "[simt][tma]") {
+  alignas(16) char array[64];
+  const TensorLayout right = {Element::kBfloat16, array,        3, {64, 100, 2}, {128, 12800},
+                              {64, 16, 1},        Swizzle::k128};
+  CHECK(message_of([&] { check(right); }).empty());
+  const auto refused = [&](const std::string& message,
+                           const std::function<void(TensorLayout&)>& change) {
+    TensorLayout wrong = right;
+    change(wrong);
+    CHECK(message_of([&] { device::make_tensor_map(wrong); }) == "tensor map: " + message);
+  };
+  refused("rank = 0: allowed: 1 to 5", [](auto& t) { t.rank = 0; });
+  refused("rank = 6: allowed: 1 to 5", [](auto& t) { t.rank = 6; });
+  refused("address = null: allowed: an address in global memory",
+          [](auto& t) { t.address = nullptr; });
+  refused("address = 8 modulo 16: allowed: multiples of 16",
+          [&](auto& t) { t.address = array + 8; });
+  refused("sizes[1] = 0: allowed: 1 to 2^32; of an empty tensor there is no map",
+          [](auto& t) { t.sizes[1] = 0; });
+  refused("sizes[2] = 4294967297: allowed: 1 to 2^32; of an empty tensor there is no map",
+          [](auto& t) { t.sizes[2] = (std::uint64_t{1} << 32) + 1; });
+  refused("strides[0] = 136 bytes: allowed: multiples of 16 below 2^40",
+          [](auto& t) { t.strides[0] = 136; });
+  refused("strides[1] = 1099511627776 bytes: allowed: multiples of 16 below 2^40",
+          [](auto& t) { t.strides[1] = std::uint64_t{1} << 40; });
+  refused("box[1] = 257: allowed: 1 to 256", [](auto& t) { t.box[1] = 257; });
+  refused("box[2] = 0: allowed: 1 to 256", [](auto& t) { t.box[2] = 0; });
+  refused("box[0] = 65: 130 bytes; allowed with the swizzle of 128 bytes: 64",
+          [](auto& t) { t.box[0] = 65; });
+  refused("box[0] = 64: 128 bytes; allowed with the swizzle of 32 bytes: 16",
+          [](auto& t) { t.swizzle = Swizzle::k32; });
+  refused("box[0] = 20: 40 bytes; allowed: a multiple of 16 bytes", [](auto& t) {
+    t.swizzle = Swizzle::kNone;
+    t.box[0] = 20;
+  });
+}
+
+struct Expected {
+  std::string kind;
+  std::string line;  // its mark; several lines may have it
+  std::string what;  // part of the report
+};
+
+bool is(const Detection& found, const Expected& expected) {
+  const char* file = tma_kernels_file();
+  const std::vector<int> lines = lines_of(file, expected.line);
+  return found.kind == expected.kind && found.file == file &&
+         std::count(lines.begin(), lines.end(), found.line) == 1 &&
+         found.what.find(expected.what) != std::string::npos && !found.advice.empty();
+}
+
+std::string all_of(const std::vector<Detection>& detections) {
+  std::string text;
+  for (const Detection& one : detections) text += to_string(one) + "\n";
+  return text;
+}
+
+/// The first report is this one, and the launch was stopped.
+void check_stops(const Expected& expected, const std::function<void()>& run) {
+  CAPTURE(expected.line);
+  CHECK_FALSE(message_of(run).empty());
+  const std::vector<Detection> detections = device_memory().take_detections();
+  CAPTURE(all_of(detections));
+  REQUIRE(detections.size() == 1);
+  CHECK(is(detections.front(), expected));
+}
+
+/// One of the reports is one of these, whether the launch went on or not.
+void check_reports(const std::vector<Expected>& expected, const std::function<void()>& run) {
+  message_of(run);
+  const std::vector<Detection> detections = device_memory().take_detections();
+  CAPTURE(expected.front().kind, all_of(detections));
+  bool any = false;
+  for (const Expected& one : expected) {
+    any = any || std::any_of(detections.begin(), detections.end(),
+                             [&](const Detection& found) { return is(found, one); });
+  }
+  CHECK(any);
+}
+
+TEST_CASE_METHOD(EveryMode, "misuse of an mbarrier or of TMA stops the launch at its line",
+                 "[simt][tma]") {
+  DeviceArray<float> in(numbers(64 * kColumns)), out(32, 0.0f);
+  const std::pair<const char*, Expected> misuses[] = {
+      {"not_ready", {"barrier not ready", "not_ready", "nobody has initialised the mbarrier at"}},
+      {"no_arrivals", {"bad mbarrier", "no_arrivals", "count = 0; allowed: 1 to 1048575"}},
+      {"init_twice", {"bad mbarrier", "init_twice", "byte 0 of dynamic shared memory is in use"}},
+      {"odd_place", {"bad mbarrier", "odd_place", "its address is 4 modulo 8"}},
+      {"not_shared", {"bad mbarrier", "not_shared", "does not lie in the block's shared memory"}},
+      {"odd_parity", {"bad mbarrier", "odd_parity", "parity = 2; allowed: 0, 1"}},
+      {"too_many_bytes",
+       {"too many bytes", "too_many_bytes", "1048576 bytes are announced at the mbarrier"}},
+      {"too_many_arrivals",
+       {"too many arrivals", "too_many_arrivals", "it waits for 128 bytes that have been"}},
+      {"misaligned_box", {"misaligned access", "misaligned_box", "which is 64 modulo 128"}},
+      {"shared_end_box",
+       {"out of bounds", "shared_end_box", "2048 bytes at byte 7168 of the 8192 bytes"}},
+      {"wrong_rank", {"bad tensor copy", "wrong_rank", "3 coordinates for a tensor map of rank 2"}},
+  };
+  for (const auto& [name, expected] : misuses) {
+    check_stops(expected, [&] { run_tma_misuse(name, in.data(), out.data()); });
+  }
+}
+
+TEST_CASE_METHOD(EveryMode, "a deadlock is reported with the state of every mbarrier",
+                 "[simt][tma]") {
+  DeviceArray<float> out(64, 0.0f);
+  CHECK_THROWS_AS(run_deadlock(out.data()), Error);
+  const std::vector<Detection> detections = device_memory().take_detections();
+  REQUIRE(detections.size() == 1);
+  const std::string file = tma_kernels_file();
+  const auto at = [&file](const char* mark) {
+    return file + ":" + std::to_string(line_of(file.c_str(), mark));
+  };
+  const auto state = [](int byte, const char* is) {
+    return "the mbarrier at byte " + std::to_string(byte) +
+           " of dynamic shared memory, which is in phase 0 with " + is + " landed";
+  };
+  CHECK(detections.front().kind == "deadlock");
+  CHECK(detections.front().what ==
+        "nobody can go on: 32 threads from (0,0,0) on wait at " + at("deadlock_first") +
+            " for parity 0 of " + state(0, "1 of 2 arrivals, 512 bytes announced, 0") +
+            "; 32 threads from (32,0,0) on wait at " + at("deadlock_second") + " for parity 0 of " +
+            state(8, "0 of 1 arrivals, 0 bytes announced, 0") + "; " +
+            state(16, "0 of 3 arrivals, 0 bytes announced, 0"));
+}
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST_CASE_METHOD(EveryOrder, "a tensor copy outside of the array, or over an mbarrier, is reported",
+                 "[simt][tma]") {
+  DeviceArray<float> in(numbers(64 * kColumns)), out(32, 0.0f);
+  check_stops({"out of bounds", "beyond_array", "tensor copy: read of 16 bytes: "},
+              [&] { run_tma_misuse("beyond_array", in.data(), out.data()); });
+  check_reports({{"mbarrier touched", "touched", "write of dynamic shared memory at byte 4"}},
+                [&] { run_tma_misuse("touched", in.data(), out.data()); });
+}
+
+/// A bug of the ring, and what it is called: the first name where warps run in their order and
+/// copies arrive late, one of them elsewhere. More may be said of it.
+struct RingBug {
+  Ring variant;
+  std::vector<Expected> names;
+};
+
+TEST_CASE_METHOD(EveryOrder, "every bug of a ring has a name, whenever copies arrive",
+                 "[simt][tma]") {
+  const RingBug bugs[] = {
+      {Ring::kFirstParity, {{"deadlock", "ring_empty", "parity 0 of the mbarrier empty"}}},
+      {Ring::kProducerParity,
+       {{"waited for an old phase", "ring_empty", "parity 1 lets it pass at once"},
+        {"deadlock", "ring_empty",
+         "parity 1 of the mbarrier empty (byte 0), which is in phase 1"}}},
+      {Ring::kConsumerParity,
+       {{"waited for an old phase", "ring_full", "parity 0 lets it pass at once"},
+        {"deadlock", "ring_empty", "parity 0 of the mbarrier full (byte 0), which is in phase 2"}}},
+      {Ring::kNoEmptyWait,
+       {{"too many arrivals", "ring_expect", "it waits for 2048 bytes that have been announced"},
+        {"phase nobody waited for", "ring_expect", "no thread has seen the end of phase 0"}}},
+      {Ring::kNoFullWait,
+       {{"in flight", "ring_read", "has not been waited for here"},
+        {"uninitialised read", "ring_read", "which nothing has written"}}},
+      {Ring::kOneLaneWaits,
+       {{"in flight", "ring_read", "has not been waited for here"},
+        {"uninitialised read", "ring_read", "which nothing has written"}}},
+      {Ring::kExpectTooLittle, {{"deadlock", "ring_empty", "1024 bytes announced, 2048 landed"}}},
+      {Ring::kExpectTooMuch, {{"deadlock", "ring_empty", "2176 bytes announced, 2048 landed"}}},
+      {Ring::kTwoCopies,
+       {{"more bytes than announced", "ring_copy", "phase 0 of their mbarrier has ended without"},
+        {"in flight", "ring_read", "has not been waited for here"}}},
+      {Ring::kCountOfThreads, {{"deadlock", "ring_empty", "2 of 64 arrivals"}}},
+      {Ring::kCountOfWarps,
+       {{"phase nobody waited for", "ring_release", "seen the end of phase 0"}}},
+      {Ring::kNoInitFence, {{"missing init fence", "ring_copy", "the copy engine may not see"}}},
+      {Ring::kNoInitBarrier,
+       {{"barrier not ready", "ring_full", "nothing orders the two"},
+        {"barrier not ready", "ring_full", "nobody has initialised"}}},
+      {Ring::kReleasedEarly, {{"race", "ring_copy", "write of dynamic shared memory"}}},
+      {Ring::kNoSyncwarp, {{"race", "ring_copy", "write of dynamic shared memory"}}},
+      {Ring::kWrittenNotFenced, {{"missing proxy fence", "ring_copy", "has not fenced since"}}},
+  };
+  for (const RingBug& bug : bugs) {
+    for (const simt::Completion completion : simt::kAllCompletions) {
+      simt::options().completion = completion;
+      const bool first =
+          completion == simt::Completion::kLate && simt::options().order == simt::Order::kForward;
+      CAPTURE(to_string(completion), static_cast<int>(bug.variant));
+      constexpr int kTiles = 7;
+      DeviceArray<float> in(numbers(kTiles * kRingRows * kColumns));
+      DeviceArray<float> out(kTiles * kRingRows * kColumns, 0.0f);
+      check_reports(first ? std::vector{bug.names.front()} : bug.names,
+                    [&] { run_ring(bug.variant, 2, 2, kTiles, 112, in.data(), out.data()); });
+    }
+  }
+}
+
+TEST_CASE_METHOD(EveryOrder, "every bug of a store by TMA has a name", "[simt][tma]") {
+  const std::pair<Store, Expected> bugs[] = {
+      {Store::kNoFence, {"missing proxy fence", "store_store", "has not fenced since"}},
+      {Store::kOneFence, {"missing proxy fence", "store_store", "has not fenced since"}},
+      {Store::kLateFence, {"missing proxy fence", "store_store", "later than what orders the two"}},
+      {Store::kNoBarrier, {"race", "store_store", "read of dynamic shared memory"}},
+      {Store::kNoWait, {"in flight", "store_again", "which may still be read by what thread"}},
+      {Store::kNoCommit, {"in flight", "store_again", "which may still be read by what thread"}},
+      {Store::kWaitsTooFew, {"in flight", "store_again", "which may still be read by what thread"}},
+      {Store::kNoLastWait, {"not waited for", "store_store", "the block has ended"}},
+  };
+  for (const simt::Completion completion : simt::kAllCompletions) {
+    simt::options().completion = completion;
+    for (const auto& [variant, expected] : bugs) {
+      CAPTURE(to_string(completion), static_cast<int>(variant));
+      DeviceArray<float> out(40 * kColumns, -1.0f);
+      check_reports({expected}, [&] { run_store(variant, 0, 40, out.data()); });
+    }
+  }
+}
+
+TEST_CASE_METHOD(EveryOrder, "an mbarrier hands on no more than was done before the arrival",
+                 "[simt][tma]") {
+  for (const Arrival variant : {Arrival::kNoSyncwarp, Arrival::kTooEarly}) {
+    CAPTURE(static_cast<int>(variant));
+    DeviceArray<float> out(32, -1.0f);
+    check_reports({{"race", "arrival", "nothing orders the two"}},
+                  [&] { run_arrival(variant, out.data()); });
+  }
+}
+
+TEST_CASE_METHOD(EveryOrder, "what TMA moves is counted apart, whole tiles are announced",
+                 "[simt][tma]") {
+  constexpr int kStages = 2, kConsumers = 2, kTiles = 5, kRows = 75;
+  DeviceArray<float> in(numbers(kRows * kColumns)), out(kTiles * kRingRows * kColumns, 0.0f);
+  for (const simt::Completion completion : simt::kAllCompletions) {
+    CAPTURE(to_string(completion));
+    simt::options().completion = completion;
+    simt::options().tracer = true;
+    simt::take_launches();
+    run_ring(Ring::kRight, kStages, kConsumers, kTiles, kRows, in.data(), out.data());
+    const std::vector<simt::LaunchRecord> launches = simt::take_launches();
+    REQUIRE(launches.size() == 1);
+    const simt::Traffic& t = launches.front().traffic;
+    CHECK(t.tensor_copies == kTiles);
+    CHECK(t.global_async_bytes == kRows * 128);
+    CHECK(t.global_async_sectors == kRows * 4);
+    CHECK(t.global_async_requests == 0);
+    CHECK(t.global_read_bytes_compulsory == kRows * 128);
+    CHECK(t.announced_bytes == kTiles * kRingRows * 128);
+    CHECK(t.mbarrier_waits == kTiles * (1 + kConsumers));
+    CHECK(t.global_load_bytes == 0);
+    CHECK(t.shared_load_bytes == kTiles * kRingRows * 128);
+    CHECK(t.shared_load_wavefronts == kTiles * kRingRows);
+    CHECK(t.global_store_requests == kTiles * kRingRows);
+    CHECK(t.shared_store_bytes == 0);
+    CHECK(t.barriers == 1);
+    std::uint64_t bytes = 0;
+    for (const simt::SiteTraffic& site : launches.front().sites) {
+      if (site.access != "tensor load") continue;
+      CHECK(site.file == tma_kernels_file());
+      CHECK(site.line == lines_of(tma_kernels_file(), "ring_copy").front());
+      CHECK(site.requests == kTiles);
+      bytes += site.bytes;
+    }
+    CHECK(bytes == kRows * 128);
+  }
+  DeviceArray<float> stored(40 * kColumns, -1.0f);
+  run_store(Store::kRight, 30, 40, stored.data());
+  const simt::Traffic t = simt::take_launches().front().traffic;
+  CHECK(t.tensor_copies == 1);
+  CHECK(t.global_async_store_bytes == 10 * 128);
+  CHECK(t.global_async_store_sectors == 10 * 4);
+  CHECK(t.global_write_bytes_compulsory == 10 * 128);
+  CHECK(t.global_store_bytes == 0);
+  CHECK(t.global_async_bytes == 0);
+}
+#endif
+
+}  // namespace
+}  // namespace attn::simt_test
