@@ -158,7 +158,7 @@ int main() {
   try {
     using namespace attn;
     const bool arrays = testing::all_right(chapters::ch17_decode(), 0);
-    const bool pages = testing::all_right(chapters::ch18_paged(), 16);
+    const bool pages = testing::all_right(chapters::ch18_paged(), 8);
     return arrays && pages ? 0 : 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

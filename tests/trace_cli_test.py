@@ -254,7 +254,8 @@ def formats(cli):
         assert more == 64 * 2 * 32 * 8, more  # for each key, of K and of V, in each lane
         name = "global_read_bytes_compulsory"
         assert paged["total"][name] - arrays["total"][name] == 64 // 16 * 8
-        assert "mask full, pages of 16 keys" in cli.succeed("trace", "18", *shape, "--page-keys", "16")
+        text = cli.succeed("trace", "18", *shape, "--page-keys", "16")
+        assert "mask full, pages of 16 keys" in text
 
     cli.test("a workload", workload)
     cli.test("pages", pages)

@@ -419,9 +419,10 @@ void add_run_command(CLI::App& app, Action& chosen) {
   add("--block-table", arguments->block_table,
       "[B,n] pages of each sequence: the caches are pools,\n[pages,Hkv,page_keys,d], Nk = n "
       "page_keys");
-  command->add_flag("--append", arguments->append,
-                    "--k and --v, [B,Hkv,N_new,d], go into the cache first, behind the\n--key-count "
-                    "valid keys; caches and counts are written in place");
+  command->add_flag(
+      "--append", arguments->append,
+      "--k and --v, [B,Hkv,N_new,d], go into the cache first, behind the\n--key-count "
+      "valid keys; caches and counts are written in place");
   command->add_flag("--deterministic", arguments->deterministic,
                     "a backward pass that gives the same bits every time");
   command->footer(

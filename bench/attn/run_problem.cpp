@@ -214,8 +214,7 @@ void read_visibility(const RunArguments& arguments, RunInputs<Real>& in) {
     extras.key_begin = read_integers("--key-begin", arguments.key_begin, batches);
   }
   if (!arguments.key_count.empty()) {
-    extras.key_count =
-        read_integers("--key-count", arguments.key_count, batches, &in.counts_type);
+    extras.key_count = read_integers("--key-count", arguments.key_count, batches, &in.counts_type);
   }
   if (!arguments.ranges.empty()) {
     extras.ranges = naming("--ranges", [&] {
@@ -309,9 +308,9 @@ void check_cache_options(const RunArguments& arguments) {
     if (cached && !arguments.append) {
       refuse(keys, "--cache-k", "one of the two, or --append, which puts it into the cache");
     } else if (!is_given(keys)) {
-      bad(fmt::format("{}: missing; allowed: a file{}", keys.first,
-                      cached ? " of new keys, with --append"
-                             : ", or a cache by --cache-k and --cache-v"));
+      bad(fmt::format(
+          "{}: missing; allowed: a file{}", keys.first,
+          cached ? " of new keys, with --append" : ", or a cache by --cache-k and --cache-v"));
     }
   }
   if (!cached) return;

@@ -58,26 +58,13 @@ struct RunInputs {
     const auto cast = [](const std::vector<Real>& values) {
       return std::vector<Other>(values.begin(), values.end());
     };
-    return {shape,
-            cast(q),
-            cast(k),
-            cast(v),
-            cast(grad_o),
-            extras.template as<Other>(),
-            cast(k_pool),
-            cast(v_pool),
-            cast(new_k),
-            cast(new_v),
-            N_new,
-            counts_type,
-            rows_first,
-            q_sizes,
-            k_sizes,
-            v_sizes,
-            o_sizes,
-            lse_sizes,
-            bias_sizes,
-            doubles};
+    return {shape,        cast(q),      cast(k),
+            cast(v),      cast(grad_o), extras.template as<Other>(),
+            cast(k_pool), cast(v_pool), cast(new_k),
+            cast(new_v),  N_new,        counts_type,
+            rows_first,   q_sizes,      k_sizes,
+            v_sizes,      o_sizes,      lse_sizes,
+            bias_sizes,   doubles};
   }
 };
 

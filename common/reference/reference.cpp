@@ -101,10 +101,17 @@ bool has_sink(T sink) {
   return sink != -std::numeric_limits<T>::infinity();
 }
 
+/// Those of the arrays here: K and V are never in pages.
+Sizes sizes_of_inputs(const Inputs& inputs) {
+  Extras extras = inputs.extras.on_host();
+  extras.page_keys = extras.pages = 0;
+  return sizes_of(inputs.shape, extras);
+}
+
 template <typename T>
 Forward forward_as(const Inputs& inputs) {
   const std::int64_t d = inputs.shape.d;
-  const Sizes sizes = sizes_of(inputs.shape, inputs.extras.on_host());
+  const Sizes sizes = sizes_of_inputs(inputs);
   const std::int64_t d_v = value_width(inputs.shape, inputs.extras.on_host());
   const std::vector<T> all_q(inputs.q.begin(), inputs.q.end());
   const std::vector<T> all_k(inputs.k.begin(), inputs.k.end());
@@ -175,7 +182,7 @@ Forward forward_in_float32(const Inputs& inputs) { return forward_as<float>(inpu
 Gradients backward(const Inputs& inputs, const Forward& result) {
   const std::int64_t d = inputs.shape.d;
   const Extras host = inputs.extras.on_host();
-  const Sizes sizes = sizes_of(inputs.shape, host);
+  const Sizes sizes = sizes_of_inputs(inputs);
   const std::int64_t d_v = value_width(inputs.shape, host);
   const Visibility visibility(inputs.mask, inputs.extras);
   const Scores<double> scores(inputs, inputs.extras, visibility);
@@ -225,7 +232,7 @@ Magnitudes magnitudes(const Inputs& inputs, const Forward& result, bool of_stora
   const Shape& shape = inputs.shape;
   const std::int64_t d = shape.d;
   const Extras host = inputs.extras.on_host();
-  const Sizes sizes = sizes_of(shape, host);
+  const Sizes sizes = sizes_of_inputs(inputs);
   const std::int64_t d_v = value_width(shape, host);
   const Visibility visibility(inputs.mask, inputs.extras);
   const Scores<double> scores(inputs, inputs.extras, visibility);

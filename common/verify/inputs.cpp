@@ -151,9 +151,8 @@ void join_shared(const Problem& problem, std::vector<bool>& seen) {
   for_each_shared_row(problem, [&](std::int64_t row, std::int64_t first) {
     if (seen[size(row)]) seen[size(first)] = true;
   });
-  for_each_shared_row(problem, [&](std::int64_t row, std::int64_t first) {
-    seen[size(row)] = seen[size(first)];
-  });
+  for_each_shared_row(
+      problem, [&](std::int64_t row, std::int64_t first) { seen[size(row)] = seen[size(first)]; });
 }
 
 /// Rows that lie in the same place of a pool become the same.
