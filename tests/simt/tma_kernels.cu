@@ -126,7 +126,7 @@ __global__ void block_ring_kernel(const __grid_constant__ TensorMap map, int sta
 }
 
 __global__ void box_kernel(const __grid_constant__ TensorMap map, int rank, int4 corner,
-                           unsigned to, unsigned bytes, unsigned* out) {
+                           unsigned to, unsigned bytes, bool waits, unsigned* out) {
   __shared__ Mbarrier full;
   auto* sBox = dynamic_shared<unsigned char>() + to;
   if (threadIdx.x == 0) {
@@ -138,7 +138,7 @@ __global__ void box_kernel(const __grid_constant__ TensorMap map, int rank, int4
     full.arrive_expect(bytes);  // bytes may come before they are announced
   }
   __syncthreads();
-  full.wait(0);
+  if (waits) full.wait(0);
   for (unsigned i = threadIdx.x; i < bytes / 4; i += blockDim.x) {
     out[i] = reinterpret_cast<const unsigned*>(sBox)[i];
   }
@@ -393,11 +393,11 @@ void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, floa
   }
 }
 
-void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to,
+void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to, bool waits,
              unsigned* out) {
   const unsigned bytes = box_bytes(layout);
   launch(box_kernel, 1, 64, to + bytes, nullptr, make_tensor_map(layout), layout.rank,
-         make_int4(corner[0], corner[1], corner[2], corner[3]), to, bytes, out);
+         make_int4(corner[0], corner[1], corner[2], corner[3]), to, bytes, waits, out);
 }
 
 void run_store(Store variant, int first_row, int rows, float* out) {
