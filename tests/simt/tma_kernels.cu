@@ -80,7 +80,8 @@ __global__ void ring_kernel(const __grid_constant__ TensorMap map, int stages, i
     const bool waits = kVariant == Ring::kNoFullWait     ? tile == 0
                        : kVariant == Ring::kOneLaneWaits ? tile == 0 || lane() == 0
                                                          : true;
-    if (waits) full[stage].wait(parity);  // bug: ring_full
+    if (waits) full[stage].wait(parity);                      // bug: ring_full
+    if (kVariant == Ring::kOneLaneWaits) __any_sync(~0u, 1);  // which orders no memory
     if (kVariant == Ring::kReleasedEarly && lane() == 0) empty[stage].arrive();
     float* sTile = sTiles + stage * kTileFloats;
     for (int row = warp() - 1; row < kRingRows; row += consumers) {
@@ -126,7 +127,7 @@ __global__ void block_ring_kernel(const __grid_constant__ TensorMap map, int sta
 }
 
 __global__ void box_kernel(const __grid_constant__ TensorMap map, int rank, int4 corner,
-                           unsigned to, unsigned bytes, unsigned* out) {
+                           unsigned to, unsigned bytes, bool waits, unsigned* out) {
   __shared__ Mbarrier full;
   auto* sBox = dynamic_shared<unsigned char>() + to;
   if (threadIdx.x == 0) {
@@ -138,7 +139,7 @@ __global__ void box_kernel(const __grid_constant__ TensorMap map, int rank, int4
     full.arrive_expect(bytes);  // bytes may come before they are announced
   }
   __syncthreads();
-  full.wait(0);
+  if (waits) full.wait(0);
   for (unsigned i = threadIdx.x; i < bytes / 4; i += blockDim.x) {
     out[i] = reinterpret_cast<const unsigned*>(sBox)[i];
   }
@@ -168,7 +169,7 @@ __global__ void store_kernel(const __grid_constant__ TensorMap map, int first_ro
       tma_wait_read<0>();
     }
   }
-  __syncthreads();
+  if (kVariant != Store::kNoSecondBarrier) __syncthreads();
   if (kVariant != Store::kNoLastWait) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileFloats; i += 64) {
       sTile[i] = 0.0f;  // bug: store_again
@@ -197,6 +198,15 @@ __global__ void arrival_kernel(float* out) {
     full.wait(0);
     out[lane()] = sTile[31 - lane()];  // bug: arrival
   }
+}
+
+__global__ void meeting_kernel(float* out) {
+  __shared__ Mbarrier all;
+  if (threadIdx.x == 0) all.init(32);
+  __syncthreads();
+  all.arrive();
+  all.wait(0);
+  out[lane()] = static_cast<float>(lane());
 }
 
 __global__ void not_ready_kernel(const __grid_constant__ TensorMap, float*) {
@@ -393,11 +403,11 @@ void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, floa
   }
 }
 
-void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to,
+void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to, bool waits,
              unsigned* out) {
   const unsigned bytes = box_bytes(layout);
   launch(box_kernel, 1, 64, to + bytes, nullptr, make_tensor_map(layout), layout.rank,
-         make_int4(corner[0], corner[1], corner[2], corner[3]), to, bytes, out);
+         make_int4(corner[0], corner[1], corner[2], corner[3]), to, bytes, waits, out);
 }
 
 void run_store(Store variant, int first_row, int rows, float* out) {
@@ -418,6 +428,8 @@ void run_store(Store variant, int first_row, int rows, float* out) {
       return run(store_kernel<Store::kNoBarrier>);
     case Store::kNoWait:
       return run(store_kernel<Store::kNoWait>);
+    case Store::kNoSecondBarrier:
+      return run(store_kernel<Store::kNoSecondBarrier>);
     case Store::kNoLastWait:
       return run(store_kernel<Store::kNoLastWait>);
     case Store::kNoCommit:
@@ -440,6 +452,8 @@ void run_arrival(Arrival variant, float* out) {
       return run(arrival_kernel<Arrival::kTooEarly>);
   }
 }
+
+void run_meeting(float* out) { launch(meeting_kernel, 1, 32, 0, nullptr, out); }
 
 void run_tma_misuse(const std::string& name, float* in, float* out) {
   // One of them is told of more rows than the array has.

@@ -28,7 +28,7 @@ enum class Ring {
   kConsumerParity,    // the consumers' never flips
   kNoEmptyWait,       // the producer does not wait until a stage is free
   kNoFullWait,        // the consumers wait until the first is full, and no more
-  kOneLaneWaits,      // then only lane 0 of each warp does
+  kOneLaneWaits,      // then only lane 0 of each warp does; the others vote with it
   kExpectTooLittle,   // half of the tile's bytes are announced
   kExpectTooMuch,     // and 128 more than it has
   kTwoCopies,         // a tile comes in two halves, of which one is announced
@@ -46,22 +46,23 @@ enum class Ring {
 void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, float* in, float* out);
 
 /// One thread brings the box of `layout` at `corner` (`layout.rank` coordinates); out has its bytes
-/// as they lie in shared memory, from byte `to` on.
-void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to,
+/// as they lie in shared memory, from byte `to` on, after a wait for them or without.
+void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to, bool waits,
              unsigned* out);
 
 /// One block of 64 threads fills a tile of 16 x 32 floats with 100 row + column, and one thread
 /// stores it to rows first_row.. of out[rows][32]; then all fill it again with zeros.
 enum class Store {
   kRight,
-  kNoFence,      // between the proxies
-  kLateFence,    // behind the barrier
-  kOneFence,     // by one thread only
-  kNoBarrier,    // before the store
-  kNoWait,       // before the tile is filled again
-  kNoLastWait,   // at the end of the kernel
-  kNoCommit,     // the wait is for nothing
-  kWaitsTooFew,  // one group too many may be under way
+  kNoFence,          // between the proxies
+  kLateFence,        // behind the barrier
+  kOneFence,         // by one thread only
+  kNoBarrier,        // before the store
+  kNoWait,           // before the tile is filled again
+  kNoSecondBarrier,  // between the wait and the zeros
+  kNoLastWait,       // at the end of the kernel
+  kNoCommit,         // the wait is for nothing
+  kWaitsTooFew,      // one group too many may be under way
 };
 void run_store(Store variant, int first_row, int rows, float* out);
 
@@ -74,6 +75,10 @@ enum class Arrival {
   kTooEarly,    // before they have written
 };
 void run_arrival(Arrival variant, float* out);
+
+/// The lanes of one warp meet at an mbarrier, each in its turn, and then each writes its number to
+/// out[lane].
+void run_meeting(float* out);
 
 /// A kernel that misuses an mbarrier or TMA, one block of 32 threads with 8 KiB of shared memory;
 /// `in` has 64 rows of 32 floats.
