@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "common/element.hpp"
+#include "common/host_device.hpp"
 
 namespace attn {
 
@@ -30,7 +31,7 @@ std::string_view to_string(Swizzle swizzle);
 
 /// Where a byte of a box lies in shared memory: its address there if nothing were exchanged, to the
 /// address that it has. Both count from a multiple of 1,024 bytes.
-constexpr std::uint32_t swizzled(Swizzle swizzle, std::uint32_t address) {
+ATTN_HOST_DEVICE_INLINE constexpr std::uint32_t swizzled(Swizzle swizzle, std::uint32_t address) {
   const std::uint32_t rows = (1u << static_cast<unsigned>(swizzle)) - 1;
   return address ^ (address >> 7 & rows) << 4;
 }

@@ -18,6 +18,7 @@
 #include "common/simt/cuda/launch.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/watch/bound.hpp"
+#include "common/simt/watch/launch_report.hpp"
 #endif
 
 namespace attn::cli {
@@ -110,8 +111,7 @@ void count(Row& row, Pass pass, const Subject& subject) {
       simt::times_heads(simt::take_launches(), alike ? row.shape.B * row.shape.Hkv : 1);
   simt::Traffic total;
   for (const simt::LaunchRecord& launch : launches) total += launch.traffic;
-  row.requested_bytes = static_cast<double>(total.global_load_bytes + total.global_store_bytes +
-                                            total.global_atomic_bytes + total.global_async_bytes);
+  row.requested_bytes = static_cast<double>(simt::requested_bytes(total));
   row.compulsory_bytes =
       static_cast<double>(total.global_read_bytes_compulsory + total.global_write_bytes_compulsory);
   const simt::PassWork work =

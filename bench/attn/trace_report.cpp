@@ -61,6 +61,11 @@ constexpr Counter kCounters[] = {
     {"mma_instructions", &Traffic::mma_instructions},
     {"wgmma_instructions", &Traffic::wgmma_instructions},
     {"wgmma_flops", &Traffic::wgmma_flops},
+    {"tensor_copies", &Traffic::tensor_copies},
+    {"global_async_store_bytes", &Traffic::global_async_store_bytes},
+    {"global_async_store_sectors", &Traffic::global_async_store_sectors},
+    {"mbarrier_waits", &Traffic::mbarrier_waits},
+    {"announced_bytes", &Traffic::announced_bytes},
 };
 static_assert(sizeof(Traffic) == std::size(kCounters) * sizeof(std::uint64_t));
 

@@ -52,7 +52,9 @@ def heads_of(shape):
 
 def requested(counts):
     """Bytes that the threads ask for."""
-    return sum(counts[f"global_{kind}_bytes"] for kind in ("load", "store", "atomic", "async"))
+    kinds = ("load", "store", "atomic", "async")
+    return (sum(counts[f"global_{kind}_bytes"] for kind in kinds)
+            + counts.get("global_async_store_bytes", 0))
 
 
 def compulsory(counts):

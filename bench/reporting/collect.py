@@ -21,7 +21,8 @@ COUNTERS = (
 RARE_COUNTERS = (
     "global_async_requests global_async_sectors shared_async_wavefronts "
     "shared_async_wavefronts_ideal matrix_load_bytes matrix_load_requests matrix_load_wavefronts "
-    "matrix_load_wavefronts_ideal mma_instructions").split()
+    "matrix_load_wavefronts_ideal mma_instructions tensor_copies global_async_store_bytes "
+    "global_async_store_sectors mbarrier_waits announced_bytes").split()
 
 
 def shape_text(shape):

@@ -206,8 +206,7 @@ std::string to_text(const simt::LaunchRecord& launch) {
   std::string text = fmt::format(
       "  {} {} {} shared {} global {} {} {} {} {} {} atomic {} {} {} async {} compulsory {} {} "
       "{} shared {} {} {} {} {} {} {} barriers {} special {} shuffles {} votes {} "
-      "async {} {} {} {} matrix {} {} {} {} mma {} "
-      "wgmma {} {}\n",
+      "async {} {} {} {} matrix {} {} {} {} mma {} wgmma {} {} tensor {} {} {} mbarrier {} {}\n",
       launch.kernel, to_text(launch.grid), to_text(launch.block), launch.shared_bytes,
       t.global_load_bytes, t.global_store_bytes, t.global_load_requests, t.global_store_requests,
       t.global_load_sectors, t.global_store_sectors, t.global_atomic_bytes,
@@ -219,7 +218,8 @@ std::string to_text(const simt::LaunchRecord& launch) {
       t.global_async_requests, t.global_async_sectors, t.shared_async_wavefronts,
       t.shared_async_wavefronts_ideal, t.matrix_load_bytes, t.matrix_load_requests,
       t.matrix_load_wavefronts, t.matrix_load_wavefronts_ideal, t.mma_instructions,
-      t.wgmma_instructions, t.wgmma_flops);
+      t.wgmma_instructions, t.wgmma_flops, t.tensor_copies, t.global_async_store_bytes,
+      t.global_async_store_sectors, t.mbarrier_waits, t.announced_bytes);
   // The compiler may make two accesses of one, in the head and the body of a loop: sum by line.
   using Place = std::tuple<std::string, int, std::string, int>;
   std::map<Place, simt::SiteTraffic> places;

@@ -332,14 +332,17 @@ TEST_CASE_METHOD(EveryMode, "one tile of attention by wgmma, whenever it is done
 
 TEST_CASE_METHOD(EveryMode, "a wait for the first group leaves the second under way",
                  "[simt][wgmma]") {
-  Matrix identity{kSide, std::vector<float>(kSide * kSide)};
-  for (unsigned i = 0; i < kSide; ++i) identity.at(i, i) = 1;
-  DeviceArray<std::uint16_t> one(Operands::bits(Element::kBfloat16, identity));
+  Matrix diagonals{kSide, std::vector<float>(2 * kSide * kSide)};
+  for (unsigned i = 0; i < kSide; ++i) {
+    diagonals.at(i, i) = 1;
+    diagonals.at(kSide + i, i) = 2;
+  }
+  DeviceArray<std::uint16_t> matrices(Operands::bits(Element::kBfloat16, diagonals));
   for (const simt::Completion completion : simt::kAllCompletions) {
     CAPTURE(to_string(completion));
     simt::options().completion = completion;
     DeviceArray<float> first(kThreads, 7.0f), last(kThreads, 7.0f);
-    run_two_products(one.data(), first.data(), last.data());
+    run_two_products(matrices.data(), first.data(), last.data());
     for (unsigned t = 0; t < kThreads; ++t) {
       const float diagonal = of_d(t, 0).row == of_d(t, 0).column ? 1.0f : 0.0f;
       CHECK(first.read(t) == diagonal);

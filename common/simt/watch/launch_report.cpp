@@ -95,6 +95,7 @@ void print_global(std::span<const LaunchRecord> launches, bool styled, Element e
                 {"requested: store", kRight},
                 {"requested: atomic", kRight},
                 {"requested: async", kRight},
+                {"requested: async store", kRight},
                 {"sectors/request: load", kRight},
                 {"sectors/request: store", kRight},
                 {"sectors/request: async", kRight},
@@ -102,20 +103,20 @@ void print_global(std::span<const LaunchRecord> launches, bool styled, Element e
                 {"compulsory: write", kRight}});
   for_each_row(launches, [&](const std::string& name, const LaunchRecord* launch,
                              const Traffic& t) {
-    table.add_row(
-        {name, launch == nullptr ? "" : to_text(launch->grid),
-         launch == nullptr ? "" : to_text(launch->block), bytes_text(t.global_load_bytes),
-         bytes_text(t.global_store_bytes), bytes_text(t.global_atomic_bytes),
-         bytes_text(t.global_async_bytes),
-         ratio_text(t.global_load_sectors, t.global_load_requests),
-         ratio_text(t.global_store_sectors, t.global_store_requests),
-         t.global_async_bytes == 0 ? ""
-                                   : ratio_text(t.global_async_sectors, t.global_async_requests),
-         bytes_text(t.global_read_bytes_compulsory), bytes_text(t.global_write_bytes_compulsory)});
+    table.add_row({name, launch == nullptr ? "" : to_text(launch->grid),
+                   launch == nullptr ? "" : to_text(launch->block), bytes_text(t.global_load_bytes),
+                   bytes_text(t.global_store_bytes), bytes_text(t.global_atomic_bytes),
+                   bytes_text(t.global_async_bytes), bytes_text(t.global_async_store_bytes),
+                   ratio_text(t.global_load_sectors, t.global_load_requests),
+                   ratio_text(t.global_store_sectors, t.global_store_requests),
+                   t.global_async_bytes == 0 || t.tensor_copies > 0
+                       ? ""
+                       : ratio_text(t.global_async_sectors, t.global_async_requests),
+                   bytes_text(t.global_read_bytes_compulsory),
+                   bytes_text(t.global_write_bytes_compulsory)});
   });
   const Traffic t = total(launches);
-  const std::uint64_t requested =
-      t.global_load_bytes + t.global_store_bytes + t.global_atomic_bytes + t.global_async_bytes;
+  const std::uint64_t requested = requested_bytes(t);
   const std::uint64_t compulsory = compulsory_bytes(t);
   const std::uint64_t each = bytes_of(element);
   fmt::print(
@@ -139,7 +140,9 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                 {"shuffles", kRight},
                 {"votes", kRight},
                 {"mma", kRight},
-                {"wgmma", kRight}});
+                {"wgmma", kRight},
+                {"TMA", kRight},
+                {"waits for mbarriers", kRight}});
   bool any = false;
   for_each_row(
       launches, [&](const std::string& name, const LaunchRecord* launch, const Traffic& t) {
@@ -152,7 +155,8 @@ void print_inside(std::span<const LaunchRecord> launches, bool styled) {
                        wavefronts_text(t.shared_async_wavefronts, t.shared_async_wavefronts_ideal),
                        count_text(t.shared_atomic_requests), count_text(t.barriers),
                        count_text(t.special_functions), count_text(t.shuffles), count_text(t.votes),
-                       count_text(t.mma_instructions), count_text(t.wgmma_instructions)});
+                       count_text(t.mma_instructions), count_text(t.wgmma_instructions),
+                       count_text(t.tensor_copies), count_text(t.mbarrier_waits)});
         any = any || shared + t.barriers + t.special_functions + t.shuffles + t.votes > 0;
       });
   if (any) fmt::print("Inside the multiprocessors\n{}\n", table.to_string(styled));
@@ -169,6 +173,11 @@ Traffic total(std::span<const LaunchRecord> launches) {
   Traffic sum;
   for (const LaunchRecord& launch : launches) sum += launch.traffic;
   return sum;
+}
+
+std::uint64_t requested_bytes(const Traffic& t) {
+  return t.global_load_bytes + t.global_store_bytes + t.global_atomic_bytes + t.global_async_bytes +
+         t.global_async_store_bytes;
 }
 
 std::uint64_t compulsory_bytes(const Traffic& t) {

@@ -36,6 +36,8 @@ std::vector<SiteTraffic> lines_of(const LaunchRecord& launch);
 /// The text of a line of a source file, without the blanks around it; empty where there is none.
 std::string source_text(const std::string& file, int line);
 
+/// Bytes that a launch's threads ask for, and copies on their behalf.
+std::uint64_t requested_bytes(const Traffic& traffic);
 /// Bytes that a launch must move: each distinct one once.
 std::uint64_t compulsory_bytes(const Traffic& traffic);
 
