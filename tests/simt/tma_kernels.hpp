@@ -40,13 +40,14 @@ enum class Ring {
   kNoSyncwarp,        // before lane 0 says so
   kWritten,           // consumers write to the tile when they have read it, and fence
   kWrittenNotFenced,  // they do not
+  kOneTileMore,       // is brought than anyone waits for
   kBlockBarrier,      // consumers wait by one thread, and meet in __syncthreads: right
 };
 void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, float* in, float* out);
 
 /// One thread brings the box of `layout` at `corner` (`layout.rank` coordinates); out has its bytes
-/// as they lie in shared memory, from byte `to` on.
-void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to,
+/// as they lie in shared memory, from byte `to` on, after a wait for them or without.
+void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to, bool waits,
              unsigned* out);
 
 /// One block of 64 threads fills a tile of 16 x 32 floats with 100 row + column, and one thread

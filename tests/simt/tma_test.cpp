@@ -124,10 +124,31 @@ TEST_CASE_METHOD(EveryMode, "a box of a tensor arrives swizzled, with zeros beyo
       CAPTURE(++number, to);
       const std::vector<unsigned char> expected = expected_box(box, memory);
       DeviceArray<unsigned> out(expected.size() / 4, 0xDEADBEEFu);
-      run_box(box.layout, box.corner, to, out.data());
+      run_box(box.layout, box.corner, to, true, out.data());
       const std::vector<unsigned> words = out.read();
       const auto* bytes = reinterpret_cast<const unsigned char*>(words.data());
       CHECK(std::equal(expected.begin(), expected.end(), bytes));
+    }
+  }
+}
+
+TEST_CASE("what TMA brings arrives late, or at once; what it stores is read late, or at once",
+          "[simt][tma]") {
+  const InMode unwatched({"unwatched", false, simt::Order::kForward, 1});
+  DeviceArray<float> in(std::vector<float>(1024, 2.0f));
+  const TensorLayout layout = {Element::kFloat32, in.data(),     2, {32, 32}, {128},
+                               {32, 4},           Swizzle::kNone};
+  for (const simt::Completion completion : {simt::Completion::kLate, simt::Completion::kEager}) {
+    CAPTURE(to_string(completion));
+    simt::options().completion = completion;
+    const bool late = completion == simt::Completion::kLate;
+    DeviceArray<unsigned> out(128, 7u);
+    run_box(layout, {0, 0}, 0, false, out.data());
+    CHECK(out.read(5) == (late ? 0xFFFFFFFFu : 0x40000000u));
+    for (const Store variant : {Store::kNoWait, Store::kWaitsTooFew}) {
+      DeviceArray<float> stored(40 * kColumns, -1.0f);
+      run_store(variant, 0, 40, stored.data());
+      CHECK(stored.read(33) == (late ? 0.0f : 101.0f));
     }
   }
 }
@@ -339,6 +360,7 @@ TEST_CASE_METHOD(EveryOrder, "every bug of a ring has a name, whenever copies ar
         {"barrier not ready", "ring_full", "nobody has initialised"}}},
       {Ring::kReleasedEarly, {{"race", "ring_copy", "write of dynamic shared memory"}}},
       {Ring::kNoSyncwarp, {{"race", "ring_copy", "write of dynamic shared memory"}}},
+      {Ring::kOneTileMore, {{"not waited for", "ring_copy", "the copy that this thread starts"}}},
       {Ring::kWrittenNotFenced, {{"missing proxy fence", "ring_copy", "has not fenced since"}}},
   };
   for (const RingBug& bug : bugs) {
