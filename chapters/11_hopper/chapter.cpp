@@ -11,6 +11,10 @@ const Chapter& ch11_hopper() {
        .idea = "products of warpgroups, which read shared memory themselves",
        .forward = {forward_wgmma<bfloat16>, forward_wgmma<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step2_tma",
+       .idea = "whole tiles by the copy engine, into a ring of two stages",
+       .forward = {forward_tma<bfloat16>, forward_tma<float16>},
+       .forward_workspace_bytes = no_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {64, 128};  // of 128 or 192 queries and 128 keys
   static constexpr std::int64_t kD[] = {64, 128};

@@ -17,6 +17,7 @@ struct Tiles {
   static constexpr int kConsumers = D == 64 ? 3 : 2;
   static constexpr int kBr = kRows * kConsumers;
   static constexpr int kBc = 128;
+  static constexpr int kStages = 2;  // tiles of K, and of V, that shared memory has room for
   static constexpr int kPanel = 64;
   static constexpr int kThreads = 128 * kConsumers;
   static_assert(D == 64 || D == 128, "panels, whole times");
@@ -26,6 +27,9 @@ struct Tiles {
 /// d of 64 or 128. Device pointers; T: bfloat16 or float16.
 template <class T>
 void forward_wgmma(const ForwardArgsOf<T>& args);
+/// The same with tiles that the copy engine (TMA) brings, two of K and two of V under way or in use.
+template <class T>
+void forward_tma(const ForwardArgsOf<T>& args);
 /// None of them needs any.
 std::size_t no_workspace_bytes(const Shape& shape);
 
