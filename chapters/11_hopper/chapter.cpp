@@ -15,6 +15,18 @@ const Chapter& ch11_hopper() {
        .idea = "whole tiles by the copy engine, into a ring of two stages",
        .forward = {forward_tma<bfloat16>, forward_tma<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step3_producer",
+       .idea = "a warp that only asks for tiles, and its registers to those that multiply",
+       .forward = {forward_producer<bfloat16>, forward_producer<float16>},
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step4_ping_pong",
+       .idea = "warpgroups take turns: one multiplies, another is at its softmax",
+       .forward = {forward_ping_pong<bfloat16>, forward_ping_pong<float16>},
+       .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step5_overlap",
+       .idea = "P V of a tile under the softmax of the next",
+       .forward = {forward_overlap<bfloat16>, forward_overlap<float16>},
+       .forward_workspace_bytes = no_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {64, 128};  // of 128 or 192 queries and 128 keys
   static constexpr std::int64_t kD[] = {64, 128};

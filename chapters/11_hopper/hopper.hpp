@@ -20,6 +20,11 @@ struct Tiles {
   static constexpr int kStages = 2;  // tiles of K, and of V, that shared memory has room for
   static constexpr int kPanel = 64;
   static constexpr int kThreads = 128 * kConsumers;
+  // From step 3 on there is one warpgroup more. A block has 64 Ki registers, which the launch deals
+  // out alike: 128 or 168 to a thread. The producer gives back what it does not need.
+  static constexpr int kThreadsWithProducer = kThreads + 128;
+  static constexpr int kProducerRegisters = D == 64 ? 32 : 24;
+  static constexpr int kConsumerRegisters = D == 64 ? 160 : 240;
   static_assert(D == 64 || D == 128, "panels, whole times");
 };
 
@@ -30,6 +35,15 @@ void forward_wgmma(const ForwardArgsOf<T>& args);
 /// The same with tiles that the copy engine (TMA) brings, two of K and two of V under way or in use.
 template <class T>
 void forward_tma(const ForwardArgsOf<T>& args);
+/// The same with a warp that does nothing but ask for tiles.
+template <class T>
+void forward_producer(const ForwardArgsOf<T>& args);
+/// The same with warpgroups that take turns: one multiplies, another is at its softmax.
+template <class T>
+void forward_ping_pong(const ForwardArgsOf<T>& args);
+/// The same with P V of a tile under the softmax of the next, within a warpgroup.
+template <class T>
+void forward_overlap(const ForwardArgsOf<T>& args);
 /// None of them needs any.
 std::size_t no_workspace_bytes(const Shape& shape);
 
