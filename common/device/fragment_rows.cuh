@@ -49,6 +49,52 @@ __device__ __forceinline__ void keys_of_rows(int (&keys)[2], std::int64_t i, std
   }
 }
 
+/// Row g + 8 h of a tile of dot products s becomes P, where it lies, and the row's maximum and sum
+/// those with the tile; returns the factor by which what was summed up before must be rescaled.
+/// keys: how many keys of the tile the row sees (if kMasked).
+template <bool kMasked, int kTiles>
+__device__ __forceinline__ float softmax_row(float (&s)[kTiles][4], float scale, int keys, int h,
+                                             FragmentRows& rows) {
+  const int left = keys - fragment_column();
+  float tile_max = -INFINITY;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      float& x = s[n][2 * h + e];
+      // Rounded: one multiply-add with the subtraction below would lose large logits.
+      x = __fmul_rn(scale, x);
+      if (kMasked && 8 * n + e >= left) x = -INFINITY;
+      tile_max = fmaxf(tile_max, x);
+    }
+  }
+  const float new_max = fmaxf(rows.maximum[h], row_maximum(tile_max));
+  const float reference = reference_point(new_max);
+  const float rescale = exp2<true>(kLog2E * (rows.maximum[h] - reference));
+  rows.maximum[h] = new_max;
+  rows.sum[h] *= rescale;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      float& x = s[n][2 * h + e];
+      x = exp2<true>(kLog2E * (x - reference));
+      rows.sum[h] += x;
+    }
+  }
+  return rescale;
+}
+
+/// Brings row g + 8 h of O up to a new maximum.
+template <int kOutputTiles>
+__device__ __forceinline__ void rescale_row(float (&acc_o)[kOutputTiles][4], float rescale, int h) {
+#pragma unroll
+  for (int n = 0; n < kOutputTiles; ++n) {
+    acc_o[n][2 * h] *= rescale;
+    acc_o[n][2 * h + 1] *= rescale;
+  }
+}
+
 /// Turns a tile of dot products s into P, where it lies, and brings the rows and their O up to the
 /// new maxima. keys[h]: how many keys of the tile row g + 8 h sees (if kMasked).
 template <bool kMasked, int kTiles, int kOutputTiles>
@@ -57,38 +103,7 @@ __device__ __forceinline__ void softmax_rows(float (&s)[kTiles][4], float scale,
                                              float (&acc_o)[kOutputTiles][4]) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int left = keys[h] - fragment_column();
-    float tile_max = -INFINITY;
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        float& x = s[n][2 * h + e];
-        // Rounded: one multiply-add with the subtraction below would lose large logits.
-        x = __fmul_rn(scale, x);
-        if (kMasked && 8 * n + e >= left) x = -INFINITY;
-        tile_max = fmaxf(tile_max, x);
-      }
-    }
-    const float new_max = fmaxf(rows.maximum[h], row_maximum(tile_max));
-    const float reference = reference_point(new_max);
-    const float rescale = exp2<true>(kLog2E * (rows.maximum[h] - reference));
-    rows.maximum[h] = new_max;
-    rows.sum[h] *= rescale;
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        float& x = s[n][2 * h + e];
-        x = exp2<true>(kLog2E * (x - reference));
-        rows.sum[h] += x;
-      }
-    }
-#pragma unroll
-    for (int n = 0; n < kOutputTiles; ++n) {
-      acc_o[n][2 * h] *= rescale;
-      acc_o[n][2 * h + 1] *= rescale;
-    }
+    rescale_row(acc_o, softmax_row<kMasked>(s, scale, keys[h], h, rows), h);
   }
 }
 

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+//
+// Step 4: step 3 with warpgroups that take turns. The products of one keep the tensor cores busy
+// while another is at its softmax, and that is no longer left to luck. A turn is S of a tile and
+// P V of the tile before: what a warpgroup has to multiply between two softmaxes.
+// Producer, one thread:
+//   1. ask for Q_i
+//   for each tile j of K and V that a row sees a key of:
+//     2. wait until the place of K_j is free;  ask for K_j;  the same for V_j
+// Each consumer, a warpgroup with 64 rows:
+//   1. O = 0, row_max = -inf, row_sum = 0, in registers
+//   2. wait for K_0;  S = Q_i K_0^T, 64 x 128;  P = exp(S - row_max)
+//   for each tile j from 1 on:
+//     3. wait for K_j, V_j-1 and the turn;  S = Q_i K_j^T;  O = O + P V_j-1;  the next one's turn
+//     4. P = exp(S - row_max);  O = rescaled O
+//   5. O = O + P V of the last tile
+//   6. store O / row_sum, by the copy engine, and LSE
+#include "chapters/11_hopper/hopper.hpp"
+#include "chapters/11_hopper/ring.cuh"
+#include "common/device/setmaxnreg.cuh"
+
+namespace attn::hopper {
+namespace {
+
+/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared memory:
+/// a Shared.
+template <class T, class Tiles>
+__global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
+    forward_kernel(const __grid_constant__ ForwardArgsOf<T> args, const __grid_constant__ Maps maps,
+                   std::int64_t diagonal) {
+  constexpr int kD = Tiles::kD, kBc = Tiles::kBc;
+  auto& s = *dynamic_shared<Shared<T, Tiles>>();
+  const int warpgroup = device::warpgroup_index();
+  const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk;
+
+  if (threadIdx.x == 0) init_barriers(s);
+  __syncthreads();  // wait until the barriers are initialised
+  if (warpgroup == 0) {
+    device::setmaxnreg_dec<Tiles::kProducerRegisters>();
+    if (threadIdx.x == 0) {
+      const Rows rows = rows_of<Tiles>(blockIdx.x, 0, args.shape, diagonal);
+      load_queries(s, maps, rows);
+      Turn<Tiles> turn;
+      for (int j = 0; j < rows.end; ++j) {
+        const auto [stage, parity] = turn;
+        s.k_empty[stage].wait(parity ^ 1);  // in the first round there is nothing to wait for
+        load_tile<Tiles>(s.k[stage], maps.k, s.k_full[stage], j, rows.head);
+        s.v_empty[stage].wait(parity ^ 1);
+        load_tile<Tiles>(s.v[stage], maps.v, s.v_full[stage], j, rows.head);
+        turn.next();
+      }
+    }
+    return;
+  }
+
+  device::setmaxnreg_inc<Tiles::kConsumerRegisters>();
+  const int consumer = warpgroup - 1;
+  const Rows rows = rows_of<Tiles>(blockIdx.x, consumer, args.shape, diagonal);
+  const std::int64_t i = rows.first + static_cast<int>(threadIdx.x) % 128 / 32 * 16;  // the warp's
+  const int my_turn = 1 + Tiles::kConsumers + consumer;  // ids of named barriers
+  const int next_turn = 1 + Tiles::kConsumers + (consumer + 1) % Tiles::kConsumers;
+  float acc_o[kD / 8][4] = {}, acc_s[kBc / 8][4];
+  unsigned p[kBc / 16][4];
+  device::FragmentRows softmax;
+  Turn<Tiles> k, v;
+  const auto start_scores = [&] {
+    device::wgmma_fence(acc_s);
+    issue_scores<T, Tiles>(acc_s, s.q[consumer], s.k[k.stage]);
+  };
+  const auto start_values = [&] {
+    s.v_full[v.stage].wait(v.parity);
+    device::wgmma_fence(acc_o, p);
+    issue_values<T, Tiles>(acc_o, p, s.v[v.stage]);
+  };
+  const auto finish_scores = [&]<bool kMasked>(int j) {
+    device::wgmma_wait<0>(acc_s);
+    release(s.k_empty[k.stage]);
+    k.next();
+    int keys[2] = {};
+    if constexpr (kMasked) {
+      device::keys_of_rows<kBc>(keys, i, std::int64_t{kBc} * j, diagonal, Nk);
+    }
+    device::softmax_rows<kMasked>(acc_s, args.scale, keys, softmax, acc_o);
+    pack_rows<T>(p, acc_s);
+  };
+  const auto finish_values = [&] {
+    device::wgmma_wait<0>(acc_o);
+    release(s.v_empty[v.stage]);
+    v.next();
+  };
+  const auto visit_tile = [&]<bool kMasked>(int j) {
+    s.k_full[k.stage].wait(k.parity);
+    device::named_sync(my_turn, 256);  // wait until the one before has issued its products
+    start_scores();
+    start_values();
+    device::named_arrive(next_turn, 256);
+    finish_values();
+    finish_scores.template operator()<kMasked>(j);
+  };
+
+  if (consumer + 1 == Tiles::kConsumers) device::named_arrive(next_turn, 256);  // to begin with
+  s.q_full.wait(0);
+  if (rows.end > 0) {
+    s.k_full[k.stage].wait(k.parity);
+    start_scores();
+    rows.whole > 0 ? finish_scores.template operator()<false>(0)
+                   : finish_scores.template operator()<true>(0);
+    int j = 1;
+    for (; j < rows.whole; ++j) visit_tile.template operator()<false>(j);
+    for (; j < rows.end; ++j) visit_tile.template operator()<true>(j);
+    start_values();
+    finish_values();
+  }
+  if (consumer == 0) device::named_sync(my_turn, 256);  // wait until the last one's last turn
+
+  float lse[2];
+  device::finish_rows(acc_o, lse, softmax, i, diagonal, Nk);
+  store_output<Tiles>(s.q[consumer], maps.o, acc_o, rows, 1 + consumer);
+  device::store_row_values(args.lse + rows.head * Nq + i, Nq - i, lse);
+}
+
+}  // namespace
+
+template <class T>
+void forward_ping_pong(const ForwardArgsOf<T>& args) {
+  const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
+  const std::int64_t diagonal = attn::diagonal(args.mask, Nq, Nk);
+  with_columns(d, [&]<int kD>() {
+    using L = Tiles<kD>;
+    launch(forward_kernel<T, L>, grid_size(B * H * ceil_div(Nq, L::kBr)), L::kThreadsWithProducer,
+           sizeof(Shared<T, L>), nullptr, args, maps_of<L>(args, diagonal), diagonal);
+  });
+}
+template void forward_ping_pong(const ForwardArgsOf<bfloat16>& args);
+template void forward_ping_pong(const ForwardArgsOf<float16>& args);
+
+}  // namespace attn::hopper
