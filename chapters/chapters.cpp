@@ -17,8 +17,8 @@ std::span<const Chapter* const> all() {
 #if ATTN_HAS_DEVICE
         &ch02_naive_gpu(), &ch03_tiled(), &ch04_online_softmax(), &ch05_fused_forward(),
         &ch06_recompute_backward(), &ch07_v2_loop_order(), &ch08_register_tiles(),
-        &ch09_tensor_cores(), &ch10_async_pipeline(), &ch12_windows(), &ch13_packed(),
-        &ch14_masks(), &ch15_scores(), &ch16_heads(), &ch17_decode(),
+        &ch09_tensor_cores(), &ch10_async_pipeline(), &ch11_hopper(), &ch12_windows(),
+        &ch13_packed(), &ch14_masks(), &ch15_scores(), &ch16_heads(), &ch17_decode(),
 #endif
   };
   return list;

@@ -22,6 +22,7 @@ const Chapter& ch07_v2_loop_order();
 const Chapter& ch08_register_tiles();
 const Chapter& ch09_tensor_cores();
 const Chapter& ch10_async_pipeline();
+const Chapter& ch11_hopper();
 const Chapter& ch12_windows();
 const Chapter& ch13_packed();
 const Chapter& ch14_masks();
