@@ -103,5 +103,71 @@ TEST_CASE("who waits at a barrier hears of the other lanes, too", "[simt][clocks
   CHECK_FALSE(clocks.lanes_know(0, ~0u, ~0u, clocks.now(0)));
 }
 
+TEST_CASE("a lane that arrives alone hands on what it has done, and what it knows of the others",
+          "[simt][clocks]") {
+  Clocks clocks;
+  clocks.join_all();
+  const Time before = clocks.now(0);
+  clocks.sync_warp(0, ~0u);
+  const Time after = clocks.now(0);
+  Knowledge barrier{};
+  clocks.release(0, barrier, 1u);
+  clocks.acquire(1, barrier);
+  CHECK(clocks.knows(1, 0, before, ~0u));
+  CHECK(clocks.knows(1, 0, after, 1u));
+  CHECK_FALSE(clocks.knows(1, 0, after, 3u));
+  CHECK_FALSE(clocks.knows(1, 0, clocks.now(0), 1u));
+  // Lanes that have left the kernel need not be known.
+  Knowledge alone{};
+  clocks.release(0, alone, 1u, 1u);
+  clocks.acquire(2, alone);
+  CHECK(clocks.knows(2, 0, after, 3u));
+  // The other lanes arrive, too: then all is known.
+  clocks.release(0, barrier, ~1u);
+  clocks.acquire(1, barrier);
+  CHECK(clocks.knows(1, 0, after, 3u));
+}
+
+TEST_CASE("phases are known to the lanes that have seen them, and to whoever they tell",
+          "[simt][clocks]") {
+  Clocks clocks;
+  clocks.begin_block();
+  clocks.see_phases(0, 0b01, 5, 2);
+  CHECK(clocks.know_phases(0, 0b01, 5, 2));
+  CHECK(clocks.know_phases(0, 0b10, 5, 1));  // of older phases by the lane's warp
+  CHECK_FALSE(clocks.know_phases(0, 0b10, 5, 2));
+  CHECK_FALSE(clocks.know_phases(0, 0b01, 5, 3));
+  CHECK_FALSE(clocks.know_phases(0, 0b01, 4, 1));
+  clocks.sync_warp(0, 0b11);
+  CHECK(clocks.know_phases(0, 0b11, 5, 2));
+  CHECK_FALSE(clocks.know_phases(0, 0b100, 5, 2));
+  Knowledge barrier{};
+  clocks.release(0, barrier);
+  CHECK_FALSE(clocks.know_phases(1, 1u, 5, 1));
+  clocks.acquire(1, barrier);
+  CHECK(clocks.know_phases(1, ~0u, 5, 2));
+  CHECK_FALSE(clocks.know_phases(2, 1u, 5, 2));
+  clocks.join_all();
+  CHECK(clocks.know_phases(2, ~0u, 5, 2));
+  CHECK(clocks.anyone_knows_phases(5, 2));
+  clocks.begin_block();
+  CHECK_FALSE(clocks.anyone_knows_phases(5, 1));
+}
+
+TEST_CASE("a fence counts for what a lane did before it", "[simt][clocks]") {
+  Clocks clocks;
+  clocks.begin_block();
+  const Time before = clocks.now(0);
+  CHECK(clocks.fence_since(0, 3, before) == simt::kNever);
+  clocks.fence(0, 0b1000);
+  const Time after = clocks.now(0);
+  CHECK(clocks.fence_since(0, 3, before) == before);
+  CHECK(clocks.fence_since(0, 2, before) == simt::kNever);
+  CHECK(clocks.fence_since(0, 3, after) == simt::kNever);
+  clocks.fence(0, 0b1000);
+  CHECK(clocks.fence_since(0, 3, after) == after);
+  CHECK(clocks.fence_since(0, 3, before) == before);  // the first one since
+}
+
 }  // namespace
 }  // namespace attn::simt_test

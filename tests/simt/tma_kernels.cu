@@ -51,7 +51,8 @@ __global__ void ring_kernel(const __grid_constant__ TensorMap map, int stages, i
   if (kVariant != Ring::kNoInitBarrier) __syncthreads();
   if (warp() == 0) {
     if (lane() != 0) return;
-    for (int tile = 0; tile < tiles; ++tile) {
+    const int all = kVariant == Ring::kOneTileMore ? tiles + 1 : tiles;
+    for (int tile = 0; tile < all; ++tile) {
       const int stage = tile % stages;
       const unsigned round = static_cast<unsigned>(tile / stages);
       const unsigned parity = kVariant == Ring::kProducerParity ? 0 : round % 2;
@@ -79,7 +80,8 @@ __global__ void ring_kernel(const __grid_constant__ TensorMap map, int stages, i
     const bool waits = kVariant == Ring::kNoFullWait     ? tile == 0
                        : kVariant == Ring::kOneLaneWaits ? tile == 0 || lane() == 0
                                                          : true;
-    if (waits) full[stage].wait(parity);  // bug: ring_full
+    if (waits) full[stage].wait(parity);                      // bug: ring_full
+    if (kVariant == Ring::kOneLaneWaits) __any_sync(~0u, 1);  // which orders no memory
     if (kVariant == Ring::kReleasedEarly && lane() == 0) empty[stage].arrive();
     float* sTile = sTiles + stage * kTileFloats;
     for (int row = warp() - 1; row < kRingRows; row += consumers) {
@@ -125,7 +127,7 @@ __global__ void block_ring_kernel(const __grid_constant__ TensorMap map, int sta
 }
 
 __global__ void box_kernel(const __grid_constant__ TensorMap map, int rank, int4 corner,
-                           unsigned to, unsigned bytes, unsigned* out) {
+                           unsigned to, unsigned bytes, bool waits, unsigned* out) {
   __shared__ Mbarrier full;
   auto* sBox = dynamic_shared<unsigned char>() + to;
   if (threadIdx.x == 0) {
@@ -137,7 +139,7 @@ __global__ void box_kernel(const __grid_constant__ TensorMap map, int rank, int4
     full.arrive_expect(bytes);  // bytes may come before they are announced
   }
   __syncthreads();
-  full.wait(0);
+  if (waits) full.wait(0);
   for (unsigned i = threadIdx.x; i < bytes / 4; i += blockDim.x) {
     out[i] = reinterpret_cast<const unsigned*>(sBox)[i];
   }
@@ -210,11 +212,14 @@ __global__ void init_twice_kernel(const __grid_constant__ TensorMap, float*) {
   dynamic_shared<Mbarrier>()->init(32);  // bug: init_twice
 }
 
+#ifndef __CUDACC__
 __global__ void odd_place_kernel(const __grid_constant__ TensorMap, float*) {
   if (threadIdx.x == 0) {
-    reinterpret_cast<Mbarrier*>(dynamic_shared<char>() + 4)->init(1);  // bug: odd_place
+    simt::mbarrier_init(dynamic_shared<char>() + 4, 1,
+                        std::source_location::current());  // bug: odd_place
   }
 }
+#endif
 
 __global__ void not_shared_kernel(const __grid_constant__ TensorMap, float* out) {
   if (threadIdx.x == 0) reinterpret_cast<Mbarrier*>(out)->init(1);  // bug: not_shared
@@ -306,12 +311,20 @@ struct Misuse {
   void (*kernel)(TensorMap, float*);
 };
 constexpr Misuse kMisuses[] = {
-    {"not_ready", not_ready_kernel},           {"no_arrivals", no_arrivals_kernel},
-    {"init_twice", init_twice_kernel},         {"odd_place", odd_place_kernel},
-    {"not_shared", not_shared_kernel},         {"odd_parity", odd_parity_kernel},
-    {"too_many_bytes", too_many_bytes_kernel}, {"too_many_arrivals", too_many_arrivals_kernel},
-    {"misaligned_box", misaligned_box_kernel}, {"shared_end_box", shared_end_box_kernel},
-    {"wrong_rank", wrong_rank_kernel},         {"touched", touched_kernel},
+#ifndef __CUDACC__
+    {"odd_place", odd_place_kernel},
+#endif
+    {"not_ready", not_ready_kernel},
+    {"no_arrivals", no_arrivals_kernel},
+    {"init_twice", init_twice_kernel},
+    {"not_shared", not_shared_kernel},
+    {"odd_parity", odd_parity_kernel},
+    {"too_many_bytes", too_many_bytes_kernel},
+    {"too_many_arrivals", too_many_arrivals_kernel},
+    {"misaligned_box", misaligned_box_kernel},
+    {"shared_end_box", shared_end_box_kernel},
+    {"wrong_rank", wrong_rank_kernel},
+    {"touched", touched_kernel},
     {"beyond_array", beyond_array_kernel},
 };
 
@@ -374,16 +387,18 @@ void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, floa
       return run(ring_kernel<Ring::kWritten>);
     case Ring::kWrittenNotFenced:
       return run(ring_kernel<Ring::kWrittenNotFenced>);
+    case Ring::kOneTileMore:
+      return run(ring_kernel<Ring::kOneTileMore>);
     case Ring::kBlockBarrier:
       return run(block_ring_kernel);
   }
 }
 
-void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to,
+void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to, bool waits,
              unsigned* out) {
   const unsigned bytes = box_bytes(layout);
   launch(box_kernel, 1, 64, to + bytes, nullptr, make_tensor_map(layout), layout.rank,
-         make_int4(corner[0], corner[1], corner[2], corner[3]), to, bytes, out);
+         make_int4(corner[0], corner[1], corner[2], corner[3]), to, bytes, waits, out);
 }
 
 void run_store(Store variant, int first_row, int rows, float* out) {

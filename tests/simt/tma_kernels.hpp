@@ -28,7 +28,7 @@ enum class Ring {
   kConsumerParity,    // the consumers' never flips
   kNoEmptyWait,       // the producer does not wait until a stage is free
   kNoFullWait,        // the consumers wait until the first is full, and no more
-  kOneLaneWaits,      // then only lane 0 of each warp does
+  kOneLaneWaits,      // then only lane 0 of each warp does; the others vote with it
   kExpectTooLittle,   // half of the tile's bytes are announced
   kExpectTooMuch,     // and 128 more than it has
   kTwoCopies,         // a tile comes in two halves, of which one is announced
@@ -40,13 +40,14 @@ enum class Ring {
   kNoSyncwarp,        // before lane 0 says so
   kWritten,           // consumers write to the tile when they have read it, and fence
   kWrittenNotFenced,  // they do not
+  kOneTileMore,       // is brought than anyone waits for
   kBlockBarrier,      // consumers wait by one thread, and meet in __syncthreads: right
 };
 void run_ring(Ring variant, int stages, int consumers, int tiles, int rows, float* in, float* out);
 
 /// One thread brings the box of `layout` at `corner` (`layout.rank` coordinates); out has its bytes
-/// as they lie in shared memory, from byte `to` on.
-void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to,
+/// as they lie in shared memory, from byte `to` on, after a wait for them or without.
+void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsigned to, bool waits,
              unsigned* out);
 
 /// One block of 64 threads fills a tile of 16 x 32 floats with 100 row + column, and one thread

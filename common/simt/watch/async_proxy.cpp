@@ -334,17 +334,25 @@ void Detectors::wgmma_done(std::size_t products) {
 }
 
 void Detectors::end_block() {
-  const ProxyMarks::Reader* left = marks_.unfinished();
-  if (left == nullptr || !first_time("not waited for", left->site, 0)) return;
-  Detection found = recorder_.detection("not waited for", 0, left->site);
-  found.thread = to_string(recorder_.worker().thread(left->rank).index);
-  found.what =
-      "the block has ended, and nobody has waited until what this thread has started here has read "
-      "shared memory";
-  found.advice =
-      "The next block may get the same shared memory: wait at the end of the kernel. Is "
-      "a commit missing?";
-  report(std::move(found));
+  const auto left_behind = [this](std::uint32_t site, std::uint16_t rank, const char* what) {
+    if (!first_time("not waited for", site, 0)) return;
+    Detection found = recorder_.detection("not waited for", 0, site);
+    found.thread = to_string(recorder_.worker().thread(rank).index);
+    found.what = fmt::format("the block has ended, and nobody has waited until {}", what);
+    found.advice =
+        "The next block may get the same shared memory: wait at the end of the kernel. Is a "
+        "commit missing, or does a loop start one too many?";
+    report(std::move(found));
+  };
+  if (const ProxyMarks::Reader* left = marks_.unfinished()) {
+    left_behind(left->site, left->rank, "what this thread starts here has read shared memory");
+  }
+  for (std::size_t chunk = 0; chunk < marks_.chunks(); ++chunk) {
+    const ProxyMarks::Landing* copy = marks_.landing(chunk);
+    if (copy == nullptr || clocks_.anyone_knows_phases(copy->barrier, copy->phases)) continue;
+    left_behind(copy->site, copy->rank, "the copy that this thread starts here has arrived");
+    break;
+  }
 }
 
 }  // namespace attn::simt

@@ -131,6 +131,11 @@ void Clocks::fence(std::size_t warp, unsigned lanes) {
   now_[warp] = ++last_;  // what the warp does from here on has not been fenced
 }
 
+bool Clocks::anyone_knows_phases(std::size_t count, std::uint32_t phases) const {
+  return std::any_of(heard_.begin(), heard_.end(),
+                     [&](const Knowledge& heard) { return heard.phases[count] >= phases; });
+}
+
 Time Clocks::fence_since(std::size_t warp, std::size_t lane, Time time) const {
   if (fences_.empty()) return kNever;
   const std::vector<Time>& fences = fences_[warp * kLanes + lane];

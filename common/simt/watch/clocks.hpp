@@ -91,6 +91,8 @@ class Clocks {
     const std::uint32_t known = heard_[warp].phases[count];
     return known > phases || (known == phases && (lanes & ~seen_by_[warp][count]) == 0);
   }
+  /// Whether some warp knows of so many.
+  bool anyone_knows_phases(std::size_t count, std::uint32_t phases) const;
   /// The first fence of this lane since `time`, kNever if there is none.
   Time fence_since(std::size_t warp, std::size_t lane, Time time) const;
 

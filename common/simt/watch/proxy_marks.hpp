@@ -52,6 +52,8 @@ class ProxyMarks {
   const Reader* reading(std::size_t chunk) const {
     return any_ && chunks_[chunk].readers > 0 ? &readers_[chunks_[chunk].latest] : nullptr;
   }
+  /// Chunks of which landing() may be asked; 0 if there are no marks.
+  std::size_t chunks() const { return any_ ? chunks_.size() : 0; }
   /// Any reader that has not been waited for; null if there is none.
   const Reader* unfinished() const;
 
