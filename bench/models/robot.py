@@ -58,7 +58,8 @@ def run_solver(out, torch, attn):
     with torch.no_grad():
         times = {"torch": out.seconds(lambda: solve(by_torch)),
                  "ours": out.seconds(lambda: solve(by_ours))}
-        out.add("solver_times", what="all keys, no mask", **times,
+        out.add("solver_times", what=f"{STEPS} steps, {LAYERS} layers", queries=ACTIONS,
+                keys=PREFIX + ACTIONS, **times,
                 error=report.relative_error(solve(by_ours), solve(exact)))
 
 

@@ -47,11 +47,16 @@ def vit_share(records):
 
 
 def vit_times(records):
-    rows = [[its["pixels"], f"{its['tokens']:,}", seconds(its["math"]), seconds(its["torch"]),
-             seconds(its["ours"]), ratio(its["ours"], its["torch"]), seconds(its["attention"])]
-            for its in records]
-    return ["pixels:", "tokens:", "math:", "torch's flash:", "ours:", "ours / torch's flash:",
-            "of ours, 12 attentions alone:"], rows
+    rows = []
+    for its in records:
+        share = counts.attention_share(counts.VIT_B, its["tokens"], its["tokens"] ** 2)
+        rows.append([its["pixels"], f"{its['tokens']:,}", seconds(its["math"]),
+                     seconds(its["torch"]), seconds(its["ours"]),
+                     seconds(its["attention"]), ratio(its["ours"], its["torch"]),
+                     ratio(its["math"], its["ours"]), f"{counts.at_most(share):.2f}"])
+    return ["pixels:", "tokens:", "math:", "torch's flash:", "ours:",
+            "of ours, 12 attentions alone:", "ours / torch's flash:", "math / ours:",
+            "at most, by FLOPs:"], rows
 
 
 def vit_memory(records):
@@ -143,9 +148,16 @@ def solver(records):
 
 
 def solver_times(records):
-    rows = [[its["what"], seconds(its["torch"]), seconds(its["ours"]), error(its["error"])]
-            for its in records]
-    return ["ten steps, 18 layers, attention alone", "torch:", "ours:",
+    rows = []
+    for its in records:
+        share = counts.attention_share(counts.PI0_EXPERT, its["queries"],
+                                       its["queries"] * its["keys"])
+        measured = its["torch"] is not None and its["ours"] is not None
+        rows.append([its["what"], seconds(its["torch"]), seconds(its["ours"]),
+                     ratio(its["torch"], its["ours"]),
+                     f"{counts.at_most(share, its['torch'] / its['ours']):.2f}" if measured
+                     else "not measured", error(its["error"])])
+    return ["attention alone", "torch:", "ours:", "torch / ours:", "so the steps, at most:",
             "error against float64:"], rows
 
 
