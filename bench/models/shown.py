@@ -27,6 +27,11 @@ def size(value):
     return f"{value:.0f} B"
 
 
+def three(value):
+    """Three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def percent(part):
     return f"{100 * part:.3g} %"
 
@@ -140,7 +145,7 @@ def solver(records):
         attention = counts.attention_flops(block, pairs)
         rest = counts.projection_flops(block, Nq) + counts.mlp_flops(block, Nq)
         rows.append([its["what"], f"{Nq:,}", f"{its['keys']:,}",
-                     f"{its['times'] * (attention + rest) / 1e9:.3g}",
+                     three(its["times"] * (attention + rest) / 1e9),
                      percent(attention / (attention + rest)),
                      f"{counts.at_most(attention / (attention + rest)):.2f}"])
     return ["what", "queries:", "keys:", "GFLOP in a layer:", "of it attention:",
