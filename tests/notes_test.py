@@ -127,9 +127,13 @@ class Notes(unittest.TestCase):
                              [share, most])
 
     def test_a_time_that_was_not_measured_says_so(self):
-        record = {"what": "", "torch": None, "ours": 0.5, "error": 1e-6}
+        record = {"what": "", "queries": 50, "keys": 838, "torch": None, "ours": 0.5,
+                  "error": 1e-6}
         self.assertEqual(tables_models.shown.solver_times([record])[1],
-                         [["", "not measured", "500 ms", "1.0e-06"]])
+                         [["", "not measured", "500 ms", *2 * ["not measured"], "1.0e-06"]])
+        record["torch"] = 1.0
+        self.assertEqual(tables_models.shown.solver_times([record])[1],
+                         [["", "1 s", "500 ms", "2.00", "1.09", "1.0e-06"]])
 
     def test_runs_of_a_cache_ask_for_what_was_counted(self):
         # io_formulas_test.cpp holds the same formula against the kernels.

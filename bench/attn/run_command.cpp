@@ -117,11 +117,14 @@ struct Choice {
   const Step* step;
 };
 
-/// named: the step that --step asks for, or null. Its forward, the chapter's, or a borrowed one.
+/// named: the step that --step asks for, or null. Its forward, the chapter's, or a borrowed one; for
+/// a twin a twin's.
 Choice choose_forward(const Chapter& chapter, const Step* named) {
   if (named != nullptr && named->forward != nullptr) return {&chapter, named};
   const Chapter& lender = chapter.forward_of.empty() ? chapter : chapters::find(chapter.forward_of);
-  return {&lender, default_step(lender, Pass::kForward)};
+  const bool by_twin = named != nullptr && is_twin(chapter, *named) && lender.twin != nullptr &&
+                       lender.twin->forward != nullptr;
+  return {&lender, by_twin ? lender.twin : default_step(lender, Pass::kForward)};
 }
 
 Choice choose_backward(const Chapter& chapter, const Step* named, bool deterministic) {

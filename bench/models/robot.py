@@ -4,8 +4,8 @@
 
     bench/models/robot.py [--no-times] [--out robot.json]
 
-Three camera images of 256 tokens and 20 of an instruction make a prefix, whose K and V are computed
-once. Then each of ten steps has 50 action tokens, which see the prefix and each other: Nq = 50,
+Three camera images of 256 tokens, 19 of an instruction and the state of the robot make a prefix,
+whose K and V are computed once. Then each of ten steps has 50 action tokens, which see the prefix and each other: Nq = 50,
 Nk = 838, 8 query heads on one key head, d = 256, in 18 layers. Random numbers in place of weights.
 Needs torch and the package attn. Exit status 2 without them.
 """
@@ -13,7 +13,7 @@ import counts
 import report
 import shown
 
-PREFIX, ACTIONS, STEPS, LAYERS = 3 * 256 + 20, 50, 10, 18
+PREFIX, ACTIONS, STEPS, LAYERS = 3 * 256 + 19 + 1, 50, 10, 18
 TABLES = {"solver": shown.solver, "solver_times": shown.solver_times,
           "solver_traffic": shown.solver_traffic}
 
@@ -58,7 +58,8 @@ def run_solver(out, torch, attn):
     with torch.no_grad():
         times = {"torch": out.seconds(lambda: solve(by_torch)),
                  "ours": out.seconds(lambda: solve(by_ours))}
-        out.add("solver_times", what="all keys, no mask", **times,
+        out.add("solver_times", what=f"{STEPS} steps, {LAYERS} layers", queries=ACTIONS,
+                keys=PREFIX + ACTIONS, **times,
                 error=report.relative_error(solve(by_ours), solve(exact)))
 
 

@@ -27,6 +27,11 @@ def size(value):
     return f"{value:.0f} B"
 
 
+def three(value):
+    """Three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def percent(part):
     return f"{100 * part:.3g} %"
 
@@ -47,11 +52,16 @@ def vit_share(records):
 
 
 def vit_times(records):
-    rows = [[its["pixels"], f"{its['tokens']:,}", seconds(its["math"]), seconds(its["torch"]),
-             seconds(its["ours"]), ratio(its["ours"], its["torch"]), seconds(its["attention"])]
-            for its in records]
-    return ["pixels:", "tokens:", "math:", "torch's flash:", "ours:", "ours / torch's flash:",
-            "of ours, 12 attentions alone:"], rows
+    rows = []
+    for its in records:
+        share = counts.attention_share(counts.VIT_B, its["tokens"], its["tokens"] ** 2)
+        rows.append([its["pixels"], f"{its['tokens']:,}", seconds(its["math"]),
+                     seconds(its["torch"]), seconds(its["ours"]),
+                     seconds(its["attention"]), ratio(its["ours"], its["torch"]),
+                     ratio(its["math"], its["ours"]), f"{counts.at_most(share):.2f}"])
+    return ["pixels:", "tokens:", "math:", "torch's flash:", "ours:",
+            "of ours, 12 attentions alone:", "ours / torch's flash:", "math / ours:",
+            "at most, by FLOPs:"], rows
 
 
 def vit_memory(records):
@@ -135,7 +145,7 @@ def solver(records):
         attention = counts.attention_flops(block, pairs)
         rest = counts.projection_flops(block, Nq) + counts.mlp_flops(block, Nq)
         rows.append([its["what"], f"{Nq:,}", f"{its['keys']:,}",
-                     f"{its['times'] * (attention + rest) / 1e9:.3g}",
+                     three(its["times"] * (attention + rest) / 1e9),
                      percent(attention / (attention + rest)),
                      f"{counts.at_most(attention / (attention + rest)):.2f}"])
     return ["what", "queries:", "keys:", "GFLOP in a layer:", "of it attention:",
@@ -143,9 +153,16 @@ def solver(records):
 
 
 def solver_times(records):
-    rows = [[its["what"], seconds(its["torch"]), seconds(its["ours"]), error(its["error"])]
-            for its in records]
-    return ["ten steps, 18 layers, attention alone", "torch:", "ours:",
+    rows = []
+    for its in records:
+        share = counts.attention_share(counts.PI0_EXPERT, its["queries"],
+                                       its["queries"] * its["keys"])
+        measured = its["torch"] is not None and its["ours"] is not None
+        rows.append([its["what"], seconds(its["torch"]), seconds(its["ours"]),
+                     ratio(its["torch"], its["ours"]),
+                     f"{counts.at_most(share, its['torch'] / its['ours']):.2f}" if measured
+                     else "not measured", error(its["error"])])
+    return ["attention alone", "torch:", "ours:", "torch / ours:", "so the steps, at most:",
             "error against float64:"], rows
 
 

@@ -25,12 +25,14 @@ std::int64_t cores() {
 #endif
 }
 
+constexpr std::int64_t kMostShares = 16;  // all but one have a dQ of their own
+
 /// Shares of a head: as few as give every core one, and no more than tiles.
 std::int64_t shares_of(const Shape& shape) {
   const std::int64_t heads = std::max<std::int64_t>(shape.heads(), 1);
   const std::int64_t tiles = (shape.Nk + cpu::kKeys - 1) / cpu::kKeys;
   return std::clamp<std::int64_t>((cores() + heads - 1) / heads, 1,
-                                  std::max<std::int64_t>(tiles, 1));
+                                  std::clamp<std::int64_t>(tiles, 1, kMostShares));
 }
 
 /// Every `shares`-th tile of a head's keys, and what they give to dQ, added to grad_q (Nq, d).

@@ -48,8 +48,8 @@ std::size_t backward_workspace_bytes(const Shape& shape);
 /// The same algorithm as plain C++ loops, on host pointers; the same bits in every run with as many
 /// threads.
 void backward_cpu(const BackwardArgs& args);
-/// Bytes for delta, and B * H * Nq * d floats for each share of a head beyond the first: as many
-/// shares as give every core one.
+/// Bytes for delta, and B * H * Nq * d floats for each share of a head beyond the first: as few
+/// shares as give every core one, up to 16.
 std::size_t cpu_backward_workspace_bytes(const Shape& shape);
 
 }  // namespace attn::v2_loop_order
