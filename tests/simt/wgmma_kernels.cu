@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
 #pragma unroll
-    for (int step = 0; step < 4; ++step) {
+    for (int step = 0; step < (n == 0 ? 4 : 1); ++step) {
       wgmma_ss<bfloat16>(acc[n], rows_descriptor(sTiles, step),
                          rows_descriptor(sTiles + n * kTileBytes, step), step > 0);
     }
