@@ -80,7 +80,8 @@ __global__ void ring_kernel(const __grid_constant__ TensorMap map, int stages, i
     const bool waits = kVariant == Ring::kNoFullWait     ? tile == 0
                        : kVariant == Ring::kOneLaneWaits ? tile == 0 || lane() == 0
                                                          : true;
-    if (waits) full[stage].wait(parity);  // bug: ring_full
+    if (waits) full[stage].wait(parity);                      // bug: ring_full
+    if (kVariant == Ring::kOneLaneWaits) __any_sync(~0u, 1);  // which orders no memory
     if (kVariant == Ring::kReleasedEarly && lane() == 0) empty[stage].arrive();
     float* sTile = sTiles + stage * kTileFloats;
     for (int row = warp() - 1; row < kRingRows; row += consumers) {

@@ -28,7 +28,7 @@ enum class Ring {
   kConsumerParity,    // the consumers' never flips
   kNoEmptyWait,       // the producer does not wait until a stage is free
   kNoFullWait,        // the consumers wait until the first is full, and no more
-  kOneLaneWaits,      // then only lane 0 of each warp does
+  kOneLaneWaits,      // then only lane 0 of each warp does; the others vote with it
   kExpectTooLittle,   // half of the tile's bytes are announced
   kExpectTooMuch,     // and 128 more than it has
   kTwoCopies,         // a tile comes in two halves, of which one is announced
