@@ -41,8 +41,15 @@ function(attn_add_cpu_kernel target kernel)  # ARGN: options for this file alone
   add_custom_command(OUTPUT ${wrapper}
     COMMAND ${CMAKE_COMMAND} -DKERNEL=${path} -DWRAPPER=${wrapper} -P ${script}
     DEPENDS ${path} ${script} COMMENT "Wrapping ${name}.cu for g++" VERBATIM)
-  set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS};${ARGN}"
-    SKIP_PRECOMPILE_HEADERS ON)
+  # Half of what a chapter's kernel takes to compile is CUDA's names: compiled once, for all.
+  set(header "")
+  if(TARGET attn_kernel_header AND path MATCHES "/chapters/[^/]+/" AND NOT "${ARGN}" MATCHES "-O")
+    add_dependencies(${target} attn_kernel_header)
+    get_target_property(folder attn_kernel_header BINARY_DIR)
+    set(header -include ${folder}/CMakeFiles/attn_kernel_header.dir/cmake_pch.hxx)
+  endif()
+  set_source_files_properties(${wrapper} PROPERTIES
+    COMPILE_OPTIONS "${ATTN_KERNEL_OPTIONS};${header};${ARGN}" SKIP_PRECOMPILE_HEADERS ON)
   target_sources(${target} PRIVATE ${wrapper})
 endfunction()
 
@@ -120,7 +127,7 @@ function(attn_add_chapter id)
   if(ARG_TWIN)
     attn_add_twin(${ch}_host ${ARG_TWIN})
     if(OpenMP_CXX_FOUND)
-      set(openmp OpenMP::OpenMP_CXX)
+      set(openmp $<LINK_ONLY:OpenMP::OpenMP_CXX>)  # kernels have no part in it
     endif()
   endif()
 
