@@ -262,22 +262,30 @@ TEST_CASE_METHOD(EveryOrder, "every bug of a ring has a name, whenever copies ar
 }
 
 TEST_CASE_METHOD(EveryOrder, "every bug of a store by TMA has a name", "[simt][tma]") {
-  const std::pair<Store, Expected> bugs[] = {
-      {Store::kNoFence, {"missing proxy fence", "store_store", "has not fenced since"}},
-      {Store::kOneFence, {"missing proxy fence", "store_store", "has not fenced since"}},
-      {Store::kLateFence, {"missing proxy fence", "store_store", "later than what orders the two"}},
-      {Store::kNoBarrier, {"race", "store_store", "read of dynamic shared memory"}},
-      {Store::kNoWait, {"in flight", "store_again", "which may still be read by what thread"}},
-      {Store::kNoCommit, {"in flight", "store_again", "which may still be read by what thread"}},
-      {Store::kWaitsTooFew, {"in flight", "store_again", "which may still be read by what thread"}},
-      {Store::kNoLastWait, {"not waited for", "store_store", "the block has ended"}},
+  const std::pair<Store, std::vector<Expected>> bugs[] = {
+      {Store::kNoFence, {{"missing proxy fence", "store_store", "has not fenced since"}}},
+      {Store::kOneFence, {{"missing proxy fence", "store_store", "has not fenced since"}}},
+      {Store::kLateFence,
+       {{"missing proxy fence", "store_store", "later than what orders the two"}}},
+      {Store::kNoBarrier, {{"race", "store_store", "read of dynamic shared memory"}}},
+      {Store::kNoWait, {{"in flight", "store_again", "which may still be read by what thread"}}},
+      {Store::kNoCommit, {{"in flight", "store_again", "which may still be read by what thread"}}},
+      {Store::kWaitsTooFew,
+       {{"in flight", "store_again", "which may still be read by what thread"}}},
+      {Store::kNoSecondBarrier,
+       {{"in flight", "store_again", "which may still be read by what thread"},
+        {"race", "store_again", "write of dynamic shared memory"}}},
+      {Store::kEarlyBarrier,
+       {{"in flight", "store_again", "which may still be read by what thread"},
+        {"race", "store_again", "write of dynamic shared memory"}}},
+      {Store::kNoLastWait, {{"not waited for", "store_store", "the block has ended"}}},
   };
   for (const simt::Completion completion : simt::kAllCompletions) {
     simt::options().completion = completion;
-    for (const auto& [variant, expected] : bugs) {
+    for (const auto& [variant, names] : bugs) {
       CAPTURE(to_string(completion), static_cast<int>(variant));
       DeviceArray<float> out(40 * kColumns, -1.0f);
-      check_reports({expected}, [&] { run_store(variant, 0, 40, out.data()); });
+      check_reports(names, [&] { run_store(variant, 0, 40, out.data()); });
     }
   }
 }
@@ -290,6 +298,17 @@ TEST_CASE_METHOD(EveryOrder, "an mbarrier hands on no more than was done before 
     check_reports({{"race", "arrival", "nothing orders the two"}},
                   [&] { run_arrival(variant, out.data()); });
   }
+}
+
+TEST_CASE_METHOD(EveryOrder, "lanes that wait for an mbarrier go on together", "[simt][tma]") {
+  DeviceArray<float> out(32, -1.0f);
+  simt::options().tracer = true;
+  simt::take_launches();
+  run_meeting(out.data());
+  const simt::Traffic t = simt::take_launches().front().traffic;
+  CHECK(out.read(17) == 17.0f);
+  CHECK(t.mbarrier_waits == 1);
+  CHECK(t.global_store_requests == 1);
 }
 
 TEST_CASE_METHOD(EveryOrder, "what TMA moves is counted apart, whole tiles are announced",
