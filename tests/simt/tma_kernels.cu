@@ -163,13 +163,16 @@ __global__ void store_kernel(const __grid_constant__ TensorMap map, int first_ro
     }
     tma_store(map, sTile, 0, first_row);  // bug: store_store
     if (kVariant != Store::kNoCommit) tma_commit();
+  }
+  if (kVariant == Store::kEarlyBarrier) __syncthreads();
+  if (threadIdx.x == 0) {
     if (kVariant == Store::kWaitsTooFew) {
       tma_wait_read<1>();
     } else if (kVariant != Store::kNoWait && kVariant != Store::kNoLastWait) {
       tma_wait_read<0>();
     }
   }
-  if (kVariant != Store::kNoSecondBarrier) __syncthreads();
+  if (kVariant != Store::kNoSecondBarrier && kVariant != Store::kEarlyBarrier) __syncthreads();
   if (kVariant != Store::kNoLastWait) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileFloats; i += 64) {
       sTile[i] = 0.0f;  // bug: store_again
@@ -430,6 +433,8 @@ void run_store(Store variant, int first_row, int rows, float* out) {
       return run(store_kernel<Store::kNoWait>);
     case Store::kNoSecondBarrier:
       return run(store_kernel<Store::kNoSecondBarrier>);
+    case Store::kEarlyBarrier:
+      return run(store_kernel<Store::kEarlyBarrier>);
     case Store::kNoLastWait:
       return run(store_kernel<Store::kNoLastWait>);
     case Store::kNoCommit:

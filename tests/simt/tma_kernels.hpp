@@ -60,6 +60,7 @@ enum class Store {
   kNoBarrier,        // before the store
   kNoWait,           // before the tile is filled again
   kNoSecondBarrier,  // between the wait and the zeros
+  kEarlyBarrier,     // it stands before the wait
   kNoLastWait,       // at the end of the kernel
   kNoCommit,         // the wait is for nothing
   kWaitsTooFew,      // one group too many may be under way

@@ -275,6 +275,9 @@ TEST_CASE_METHOD(EveryOrder, "every bug of a store by TMA has a name", "[simt][t
       {Store::kNoSecondBarrier,
        {{"in flight", "store_again", "which may still be read by what thread"},
         {"race", "store_again", "write of dynamic shared memory"}}},
+      {Store::kEarlyBarrier,
+       {{"in flight", "store_again", "which may still be read by what thread"},
+        {"race", "store_again", "write of dynamic shared memory"}}},
       {Store::kNoLastWait, {{"not waited for", "store_store", "the block has ended"}}},
   };
   for (const simt::Completion completion : simt::kAllCompletions) {
