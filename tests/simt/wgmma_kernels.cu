@@ -326,7 +326,7 @@ __global__ void __launch_bounds__(kThreads + 32)
   if (thread() == 0) {
     q_full.init(1);
     k_full.init(1);
-    k_empty.init(kThreads);
+    k_empty.init(kThreads / 32);  // one lane of each warp
     device::fence_mbarrier_init();
   }
   __syncthreads();  // wait until the barriers are initialised
@@ -352,10 +352,10 @@ __global__ void __launch_bounds__(kThreads + 32)
                          rows_descriptor(sK, step), step > 0);
     }
     wgmma_commit();
-    if (kVariant == Tma::kReleasesEarly) k_empty.arrive();
+    if (kVariant == Tma::kReleasesEarly && thread() % 32 == 0) k_empty.arrive();
     wgmma_wait<0>(acc_s);
     if (kVariant == Tma::kNoWait) k_full.wait(static_cast<unsigned>(j));
-    if (kVariant != Tma::kReleasesEarly) k_empty.arrive();
+    if (kVariant != Tma::kReleasesEarly && thread() % 32 == 0) k_empty.arrive();
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll

@@ -330,7 +330,9 @@ void Detectors::wgmma(const Warpgroups::Product& product, std::uint32_t site) {
 void Detectors::wgmma_done(std::size_t products) {
   const std::vector<ProxyMarks::Read>& reads = wgmma_reads_[warp()];
   std::size_t& done = wgmmas_done_[warp()];
+  if (done >= products) return;
   for (; done < products; ++done) end_async_read(reads[done], ~0u);
+  sync_warp(~0u);  // the wait is one instruction of the whole warp: each lane may tell others
 }
 
 void Detectors::end_block() {
