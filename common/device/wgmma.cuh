@@ -44,11 +44,11 @@ __device__ __forceinline__ int warpgroup_index() {
 }
 
 /// Where a matrix lies, in the 64 bits that wgmma takes. (PTX ISA, "Matrix Descriptor Format")
-/// start: a shared address, a multiple of 16; the tile that it lies in starts at a multiple of 1024,
-/// 512 or 256 bytes if swizzled. leading, stride: bytes between blocks of 8 rows of chunks. With a
-/// swizzle, K-major (the chunks lie along the sum): stride from one 8 rows to the next, leading is
-/// not used. MN-major: stride from 8 rows to the next 8 along the sum, leading from one panel as
-/// wide as the swizzle to the next.
+/// start: a shared address, a multiple of 16; the tile that it lies in starts at a multiple of
+/// 1024, 512 or 256 bytes if swizzled. leading, stride: bytes between blocks of 8 rows of chunks.
+/// With a swizzle, K-major (the chunks lie along the sum): stride from one 8 rows to the next,
+/// leading is not used. MN-major: stride from 8 rows to the next 8 along the sum, leading from one
+/// panel as wide as the swizzle to the next.
 __device__ __forceinline__ std::uint64_t matrix_descriptor(unsigned start, unsigned leading,
                                                            unsigned stride, Swizzle swizzle) {
   return std::uint64_t{(start & 0x3FFFF) >> 4} | std::uint64_t{(leading & 0x3FFFF) >> 4} << 16 |
