@@ -4,11 +4,13 @@
 // wait, announce, fence or arrive as they should.
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 
 #include "common/attention.hpp"
 #include "common/device/tensor_map.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "common/simt/watch/observer.hpp"
 #include "tests/simt/support.hpp"
 #include "tests/simt/tma_cases.hpp"
 #include "tests/simt/tma_kernels.hpp"
@@ -309,6 +311,36 @@ TEST_CASE_METHOD(EveryOrder, "lanes that wait for an mbarrier go on together", "
   CHECK(out.read(17) == 17.0f);
   CHECK(t.mbarrier_waits == 1);
   CHECK(t.global_store_requests == 1);
+}
+
+/// What each warp does, as "wait 0:1" for a wait for barrier 0 after which one phase has ended.
+struct Diary : simt::Observer {
+  std::map<int, std::vector<std::string>> of;
+  void async_event(int warp, unsigned lanes, const simt::AsyncEvent& event) override {
+    using Kind = simt::AsyncEvent::Kind;
+    const char* name = event.kind == Kind::kWait     ? "wait"
+                       : event.kind == Kind::kArrive ? "arrive"
+                       : event.kind == Kind::kLoad   ? "load"
+                                                     : "other";
+    if (event.kind == Kind::kInit) return;
+    CHECK(lanes == (warp > 0 && event.kind == Kind::kWait ? ~0u : 1u));
+    of[warp].push_back(name + (" " + std::to_string(event.barrier)) + ":" +
+                       std::to_string(event.phase));
+  }
+};
+
+TEST_CASE_METHOD(EveryOrder, "an observer is told what warps do to mbarriers", "[simt][tma]") {
+  Diary diary;
+  DeviceArray<float> in(tma_numbers(48 * kColumns)), out(48 * kColumns, 0.0f);
+  simt::options().observer = &diary;
+  run_ring(Ring::kRight, 2, 1, 3, 48, in.data(), out.data());
+  simt::options().observer = nullptr;
+  // Stage s: full is barrier 2 s, empty 2 s + 1.
+  CHECK(diary.of[0] == std::vector<std::string>{"wait 1:0", "arrive 0:0", "load 0:1", "wait 3:0",
+                                                "arrive 2:0", "load 2:1", "wait 1:1", "arrive 0:1",
+                                                "load 0:2"});
+  CHECK(diary.of[1] == std::vector<std::string>{"wait 0:1", "arrive 1:0", "wait 2:1", "arrive 3:0",
+                                                "wait 0:2", "arrive 1:1"});
 }
 
 TEST_CASE_METHOD(EveryOrder, "what TMA moves is counted apart, whole tiles are announced",
