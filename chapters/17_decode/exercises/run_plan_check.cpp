@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "chapters/17_decode/decode.hpp"
 #include "chapters/17_decode/exercises/run_plan.hpp"
 #include "chapters/chapters.hpp"
 #include "common/device/splits.hpp"
