@@ -60,4 +60,12 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-setuptools.setup(cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel})
+BUILD.mkdir(exist_ok=True)
+setuptools.setup(
+    cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": PlatformWheel},
+    # Nothing is written beside the sources.
+    options={
+        "egg_info": {"egg_base": str(BUILD)},
+        "build": {"build_base": str(BUILD / "setuptools")},
+    },
+)
