@@ -32,9 +32,12 @@ def import_all(*others):
         try:
             modules.append(__import__(name))
         except ImportError as error:
-            raise Failure(f"{name} is needed ({error}): pip install {name}" if name != "attn" else
-                          f"the package attn does not load ({error}): pip install common/python, "
-                          "or build its library first") from error
+            raise Failure(f"{name} is needed ({error}): pip install {name}") from error
+    attn = modules[1]
+    try:
+        attn.steps()  # loads its library
+    except attn.Error as error:
+        raise Failure(error) from error
     return modules
 
 
