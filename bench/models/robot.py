@@ -4,10 +4,10 @@
 
     bench/models/robot.py [--no-times] [--out robot.json]
 
-Three camera images of 256 tokens, 19 of an instruction and the state of the robot make a prefix,
-whose K and V are computed once. Then each of ten steps has 50 action tokens, which see the prefix and each other: Nq = 50,
-Nk = 838, 8 query heads on one key head, d = 256, in 18 layers. Random numbers in place of weights.
-Needs torch and the package attn. Exit status 2 without them.
+Three camera images of 256 tokens, 19 of an instruction and the robot's state make a prefix, whose K
+and V are computed once. Then each of ten steps has 50 action tokens, which see the prefix and each
+other: Nq = 50, Nk = 838, 8 query heads on one key head, d = 256, in 18 layers. Random numbers in
+place of weights. Needs torch and the package attn. Exit status 2 without them.
 """
 import counts
 import report
