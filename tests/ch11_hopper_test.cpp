@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <array>
 #include <cstdint>
+#include <span>
 
+#include "chapters/11_hopper/hopper.hpp"
 #include "chapters/chapters.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/check.hpp"
@@ -40,9 +42,9 @@ constexpr std::array kCases = {
     Case{10, 0, 128},
 };
 
-/// On these cases, under the options that are in force, the elements in turn: every step of the
-/// chapter, or the last. ATTN_THIN=1: a third of the cases.
-void require_right_on_cases(bool every_step) {
+/// These steps on these cases, under the options that are in force, the elements in turn.
+/// ATTN_THIN=1: a third of the cases.
+void require_right_on_cases(std::span<const Step> steps) {
   const Chapter& chapter = chapters::ch11_hopper();
   const bool thin = verify::options_from_environment().extent == verify::Extent::kThin;
   std::size_t number = 0;
@@ -57,8 +59,7 @@ void require_right_on_cases(bool every_step) {
                                                   .element = element},
                                                  Pass::kForward);
     const verify::Truth truth = verify::truth_of(problem, Pass::kForward);
-    for (const Step& step : chapter.steps) {
-      if (!every_step && &step != default_step(chapter, Pass::kForward)) continue;
+    for (const Step& step : steps) {
       INFO(step.id << " " << to_string(element) << " Nq=" << one.Nq << " Nk=" << one.Nk
                    << " d=" << one.d << ", mask " << to_string(one.mask));
       const verify::Verdict verdict =
@@ -68,6 +69,19 @@ void require_right_on_cases(bool every_step) {
     }
   }
 }
+
+std::span<const Step> every_step() { return chapters::ch11_hopper().steps; }
+
+template <class T>
+void forward_on_two_blocks(const ForwardArgsOf<T>& args) {
+  hopper::forward_on_blocks(args, 2);
+}
+/// The last step on so few blocks that each takes several tiles of these small problems.
+constexpr Step kTwoBlocks[] = {
+    {.id = "step6_persistent, two blocks",
+     .idea = "",
+     .forward = {forward_on_two_blocks<bfloat16>, forward_on_two_blocks<float16>},
+     .forward_workspace_bytes = hopper::no_workspace_bytes}};
 
 #ifndef ATTN_USE_CUDA
 
@@ -87,7 +101,8 @@ TEST_CASE("11_hopper: right whenever copies and products are done") {
   const Watched watched;
   SECTION("at once") { simt::options().completion = simt::Completion::kEager; }
   SECTION("at random") { simt::options().completion = simt::Completion::kRandom; }
-  require_right_on_cases(true);
+  require_right_on_cases(every_step());
+  require_right_on_cases(kTwoBlocks);
 }
 
 TEST_CASE("11_hopper: right in whatever order warps take turns") {
@@ -98,10 +113,34 @@ TEST_CASE("11_hopper: right in whatever order warps take turns") {
     simt::options().order = simt::Order::kShuffled;
     simt::options().completion = simt::Completion::kRandom;
   }
-  require_right_on_cases(false);
+  require_right_on_cases(every_step().last(1));
+  require_right_on_cases(kTwoBlocks);
 }
 
-#endif
+#else
+
+TEST_CASE("11_hopper: right for every number of tiles") {
+  require_right_on_cases(every_step());
+  require_right_on_cases(kTwoBlocks);
+}
+
+#endif  // ATTN_USE_CUDA
+
+TEST_CASE("11_hopper: what it does not take is refused") {
+  const Support& support = chapters::ch11_hopper().support;
+  const auto refusal = [&](std::int64_t d) {
+    return why_unsupported(Element::kBfloat16, make_shape(1, 1, 4, 4, d), Mask::kFull, {}, support);
+  };
+  for (const std::int64_t d : {64, 128}) CHECK(refusal(d).empty());
+  for (const std::int64_t d : {8, 63, 72, 96, 136, 256}) {
+    INFO("d=" << d);
+    CHECK_FALSE(refusal(d).empty());
+  }
+  for (const Step& step : every_step()) {
+    CHECK_FALSE(step.forward.takes(Element::kFloat32));
+    CHECK(step.forward_workspace_bytes(make_shape(3, 5, 7, 11, 64)) == 0);
+  }
+}
 
 }  // namespace
 }  // namespace attn::testing
