@@ -24,6 +24,10 @@ class Observer {
   /// One access of a warp of the block: which lanes touch which addresses. Arena::array_at() says
   /// which array a global address belongs to.
   virtual void request(int /*warp*/, const Request& /*request*/) {}
+  /// These lanes of a warp do something to an mbarrier, to the async proxy, or through TMA.
+  virtual void async_event(int /*warp*/, unsigned /*lanes*/, const AsyncEvent& /*event*/) {}
+  /// A warp issues its part of a product of its warpgroup.
+  virtual void wgmma(int /*warp*/) {}
   /// All threads of the block have come to a barrier, and go on.
   virtual void barrier(const std::source_location& /*where*/) {}
 };

@@ -8,6 +8,7 @@
 
 #include "common/simt/machine/arena.hpp"
 #include "common/simt/watch/detectors.hpp"
+#include "common/simt/watch/observer.hpp"
 #include "common/simt/watch/recorder.hpp"
 #include "common/simt/watch/tracer.hpp"
 
@@ -95,6 +96,7 @@ void Recorder::serve_async(unsigned lanes, const AsyncEvent& event, std::uint32_
   const auto lane = static_cast<unsigned>(std::countr_zero(lanes));
   const auto rank = static_cast<std::size_t>(warp_ * kWarpSize) + lane;
   if (tracer_) tracer_->async_event(event, static_cast<unsigned>(std::popcount(lanes)), site);
+  if (observer_ != nullptr) observer_->async_event(warp_, lanes, event);
   if (!detectors_) return;
   switch (event.kind) {
     case AsyncEvent::Kind::kInit:
@@ -156,6 +158,7 @@ void Recorder::serve_wgmma(std::size_t number, std::uint32_t site) {
   constexpr std::uint64_t kFlopsOfTile = 2 * 16 * 8 * 16;  // of 16 rows and 8 columns
   wgmma_flops_ += kFlopsOfTile * static_cast<std::uint64_t>(product.call.tiles);
   count(kRequest);
+  if (observer_ != nullptr) observer_->wgmma(warp_);
   if (detectors_) detectors_->wgmma(product, site);
 }
 
