@@ -27,6 +27,10 @@ const Chapter& ch11_hopper() {
        .idea = "P V of a tile under the softmax of the next",
        .forward = {forward_overlap<bfloat16>, forward_overlap<float16>},
        .forward_workspace_bytes = no_workspace_bytes},
+      {.id = "step6_persistent",
+       .idea = "blocks that take one tile after the other, the heavy ones first",
+       .forward = {forward_persistent<bfloat16>, forward_persistent<float16>},
+       .forward_workspace_bytes = no_workspace_bytes},
   };
   static constexpr int kTileEdges[] = {64, 128};  // of 128 or 192 queries and 128 keys
   static constexpr std::int64_t kD[] = {64, 128};

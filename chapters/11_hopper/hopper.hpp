@@ -44,6 +44,12 @@ void forward_ping_pong(const ForwardArgsOf<T>& args);
 /// The same with P V of a tile under the softmax of the next, within a warpgroup.
 template <class T>
 void forward_overlap(const ForwardArgsOf<T>& args);
+/// The same with a block for each multiprocessor, which takes one tile of Q after the other.
+template <class T>
+void forward_persistent(const ForwardArgsOf<T>& args);
+/// The same with so many blocks at most, 1 or more.
+template <class T>
+void forward_on_blocks(const ForwardArgsOf<T>& args, std::int64_t blocks);
 /// None of them needs any.
 std::size_t no_workspace_bytes(const Shape& shape);
 
