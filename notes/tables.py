@@ -17,6 +17,7 @@ import tables_async
 import tables_claims
 import tables_decode
 import tables_heads
+import tables_hopper
 import tables_io
 import tables_limits
 import tables_masks
@@ -32,6 +33,7 @@ PAGES = {f"notes/{page}.md": module for page, module in (
     ("memory", tables_memory), ("precision", tables_precision), ("versions", tables_versions))}
 for _page in ("README", "backward"):
     PAGES[f"chapters/10_async_pipeline/{_page}.md"] = tables_async
+PAGES["chapters/11_hopper/README.md"] = tables_hopper
 PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <array>
 #include <cstdint>
+#include <span>
 
+#include "chapters/11_hopper/hopper.hpp"
 #include "chapters/chapters.hpp"
 #include "common/run/run.hpp"
 #include "common/verify/check.hpp"
@@ -40,9 +42,23 @@ constexpr std::array kCases = {
     Case{10, 0, 128},
 };
 
-/// On these cases, under the options that are in force, the elements in turn: every step of the
-/// chapter, or the last. ATTN_THIN=1: a third of the cases.
-void require_right_on_cases(bool every_step) {
+/// Step 6 with so few blocks that each takes many tiles.
+constexpr Step kFewBlocks[] = {
+    {.id = "one block",
+     .idea = "",
+     .forward = {[](const auto& args) { hopper::forward_on_blocks(args, 1); },
+                 [](const auto& args) { hopper::forward_on_blocks(args, 1); }},
+     .forward_workspace_bytes = hopper::no_workspace_bytes},
+    {.id = "three blocks",
+     .idea = "",
+     .forward = {[](const auto& args) { hopper::forward_on_blocks(args, 3); },
+                 [](const auto& args) { hopper::forward_on_blocks(args, 3); }},
+     .forward_workspace_bytes = hopper::no_workspace_bytes},
+};
+
+/// On these cases, under the options that are in force, the elements in turn. ATTN_THIN=1: a third
+/// of the cases.
+void require_right_on_cases(std::span<const Step> steps) {
   const Chapter& chapter = chapters::ch11_hopper();
   const bool thin = verify::options_from_environment().extent == verify::Extent::kThin;
   std::size_t number = 0;
@@ -57,8 +73,7 @@ void require_right_on_cases(bool every_step) {
                                                   .element = element},
                                                  Pass::kForward);
     const verify::Truth truth = verify::truth_of(problem, Pass::kForward);
-    for (const Step& step : chapter.steps) {
-      if (!every_step && &step != default_step(chapter, Pass::kForward)) continue;
+    for (const Step& step : steps) {
       INFO(step.id << " " << to_string(element) << " Nq=" << one.Nq << " Nk=" << one.Nk
                    << " d=" << one.d << ", mask " << to_string(one.mask));
       const verify::Verdict verdict =
@@ -87,7 +102,7 @@ TEST_CASE("11_hopper: right whenever copies and products are done") {
   const Watched watched;
   SECTION("at once") { simt::options().completion = simt::Completion::kEager; }
   SECTION("at random") { simt::options().completion = simt::Completion::kRandom; }
-  require_right_on_cases(true);
+  require_right_on_cases(chapters::ch11_hopper().steps);
 }
 
 TEST_CASE("11_hopper: right in whatever order warps take turns") {
@@ -98,10 +113,50 @@ TEST_CASE("11_hopper: right in whatever order warps take turns") {
     simt::options().order = simt::Order::kShuffled;
     simt::options().completion = simt::Completion::kRandom;
   }
-  require_right_on_cases(false);
+  require_right_on_cases(chapters::ch11_hopper().steps.last(1));
 }
 
-#endif
+TEST_CASE("11_hopper: right where a block takes many tiles") {
+  const Watched watched;
+  SECTION("late") {}
+  SECTION("shuffled, and copies and products are done at random") {
+    simt::options().order = simt::Order::kShuffled;
+    simt::options().completion = simt::Completion::kRandom;
+  }
+  require_right_on_cases(kFewBlocks);
+}
+
+#else
+
+TEST_CASE("11_hopper: right for every number of tiles") {
+  require_right_on_cases(chapters::ch11_hopper().steps);
+  require_right_on_cases(kFewBlocks);
+}
+
+#endif  // ATTN_USE_CUDA
+
+TEST_CASE("11_hopper: no step needs a workspace") {
+  for (const Step& step : chapters::ch11_hopper().steps) {
+    CHECK(step.forward_workspace_bytes(make_shape(3, 5, 7, 11, 64)) == 0);
+  }
+}
+
+TEST_CASE("11_hopper: what it does not take is refused") {
+  const Chapter& chapter = chapters::ch11_hopper();
+  const auto refusal = [&](std::int64_t d) {
+    return why_unsupported(Element::kBfloat16, make_shape(1, 1, 4, 4, d), Mask::kFull, {},
+                           chapter.support);
+  };
+  for (const std::int64_t d : {64, 128}) CHECK(refusal(d).empty());
+  for (const std::int64_t d : {1, 8, 32, 72, 96, 127, 136, 256}) {
+    INFO("d=" << d);
+    CHECK_FALSE(refusal(d).empty());
+  }
+  for (const Step& step : chapter.steps) {
+    CHECK_FALSE(step.forward.takes(Element::kFloat32));
+    CHECK(step.backward == nullptr);
+  }
+}
 
 }  // namespace
 }  // namespace attn::testing
