@@ -42,17 +42,20 @@ constexpr std::array kCases = {
     Case{10, 0, 128},
 };
 
+template <class T, int kBlocks>
+void forward_on(const ForwardArgsOf<T>& args) {
+  hopper::forward_on_blocks(args, kBlocks);
+}
+
 /// Step 6 with so few blocks that each takes many tiles.
 constexpr Step kFewBlocks[] = {
     {.id = "one block",
      .idea = "",
-     .forward = {[](const auto& args) { hopper::forward_on_blocks(args, 1); },
-                 [](const auto& args) { hopper::forward_on_blocks(args, 1); }},
+     .forward = {forward_on<bfloat16, 1>, forward_on<float16, 1>},
      .forward_workspace_bytes = hopper::no_workspace_bytes},
     {.id = "three blocks",
      .idea = "",
-     .forward = {[](const auto& args) { hopper::forward_on_blocks(args, 3); },
-                 [](const auto& args) { hopper::forward_on_blocks(args, 3); }},
+     .forward = {forward_on<bfloat16, 3>, forward_on<float16, 3>},
      .forward_workspace_bytes = hopper::no_workspace_bytes},
 };
 
