@@ -31,6 +31,7 @@ KINDS = {name: kind for kind, names in {
     "shuffle": "SHFL",
     "vote": "VOTE VOTEU MATCH REDUX",
     "barrier": "BAR SYNCS",
+    "warpgroup": "WARPGROUP",  # fences in front of wgmma, and waits for it
     "control": "BRA BRX JMP CALL RET EXIT BSSY BSYNC BREAK BMOV WARPSYNC YIELD NANOSLEEP BPT",
     "integer": "IADD IADD3 IMAD IMNMX VIMNMX IABS ISETP LEA LOP LOP3 PLOP3 SHF SHL SHR PRMT POPC "
                "FLO BREV BMSK SGXT VIADD VIADDMNMX VABSDIFF SEL MOV IDP UIADD3 UIMAD ULEA ULOP3 "

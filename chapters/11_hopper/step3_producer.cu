@@ -21,40 +21,28 @@
 namespace attn::hopper {
 namespace {
 
-/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared memory:
-/// a Shared.
+/// One thread asks for Q_i and for all tiles of K and V.
 template <class T, class Tiles>
-__global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
-    forward_kernel(const __grid_constant__ ForwardArgsOf<T> args, const __grid_constant__ Maps maps,
-                   std::int64_t diagonal) {
-  constexpr int kD = Tiles::kD, kBc = Tiles::kBc;
-  auto& s = *dynamic_shared<Shared<T, Tiles>>();
-  const int warpgroup = device::warpgroup_index();
-  const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk;
-
-  if (threadIdx.x == 0) init_barriers(s);
-  __syncthreads();  // wait until the barriers are initialised
-  if (warpgroup == 0) {
-    device::setmaxnreg_dec<Tiles::kProducerRegisters>();
-    if (threadIdx.x == 0) {
-      const Rows rows = rows_of<Tiles>(blockIdx.x, 0, args.shape, diagonal);
-      load_queries(s, maps, rows);
-      Turn<Tiles> turn;
-      for (int j = 0; j < rows.end; ++j) {
-        const auto [stage, parity] = turn;
-        s.k_empty[stage].wait(parity ^ 1);  // in the first round there is nothing to wait for
-        load_tile<Tiles>(s.k[stage], maps.k, s.k_full[stage], j, rows.head);
-        s.v_empty[stage].wait(parity ^ 1);
-        load_tile<Tiles>(s.v[stage], maps.v, s.v_full[stage], j, rows.head);
-        turn.next();
-      }
-    }
-    return;
+__device__ __forceinline__ void produce(Shared<T, Tiles>& s, const Maps& maps, const Rows& rows) {
+  load_queries(s, maps, rows);
+  Turn<Tiles> turn;
+  for (int j = 0; j < rows.end; ++j) {
+    const auto [stage, parity] = turn;
+    s.k_empty[stage].wait(parity ^ 1);  // in the first round there is nothing to wait for
+    load_tile<Tiles>(s.k[stage], maps.k, s.k_full[stage], j, rows.head);
+    s.v_empty[stage].wait(parity ^ 1);
+    load_tile<Tiles>(s.v[stage], maps.v, s.v_full[stage], j, rows.head);
+    turn.next();
   }
+}
 
-  device::setmaxnreg_inc<Tiles::kConsumerRegisters>();
-  const int consumer = warpgroup - 1;
-  const Rows rows = rows_of<Tiles>(blockIdx.x, consumer, args.shape, diagonal);
+/// A warpgroup makes its rows of O and LSE.
+template <class T, class Tiles>
+__device__ __forceinline__ void consume(Shared<T, Tiles>& s, const Maps& maps,
+                                        const ForwardArgsOf<T>& args, std::int64_t diagonal,
+                                        int consumer, const Rows& rows) {
+  constexpr int kD = Tiles::kD, kBc = Tiles::kBc;
+  const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk;
   const std::int64_t i = rows.first + static_cast<int>(threadIdx.x) % 128 / 32 * 16;  // the warp's
   float acc_o[kD / 8][4] = {};
   device::FragmentRows softmax;
@@ -90,6 +78,26 @@ __global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
   device::finish_rows(acc_o, lse, softmax, i, diagonal, Nk);
   store_output<Tiles>(s.q[consumer], maps.o, acc_o, rows, 1 + consumer);
   device::store_row_values(args.lse + rows.head * Nq + i, Nq - i, lse);
+}
+
+/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared memory:
+/// a Shared.
+template <class T, class Tiles>
+__global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
+    forward_kernel(const __grid_constant__ ForwardArgsOf<T> args, const __grid_constant__ Maps maps,
+                   std::int64_t diagonal) {
+  auto& s = *dynamic_shared<Shared<T, Tiles>>();
+  const int consumer = device::warpgroup_index() - 1;
+  const Rows rows = rows_of<Tiles>(blockIdx.x, max(consumer, 0), args.shape, diagonal);
+  if (threadIdx.x == 0) init_barriers(s);
+  __syncthreads();  // wait until the barriers are initialised
+  if (consumer < 0) {
+    device::setmaxnreg_dec<Tiles::kProducerRegisters>();
+    if (threadIdx.x == 0) produce(s, maps, rows);
+  } else {
+    device::setmaxnreg_inc<Tiles::kConsumerRegisters>();
+    consume(s, maps, args, diagonal, consumer, rows);
+  }
 }
 
 }  // namespace

@@ -55,121 +55,139 @@ struct SharedOfMany : Shared<T, Tiles> {
   device::Mbarrier q_empty;  // O has left: an arrival of each consumer
 };
 
+/// The id of a named barrier that gives the first consumer its turn; the others' follow. Below it
+/// are those of store_output().
+template <class Tiles>
+inline constexpr int kTurns = 1 + Tiles::kConsumers;
+
+/// One thread asks for Q_i and for all tiles of K and V. K_0 is on its way before O has left.
+template <class T, class Tiles>
+__device__ __forceinline__ void produce(SharedOfMany<T, Tiles>& s, const Maps& maps,
+                                        const Rows& rows, unsigned q_parity, Turn<Tiles>& k,
+                                        Turn<Tiles>& v) {
+  const auto load_keys = [&](int j) {
+    s.k_empty[k.stage].wait(k.parity ^ 1);  // in the first round there is nothing to wait for
+    load_tile<Tiles>(s.k[k.stage], maps.k, s.k_full[k.stage], j, rows.head);
+    k.next();
+  };
+  if (rows.end > 0) load_keys(0);
+  s.q_empty.wait(q_parity ^ 1);
+  load_queries(s, maps, rows);
+  for (int j = 0; j < rows.end; ++j) {
+    if (j > 0) load_keys(j);
+    s.v_empty[v.stage].wait(v.parity ^ 1);
+    load_tile<Tiles>(s.v[v.stage], maps.v, s.v_full[v.stage], j, rows.head);
+    v.next();
+  }
+}
+
+/// A warpgroup makes its rows of O and LSE.
+template <class T, class Tiles>
+__device__ __forceinline__ void consume(SharedOfMany<T, Tiles>& s, const Maps& maps,
+                                        const ForwardArgsOf<T>& args, std::int64_t diagonal,
+                                        int consumer, const Rows& rows, unsigned q_parity,
+                                        Turn<Tiles>& k, Turn<Tiles>& v) {
+  constexpr int kD = Tiles::kD, kBc = Tiles::kBc;
+  const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk;
+  const std::int64_t i = rows.first + static_cast<int>(threadIdx.x) % 128 / 32 * 16;  // the warp's
+  const int my_turn = kTurns<Tiles> + consumer;
+  const int next_turn = kTurns<Tiles> + (consumer + 1) % Tiles::kConsumers;
+  float acc_o[kD / 8][4] = {}, acc_s[kBc / 8][4];
+  unsigned p[kBc / 16][4];
+  device::FragmentRows softmax;
+  const auto start_scores = [&] {
+    device::wgmma_fence(acc_s);
+    issue_scores<T, Tiles>(acc_s, s.q[consumer], s.k[k.stage]);
+  };
+  const auto start_values = [&] {
+    s.v_full[v.stage].wait(v.parity);
+    device::wgmma_fence(acc_o, p);
+    issue_values<T, Tiles>(acc_o, p, s.v[v.stage]);
+  };
+  float rescale[2];
+  const auto finish_scores = [&]<int kPending, bool kMasked>(int j) {
+    device::wgmma_wait<kPending>(acc_s);
+    release(s.k_empty[k.stage]);
+    k.next();
+    int keys[2] = {};
+    if constexpr (kMasked) {
+      device::keys_of_rows<kBc>(keys, i, std::int64_t{kBc} * j, diagonal, Nk);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      rescale[h] = device::softmax_row<kMasked>(acc_s, args.scale, keys[h], h, softmax);
+    }
+  };
+  const auto finish_values = [&] {
+    device::wgmma_wait<0>(acc_o);
+    release(s.v_empty[v.stage]);
+    v.next();
+  };
+  const auto visit_tile = [&]<bool kMasked>(int j) {
+    s.k_full[k.stage].wait(k.parity);
+    device::named_sync(my_turn, 256);  // wait until the one before has issued its products
+    start_scores();
+    start_values();
+    device::named_arrive(next_turn, 256);
+    finish_scores.template operator()<1, kMasked>(j);  // P V may be under way
+    finish_values();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) device::rescale_row(acc_o, rescale[h], h);
+    pack_rows<T>(p, acc_s);
+  };
+
+  s.q_full.wait(q_parity);
+  if (rows.end > 0) {
+    s.k_full[k.stage].wait(k.parity);
+    start_scores();
+    rows.whole > 0 ? finish_scores.template operator()<0, false>(0)
+                   : finish_scores.template operator()<0, true>(0);
+    pack_rows<T>(p, acc_s);
+    int j = 1;
+    for (; j < rows.whole; ++j) visit_tile.template operator()<false>(j);
+    for (; j < rows.end; ++j) visit_tile.template operator()<true>(j);
+    start_values();
+    finish_values();
+  }
+
+  float lse[2];
+  device::finish_rows(acc_o, lse, softmax, i, diagonal, Nk);
+  store_output<Tiles>(s.q[consumer], maps.o, acc_o, rows, 1 + consumer);
+  device::store_row_values(args.lse + rows.head * Nq + i, Nq - i, lse);
+  if (threadIdx.x % 128 == 0) s.q_empty.arrive();
+}
+
 /// Grid: any number of blocks; block: Tiles::kThreadsWithProducer; dynamic shared memory: a
 /// SharedOfMany.
 template <class T, class Tiles>
 __global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
     forward_kernel(const __grid_constant__ ForwardArgsOf<T> args, const __grid_constant__ Maps maps,
                    Schedule schedule, std::int64_t diagonal) {
-  constexpr int kD = Tiles::kD, kBc = Tiles::kBc;
   auto& s = *dynamic_shared<SharedOfMany<T, Tiles>>();
-  const int warpgroup = device::warpgroup_index();
-  const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk;
-
+  const int consumer = device::warpgroup_index() - 1;
   if (threadIdx.x == 0) {
     s.q_empty.init(Tiles::kConsumers);
     init_barriers(s);
   }
   __syncthreads();  // wait until the barriers are initialised
-  if (warpgroup == 0) {
-    device::setmaxnreg_dec<Tiles::kProducerRegisters>();
-    if (threadIdx.x == 0) {
-      Turn<Tiles> k, v;
-      for (std::int64_t round = 0; schedule.has(round); ++round) {
-        const Rows rows = rows_of<Tiles>(schedule.tile_in(round), 0, args.shape, diagonal);
-        const auto load_keys = [&](int j) {
-          s.k_empty[k.stage].wait(k.parity ^ 1);  // in the first round there is nothing to wait for
-          load_tile<Tiles>(s.k[k.stage], maps.k, s.k_full[k.stage], j, rows.head);
-          k.next();
-        };
-        if (rows.end > 0) load_keys(0);
-        s.q_empty.wait((round & 1) ^ 1);
-        load_queries(s, maps, rows);
-        for (int j = 0; j < rows.end; ++j) {
-          if (j > 0) load_keys(j);
-          s.v_empty[v.stage].wait(v.parity ^ 1);
-          load_tile<Tiles>(s.v[v.stage], maps.v, s.v_full[v.stage], j, rows.head);
-          v.next();
-        }
-      }
-    }
-    return;
-  }
-
-  device::setmaxnreg_inc<Tiles::kConsumerRegisters>();
-  const int consumer = warpgroup - 1;
-  const int my_turn = 1 + Tiles::kConsumers + consumer;  // ids of named barriers
-  const int next_turn = 1 + Tiles::kConsumers + (consumer + 1) % Tiles::kConsumers;
   Turn<Tiles> k, v;
-  if (consumer + 1 == Tiles::kConsumers) device::named_arrive(next_turn, 256);  // to begin with
-  for (std::int64_t round = 0; schedule.has(round); ++round) {
-    const Rows rows = rows_of<Tiles>(schedule.tile_in(round), consumer, args.shape, diagonal);
-    const std::int64_t i =
-        rows.first + static_cast<int>(threadIdx.x) % 128 / 32 * 16;  // the warp's
-    float acc_o[kD / 8][4] = {}, acc_s[kBc / 8][4];
-    unsigned p[kBc / 16][4];
-    device::FragmentRows softmax;
-    const auto start_scores = [&] {
-      device::wgmma_fence(acc_s);
-      issue_scores<T, Tiles>(acc_s, s.q[consumer], s.k[k.stage]);
-    };
-    const auto start_values = [&] {
-      s.v_full[v.stage].wait(v.parity);
-      device::wgmma_fence(acc_o, p);
-      issue_values<T, Tiles>(acc_o, p, s.v[v.stage]);
-    };
-    float rescale[2];
-    const auto finish_scores = [&]<int kPending, bool kMasked>(int j) {
-      device::wgmma_wait<kPending>(acc_s);
-      release(s.k_empty[k.stage]);
-      k.next();
-      int keys[2] = {};
-      if constexpr (kMasked) {
-        device::keys_of_rows<kBc>(keys, i, std::int64_t{kBc} * j, diagonal, Nk);
-      }
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        rescale[h] = device::softmax_row<kMasked>(acc_s, args.scale, keys[h], h, softmax);
-      }
-    };
-    const auto finish_values = [&] {
-      device::wgmma_wait<0>(acc_o);
-      release(s.v_empty[v.stage]);
-      v.next();
-    };
-    const auto visit_tile = [&]<bool kMasked>(int j) {
-      s.k_full[k.stage].wait(k.parity);
-      device::named_sync(my_turn, 256);  // wait until the one before has issued its products
-      start_scores();
-      start_values();
-      device::named_arrive(next_turn, 256);
-      finish_scores.template operator()<1, kMasked>(j);  // P V may be under way
-      finish_values();
-#pragma unroll
-      for (int h = 0; h < 2; ++h) device::rescale_row(acc_o, rescale[h], h);
-      pack_rows<T>(p, acc_s);
-    };
-
-    s.q_full.wait(round & 1);
-    if (rows.end > 0) {
-      s.k_full[k.stage].wait(k.parity);
-      start_scores();
-      rows.whole > 0 ? finish_scores.template operator()<0, false>(0)
-                     : finish_scores.template operator()<0, true>(0);
-      pack_rows<T>(p, acc_s);
-      int j = 1;
-      for (; j < rows.whole; ++j) visit_tile.template operator()<false>(j);
-      for (; j < rows.end; ++j) visit_tile.template operator()<true>(j);
-      start_values();
-      finish_values();
+  unsigned q_parity = 0;
+  if (consumer < 0) {
+    device::setmaxnreg_dec<Tiles::kProducerRegisters>();
+    if (threadIdx.x > 0) return;
+    for (std::int64_t round = 0; schedule.has(round); ++round, q_parity ^= 1) {
+      const Rows rows = rows_of<Tiles>(schedule.tile_in(round), 0, args.shape, diagonal);
+      produce(s, maps, rows, q_parity, k, v);
     }
-    float lse[2];
-    device::finish_rows(acc_o, lse, softmax, i, diagonal, Nk);
-    store_output<Tiles>(s.q[consumer], maps.o, acc_o, rows, 1 + consumer);
-    device::store_row_values(args.lse + rows.head * Nq + i, Nq - i, lse);
-    if (threadIdx.x % 128 == 0) s.q_empty.arrive();
+  } else {
+    device::setmaxnreg_inc<Tiles::kConsumerRegisters>();
+    if (consumer + 1 == Tiles::kConsumers) device::named_arrive(kTurns<Tiles>, 256);  // to begin
+    for (std::int64_t round = 0; schedule.has(round); ++round, q_parity ^= 1) {
+      const Rows rows = rows_of<Tiles>(schedule.tile_in(round), consumer, args.shape, diagonal);
+      consume(s, maps, args, diagonal, consumer, rows, q_parity, k, v);
+    }
+    if (consumer == 0) device::named_sync(kTurns<Tiles>, 256);  // wait until the last turn is over
   }
-  if (consumer == 0) device::named_sync(my_turn, 256);  // wait until the last one's last turn
 }
 
 }  // namespace

@@ -210,6 +210,10 @@ function(attn_add_chapter id)
       # nvcc must accept the exercises too: compiled, never linked here.
       add_library(${ch}_exercise_cuda OBJECT)
       attn_for_one_architecture(${ch}_exercise_cuda)
+      if(ARG_ARCHITECTURES)
+        set_target_properties(${ch}_exercise_cuda PROPERTIES
+          CUDA_ARCHITECTURES "${ARG_ARCHITECTURES}")
+      endif()
       foreach(file IN LISTS ARG_EXERCISE ARG_WRITE)
         target_sources(${ch}_exercise_cuda PRIVATE exercises/${file} exercises/solution/${file})
       endforeach()

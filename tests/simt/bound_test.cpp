@@ -241,6 +241,16 @@ TEST_CASE("bound: ldmatrix takes shared wavefronts; what copies store may go ano
   CHECK(bound.limit == "shared memory");
 }
 
+TEST_CASE("bound: products of warpgroups keep the same tensor cores busy", "[simt][bound]") {
+  LaunchRecord launch = empty_launch(132, 128);
+  launch.traffic.mma_instructions = 132 * 100;
+  launch.traffic.wgmma_instructions = 4 * 132;  // how many there are does not matter
+  launch.traffic.wgmma_flops = 132ull * 600 * 4096;
+  const simt::Bound bound = simt::bound_of(std::vector{launch}, {}, h200());
+  CHECK(bound.parts[Resource::kTensor] == about(700 / kClock));
+  CHECK(bound.tensor_flops == 132 * 700 * 4096.0);
+}
+
 TEST_CASE("bound: FLOPs that the tensor cores do are not counted as others", "[simt][bound]") {
   LaunchRecord launch = empty_launch(132, 128);
   launch.traffic.mma_instructions = 132 * 100;

@@ -80,7 +80,8 @@ __global__ void ring_kernel(const __grid_constant__ TensorMap map, int stages, i
     const bool waits = kVariant == Ring::kNoFullWait     ? tile == 0
                        : kVariant == Ring::kOneLaneWaits ? tile == 0 || lane() == 0
                                                          : true;
-    if (waits) full[stage].wait(parity);  // bug: ring_full
+    if (waits) full[stage].wait(parity);                      // bug: ring_full
+    if (kVariant == Ring::kOneLaneWaits) __any_sync(~0u, 1);  // which orders no memory
     if (kVariant == Ring::kReleasedEarly && lane() == 0) empty[stage].arrive();
     float* sTile = sTiles + stage * kTileFloats;
     for (int row = warp() - 1; row < kRingRows; row += consumers) {
@@ -162,13 +163,16 @@ __global__ void store_kernel(const __grid_constant__ TensorMap map, int first_ro
     }
     tma_store(map, sTile, 0, first_row);  // bug: store_store
     if (kVariant != Store::kNoCommit) tma_commit();
+  }
+  if (kVariant == Store::kEarlyBarrier) __syncthreads();
+  if (threadIdx.x == 0) {
     if (kVariant == Store::kWaitsTooFew) {
       tma_wait_read<1>();
     } else if (kVariant != Store::kNoWait && kVariant != Store::kNoLastWait) {
       tma_wait_read<0>();
     }
   }
-  __syncthreads();
+  if (kVariant != Store::kNoSecondBarrier && kVariant != Store::kEarlyBarrier) __syncthreads();
   if (kVariant != Store::kNoLastWait) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileFloats; i += 64) {
       sTile[i] = 0.0f;  // bug: store_again
@@ -197,6 +201,15 @@ __global__ void arrival_kernel(float* out) {
     full.wait(0);
     out[lane()] = sTile[31 - lane()];  // bug: arrival
   }
+}
+
+__global__ void meeting_kernel(float* out) {
+  __shared__ Mbarrier all;
+  if (threadIdx.x == 0) all.init(32);
+  __syncthreads();
+  all.arrive();
+  all.wait(0);
+  out[lane()] = static_cast<float>(lane());
 }
 
 __global__ void not_ready_kernel(const __grid_constant__ TensorMap, float*) {
@@ -418,6 +431,10 @@ void run_store(Store variant, int first_row, int rows, float* out) {
       return run(store_kernel<Store::kNoBarrier>);
     case Store::kNoWait:
       return run(store_kernel<Store::kNoWait>);
+    case Store::kNoSecondBarrier:
+      return run(store_kernel<Store::kNoSecondBarrier>);
+    case Store::kEarlyBarrier:
+      return run(store_kernel<Store::kEarlyBarrier>);
     case Store::kNoLastWait:
       return run(store_kernel<Store::kNoLastWait>);
     case Store::kNoCommit:
@@ -440,6 +457,8 @@ void run_arrival(Arrival variant, float* out) {
       return run(arrival_kernel<Arrival::kTooEarly>);
   }
 }
+
+void run_meeting(float* out) { launch(meeting_kernel, 1, 32, 0, nullptr, out); }
 
 void run_tma_misuse(const std::string& name, float* in, float* out) {
   // One of them is told of more rows than the array has.

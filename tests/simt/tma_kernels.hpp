@@ -28,7 +28,7 @@ enum class Ring {
   kConsumerParity,    // the consumers' never flips
   kNoEmptyWait,       // the producer does not wait until a stage is free
   kNoFullWait,        // the consumers wait until the first is full, and no more
-  kOneLaneWaits,      // then only lane 0 of each warp does
+  kOneLaneWaits,      // then only lane 0 of each warp does; the others vote with it
   kExpectTooLittle,   // half of the tile's bytes are announced
   kExpectTooMuch,     // and 128 more than it has
   kTwoCopies,         // a tile comes in two halves, of which one is announced
@@ -54,14 +54,16 @@ void run_box(const TensorLayout& layout, const std::array<int, 4>& corner, unsig
 /// stores it to rows first_row.. of out[rows][32]; then all fill it again with zeros.
 enum class Store {
   kRight,
-  kNoFence,      // between the proxies
-  kLateFence,    // behind the barrier
-  kOneFence,     // by one thread only
-  kNoBarrier,    // before the store
-  kNoWait,       // before the tile is filled again
-  kNoLastWait,   // at the end of the kernel
-  kNoCommit,     // the wait is for nothing
-  kWaitsTooFew,  // one group too many may be under way
+  kNoFence,          // between the proxies
+  kLateFence,        // behind the barrier
+  kOneFence,         // by one thread only
+  kNoBarrier,        // before the store
+  kNoWait,           // before the tile is filled again
+  kNoSecondBarrier,  // between the wait and the zeros
+  kEarlyBarrier,     // it stands before the wait
+  kNoLastWait,       // at the end of the kernel
+  kNoCommit,         // the wait is for nothing
+  kWaitsTooFew,      // one group too many may be under way
 };
 void run_store(Store variant, int first_row, int rows, float* out);
 
@@ -74,6 +76,10 @@ enum class Arrival {
   kTooEarly,    // before they have written
 };
 void run_arrival(Arrival variant, float* out);
+
+/// The lanes of one warp meet at an mbarrier, each in its turn, and then each writes its number to
+/// out[lane].
+void run_meeting(float* out);
 
 /// A kernel that misuses an mbarrier or TMA, one block of 32 threads with 8 KiB of shared memory;
 /// `in` has 64 rows of 32 floats.

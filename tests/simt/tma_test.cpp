@@ -10,6 +10,7 @@
 #include "common/device/tensor_map.hpp"
 #include "common/simt/watch/counters.hpp"
 #include "tests/simt/support.hpp"
+#include "tests/simt/tma_cases.hpp"
 #include "tests/simt/tma_kernels.hpp"
 
 namespace attn::simt_test {
@@ -17,119 +18,30 @@ namespace {
 
 constexpr std::size_t kColumns = kRingColumns;
 
-std::vector<float> numbers(std::size_t count) { return random_integers<float>(count, 1, 1000, 13); }
-
-/// `rows` rows, and zeros where the last tile reaches beyond them.
-std::vector<float> tiles_of(const std::vector<float>& in, int tiles) {
-  std::vector<float> out(static_cast<std::size_t>(tiles) * kRingRows * kColumns, 0.0f);
-  std::copy(in.begin(), in.end(), out.begin());
-  return out;
-}
-
 TEST_CASE_METHOD(EveryMode, "a ring of stages brings tile after tile by TMA", "[simt][tma]") {
   for (const simt::Completion completion : simt::kAllCompletions) {
+    CAPTURE(to_string(completion));
     simt::options().completion = completion;
-    for (const Ring variant : {Ring::kRight, Ring::kWritten, Ring::kBlockBarrier}) {
-      for (const auto& [stages, consumers, tiles, rows] :
-           {std::array{2, 2, 5, 75}, std::array{3, 1, 7, 112}, std::array{1, 3, 2, 17}}) {
-        CAPTURE(to_string(completion), static_cast<int>(variant), stages, consumers, tiles, rows);
-        const std::vector<float> values = numbers(static_cast<std::size_t>(rows) * kColumns);
-        DeviceArray<float> in(values);
-        DeviceArray<float> out(static_cast<std::size_t>(tiles) * kRingRows * kColumns, 7.0f);
-        run_ring(variant, stages, consumers, tiles, rows, in.data(), out.data());
-        CHECK(out.read() == tiles_of(values, tiles));
-      }
-    }
+    check_rings();
   }
-}
-
-/// Where chunk `chunk` (16 bytes) of row `row` lies in a box whose rows have so many bytes, as the
-/// tables of the PTX ISA show it ("Swizzle modes").
-std::size_t place(Swizzle swizzle, std::size_t row, std::size_t chunk, std::size_t row_bytes) {
-  switch (swizzle) {
-    case Swizzle::k32:
-      return row * 32 + 16 * (chunk ^ row / 4 % 2);
-    case Swizzle::k64:
-      return row * 64 + 16 * (chunk ^ row / 2 % 4);
-    case Swizzle::k128:
-      return row * 128 + 16 * (chunk ^ row % 8);
-    default:
-      return row * row_bytes + 16 * chunk;
-  }
-}
-
-struct Box {
-  TensorLayout layout;
-  std::array<int, 4> corner;
-};
-
-/// What a box must look like in shared memory, element by element.
-std::vector<unsigned char> expected_box(const Box& box, const std::vector<unsigned char>& memory) {
-  const TensorLayout& layout = box.layout;
-  const std::size_t size = bytes_of(layout.element);
-  const auto extent = [&](std::size_t i) {
-    return i < static_cast<std::size_t>(layout.rank) ? layout.box[i] : 1u;
-  };
-  std::vector<unsigned char> out(box_bytes(layout), 0);
-  std::size_t row = 0;
-  for (std::uint32_t w = 0; w < extent(3); ++w) {
-    for (std::uint32_t z = 0; z < extent(2); ++z) {
-      for (std::uint32_t y = 0; y < extent(1); ++y, ++row) {
-        for (std::uint32_t x = 0; x < extent(0); ++x) {
-          const std::array<std::int64_t, 4> at = {
-              box.corner[0] + std::int64_t{x}, box.corner[1] + std::int64_t{y},
-              box.corner[2] + std::int64_t{z}, box.corner[3] + std::int64_t{w}};
-          std::int64_t from = at[0] * static_cast<std::int64_t>(size);
-          bool inside = true;
-          for (std::size_t i = 0; i < static_cast<std::size_t>(layout.rank); ++i) {
-            inside = inside && at[i] >= 0 && at[i] < static_cast<std::int64_t>(layout.sizes[i]);
-            if (i > 0) from += at[i] * static_cast<std::int64_t>(layout.strides[i - 1]);
-          }
-          if (!inside) continue;
-          const std::size_t byte = x * size;
-          const std::size_t to =
-              place(layout.swizzle, row, byte / 16, layout.box[0] * size) + byte % 16;
-          std::copy_n(memory.begin() + from, size, out.begin() + static_cast<std::ptrdiff_t>(to));
-        }
-      }
-    }
-  }
-  return out;
 }
 
 TEST_CASE_METHOD(EveryMode, "a box of a tensor arrives swizzled, with zeros beyond the edges",
                  "[simt][tma]") {
-  const std::vector<unsigned char> memory = random_integers<unsigned char>(1 << 16, 1, 255, 3);
-  DeviceArray<unsigned char> in(memory);
-  const auto bf16 = Element::kBfloat16;
-  const Box boxes[] = {
-      // 40 x 50 floats, rows of 48.
-      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {8, 24}, Swizzle::k32}, {8, 10}},
-      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {16, 24}, Swizzle::k64}, {30, 40}},
-      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {32, 24}, Swizzle::k128}, {-3, -5}},
-      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {12, 7}, Swizzle::kNone}, {33, 1}},
-      {{Element::kFloat32, in.data(), 2, {40, 50}, {192}, {40, 7}, Swizzle::kNone}, {90, -90}},
-      // bfloat16 [head][row][column]: 3 heads of 37 rows of 72.
-      {{bf16, in.data(), 3, {72, 37, 3}, {144, 144 * 37}, {64, 16, 2}, Swizzle::k128}, {5, 30, 2}},
-      {{bf16, in.data(), 3, {72, 37, 3}, {144, 144 * 37}, {32, 9, 1}, Swizzle::k64}, {64, 0, 0}},
-      // A tile of 128 columns in two panels of 64: [head][panel][row][64], strides that descend.
-      {{bf16, in.data(), 4, {64, 37, 2, 3}, {256, 128, 256 * 37}, {64, 24, 2, 1}, Swizzle::k128},
-       {0, 24, 0, 2}},
-      {{bf16, in.data(), 4, {64, 37, 2, 3}, {256, 128, 256 * 37}, {16, 4, 2, 2}, Swizzle::k32},
-       {56, 2, 1, -1}},
-  };
-  int number = 0;
-  for (const Box& box : boxes) {
-    for (const unsigned to : {0u, 1024u}) {
-      CAPTURE(++number, to);
-      const std::vector<unsigned char> expected = expected_box(box, memory);
-      DeviceArray<unsigned> out(expected.size() / 4, 0xDEADBEEFu);
-      run_box(box.layout, box.corner, to, true, out.data());
-      const std::vector<unsigned> words = out.read();
-      const auto* bytes = reinterpret_cast<const unsigned char*>(words.data());
-      CHECK(std::equal(expected.begin(), expected.end(), bytes));
-    }
+  check_boxes();
+}
+
+TEST_CASE_METHOD(EveryMode, "a store by TMA writes what lies within the tensor", "[simt][tma]") {
+  for (const simt::Completion completion : simt::kAllCompletions) {
+    CAPTURE(to_string(completion));
+    simt::options().completion = completion;
+    check_stores();
   }
+}
+
+TEST_CASE_METHOD(EveryMode, "threads hand on through an mbarrier what they have written",
+                 "[simt][tma]") {
+  check_arrivals();
 }
 
 TEST_CASE("what TMA brings arrives late, or at once; what it stores is read late, or at once",
@@ -150,35 +62,6 @@ TEST_CASE("what TMA brings arrives late, or at once; what it stores is read late
       run_store(variant, 0, 40, stored.data());
       CHECK(stored.read(33) == (late ? 0.0f : 101.0f));
     }
-  }
-}
-
-TEST_CASE_METHOD(EveryMode, "a store by TMA writes what lies within the tensor", "[simt][tma]") {
-  for (const simt::Completion completion : simt::kAllCompletions) {
-    simt::options().completion = completion;
-    for (const int first : {0, 7, 30, -4}) {
-      CAPTURE(to_string(completion), first);
-      constexpr int kRows = 40;
-      DeviceArray<float> out(kRows * kColumns, -1.0f);
-      run_store(Store::kRight, first, kRows, out.data());
-      std::vector<float> expected(kRows * kColumns, -1.0f);
-      for (int row = std::max(first, 0); row < std::min(first + kRingRows, kRows); ++row) {
-        for (int column = 0; column < kRingColumns; ++column) {
-          expected[static_cast<std::size_t>(row * kRingColumns + column)] =
-              static_cast<float>(100 * (row - first) + column);
-        }
-      }
-      CHECK(out.read() == expected);
-    }
-  }
-}
-
-TEST_CASE_METHOD(EveryMode, "threads hand on through an mbarrier what they have written",
-                 "[simt][tma]") {
-  for (const Arrival variant : {Arrival::kAllLanes, Arrival::kOneLane}) {
-    DeviceArray<float> out(32, -1.0f);
-    run_arrival(variant, out.data());
-    for (std::size_t t = 0; t < 32; ++t) CHECK(out.read(t) == static_cast<float>(31 - t));
   }
 }
 
@@ -264,7 +147,7 @@ void check_reports(const std::vector<Expected>& expected, const std::function<vo
 
 TEST_CASE_METHOD(EveryMode, "misuse of an mbarrier or of TMA stops the launch at its line",
                  "[simt][tma]") {
-  DeviceArray<float> in(numbers(64 * kColumns)), out(32, 0.0f);
+  DeviceArray<float> in(tma_numbers(64 * kColumns)), out(32, 0.0f);
   const std::pair<const char*, Expected> misuses[] = {
       {"not_ready", {"barrier not ready", "not_ready", "nobody has initialised the mbarrier at"}},
       {"no_arrivals", {"bad mbarrier", "no_arrivals", "count = 0; allowed: 1 to 1048575"}},
@@ -312,7 +195,7 @@ TEST_CASE_METHOD(EveryMode, "a deadlock is reported with the state of every mbar
 #if !defined(__SANITIZE_ADDRESS__)
 TEST_CASE_METHOD(EveryOrder, "a tensor copy outside of the array, or over an mbarrier, is reported",
                  "[simt][tma]") {
-  DeviceArray<float> in(numbers(64 * kColumns)), out(32, 0.0f);
+  DeviceArray<float> in(tma_numbers(64 * kColumns)), out(32, 0.0f);
   check_stops({"out of bounds", "beyond_array", "tensor copy: read of 16 bytes: "},
               [&] { run_tma_misuse("beyond_array", in.data(), out.data()); });
   check_reports({{"mbarrier touched", "touched", "write of dynamic shared memory at byte 4"}},
@@ -370,7 +253,7 @@ TEST_CASE_METHOD(EveryOrder, "every bug of a ring has a name, whenever copies ar
           completion == simt::Completion::kLate && simt::options().order == simt::Order::kForward;
       CAPTURE(to_string(completion), static_cast<int>(bug.variant));
       constexpr int kTiles = 7;
-      DeviceArray<float> in(numbers(kTiles * kRingRows * kColumns));
+      DeviceArray<float> in(tma_numbers(kTiles * kRingRows * kColumns));
       DeviceArray<float> out(kTiles * kRingRows * kColumns, 0.0f);
       check_reports(first ? std::vector{bug.names.front()} : bug.names,
                     [&] { run_ring(bug.variant, 2, 2, kTiles, 112, in.data(), out.data()); });
@@ -379,22 +262,30 @@ TEST_CASE_METHOD(EveryOrder, "every bug of a ring has a name, whenever copies ar
 }
 
 TEST_CASE_METHOD(EveryOrder, "every bug of a store by TMA has a name", "[simt][tma]") {
-  const std::pair<Store, Expected> bugs[] = {
-      {Store::kNoFence, {"missing proxy fence", "store_store", "has not fenced since"}},
-      {Store::kOneFence, {"missing proxy fence", "store_store", "has not fenced since"}},
-      {Store::kLateFence, {"missing proxy fence", "store_store", "later than what orders the two"}},
-      {Store::kNoBarrier, {"race", "store_store", "read of dynamic shared memory"}},
-      {Store::kNoWait, {"in flight", "store_again", "which may still be read by what thread"}},
-      {Store::kNoCommit, {"in flight", "store_again", "which may still be read by what thread"}},
-      {Store::kWaitsTooFew, {"in flight", "store_again", "which may still be read by what thread"}},
-      {Store::kNoLastWait, {"not waited for", "store_store", "the block has ended"}},
+  const std::pair<Store, std::vector<Expected>> bugs[] = {
+      {Store::kNoFence, {{"missing proxy fence", "store_store", "has not fenced since"}}},
+      {Store::kOneFence, {{"missing proxy fence", "store_store", "has not fenced since"}}},
+      {Store::kLateFence,
+       {{"missing proxy fence", "store_store", "later than what orders the two"}}},
+      {Store::kNoBarrier, {{"race", "store_store", "read of dynamic shared memory"}}},
+      {Store::kNoWait, {{"in flight", "store_again", "which may still be read by what thread"}}},
+      {Store::kNoCommit, {{"in flight", "store_again", "which may still be read by what thread"}}},
+      {Store::kWaitsTooFew,
+       {{"in flight", "store_again", "which may still be read by what thread"}}},
+      {Store::kNoSecondBarrier,
+       {{"in flight", "store_again", "which may still be read by what thread"},
+        {"race", "store_again", "write of dynamic shared memory"}}},
+      {Store::kEarlyBarrier,
+       {{"in flight", "store_again", "which may still be read by what thread"},
+        {"race", "store_again", "write of dynamic shared memory"}}},
+      {Store::kNoLastWait, {{"not waited for", "store_store", "the block has ended"}}},
   };
   for (const simt::Completion completion : simt::kAllCompletions) {
     simt::options().completion = completion;
-    for (const auto& [variant, expected] : bugs) {
+    for (const auto& [variant, names] : bugs) {
       CAPTURE(to_string(completion), static_cast<int>(variant));
       DeviceArray<float> out(40 * kColumns, -1.0f);
-      check_reports({expected}, [&] { run_store(variant, 0, 40, out.data()); });
+      check_reports(names, [&] { run_store(variant, 0, 40, out.data()); });
     }
   }
 }
@@ -409,10 +300,21 @@ TEST_CASE_METHOD(EveryOrder, "an mbarrier hands on no more than was done before 
   }
 }
 
+TEST_CASE_METHOD(EveryOrder, "lanes that wait for an mbarrier go on together", "[simt][tma]") {
+  DeviceArray<float> out(32, -1.0f);
+  simt::options().tracer = true;
+  simt::take_launches();
+  run_meeting(out.data());
+  const simt::Traffic t = simt::take_launches().front().traffic;
+  CHECK(out.read(17) == 17.0f);
+  CHECK(t.mbarrier_waits == 1);
+  CHECK(t.global_store_requests == 1);
+}
+
 TEST_CASE_METHOD(EveryOrder, "what TMA moves is counted apart, whole tiles are announced",
                  "[simt][tma]") {
   constexpr int kStages = 2, kConsumers = 2, kTiles = 5, kRows = 75;
-  DeviceArray<float> in(numbers(kRows * kColumns)), out(kTiles * kRingRows * kColumns, 0.0f);
+  DeviceArray<float> in(tma_numbers(kRows * kColumns)), out(kTiles * kRingRows * kColumns, 0.0f);
   for (const simt::Completion completion : simt::kAllCompletions) {
     CAPTURE(to_string(completion));
     simt::options().completion = completion;

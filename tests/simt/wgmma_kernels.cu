@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
 #pragma unroll
-    for (int step = 0; step < 4; ++step) {
+    for (int step = 0; step < (n == 0 ? 4 : 1); ++step) {
       wgmma_ss<bfloat16>(acc[n], rows_descriptor(sTiles, step),
                          rows_descriptor(sTiles + n * kTileBytes, step), step > 0);
     }
@@ -252,9 +252,9 @@ __global__ void __launch_bounds__(2 * kThreads)
                        true);
   }
   if (kBug != Bug::kNoCommit) wgmma_commit();
-  if (kBug == Bug::kReadsEarly) o[thread()] = acc_s[1][2];          // bug: reads_early
-  if (kBug == Bug::kWritesEarly) acc_s[7][3] = 0.0f;                // bug: writes_early
-  if (kBug == Bug::kOverwrites && thread() == 77) sK[128 * 5] = 1;  // bug: overwrites
+  if (kBug == Bug::kReadsEarly) o[kSide * kSide + thread()] = acc_s[1][2];  // bug: reads_early
+  if (kBug == Bug::kWritesEarly) acc_s[7][3] = 0.0f;                        // bug: writes_early
+  if (kBug == Bug::kOverwrites && thread() == 77) sK[128 * 5] = 1;          // bug: overwrites
   if (kBug == Bug::kReleasesEarly) named_arrive(1, 2 * kThreads);
   if (kBug == Bug::kOtherWait && warp == 2) wgmma_commit();  // bug: other_wait
   if (kBug == Bug::kWaitsTooLittle) {

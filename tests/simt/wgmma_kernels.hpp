@@ -31,11 +31,13 @@ void run_wgmma(const OneWgmma& shape, const unsigned* image, int bytes, std::uin
 void run_one_tile(Element element, const std::uint16_t* q, const std::uint16_t* k,
                   const std::uint16_t* v, float* o);
 
-/// acc[n] = M[0] M[n]^T for n = 0 and 1, two groups; matrices: M, [2][64][64]. `first` gets
-/// acc[0][0][0] of each thread when one group may be under way, `last` acc[1][0][0] when none may.
+/// acc[n] = M[0] M[n]^T for n = 0 and 1, two groups, the second of one product, the first 16
+/// columns of M; matrices: M, [2][64][64]. `first` gets acc[0][0][0] of each thread when one group
+/// may be under way, `last` acc[1][0][0] when none may.
 void run_two_products(const std::uint16_t* matrices, float* first, float* last);
 
-/// run_one_tile with one bug; `k` has room for another tile. See the kernel. (On the CPU machine.)
+/// run_one_tile with one bug; `k` has room for another tile, and o for 128 numbers more, which get
+/// what somebody reads too early. See the kernel. (On the CPU machine.)
 void run_wgmma_misuse(const std::string& name, const std::uint16_t* q, const std::uint16_t* k,
                       const std::uint16_t* v, float* o);
 

@@ -115,8 +115,8 @@ class Worker {
   void* shared_memory() { return shared_memory_; }
   /// Gives the other lanes of the warp a turn first.
   void yield() { suspend(State::kYielding); }
-  /// Waits until the condition holds; with `line_up`, also for the other lanes of the warp that come
-  /// to it in this turn.
+  /// Waits until the condition holds; with `line_up`, also for the other lanes of the warp that
+  /// come to it in this turn.
   void wait_for(const Condition& condition, std::source_location where, bool line_up = false);
   AsyncWork& async_work() { return async_work_; }
   NamedBarriers& named_barriers() { return named_barriers_; }
@@ -198,7 +198,8 @@ Detection detection_at(const GridRun& grid, uint3 block, uint3 thread, std::stri
                        std::source_location where);
 
 /// The running thread does something that the kernel cannot continue after: reports it and stops
-/// the launch.
+/// the launch. The caller's frame is never left: temporaries of the call that own memory are
+/// lost, so a text that takes some is made in a function of its own.
 [[noreturn]] void stop_thread(std::string kind, std::string what, std::string advice,
                               std::source_location where);
 

@@ -63,7 +63,10 @@ Mbarriers::Mbarrier& ready_barrier(const void* barrier, std::source_location whe
   const auto address = reinterpret_cast<std::uintptr_t>(barrier);
   Mbarriers::Mbarrier* found = Worker::running().mbarriers().find(address);
   if (found == nullptr) {
-    stop_thread("barrier not ready", fmt::format("nobody has initialised {} yet", name_of(address)),
+    const auto what = [&] {
+      return fmt::format("nobody has initialised {} yet", name_of(address));
+    };
+    stop_thread("barrier not ready", what(),
                 "One thread calls init() on each mbarrier, and a __syncthreads follows before "
                 "anyone arrives or waits.",
                 where);
@@ -133,8 +136,10 @@ void mbarrier_init(void* barrier, int count, std::source_location where) {
   }
   Mbarriers& barriers = worker.mbarriers();
   if (const Mbarriers::Mbarrier* before = barriers.find(address)) {
-    stop_thread("bad mbarrier",
-                fmt::format("{} is in use since {}", name_of(address), place(before->init)),
+    const auto what = [&] {
+      return fmt::format("{} is in use since {}", name_of(address), place(before->init));
+    };
+    stop_thread("bad mbarrier", what(),
                 "One thread of the block initialises each mbarrier once: is init() inside a loop, "
                 "or outside the condition that picks the thread?",
                 where);
@@ -169,31 +174,35 @@ void mbarrier_arrive(void* at, unsigned bytes, std::source_location where) {
   Recorder* recorder = std::exchange(active_recorder, nullptr);
   Mbarriers::Mbarrier& barrier = ready_barrier(at, where);
   if (!barrier.seen) {
-    stop_thread("phase nobody waited for",
-                fmt::format("this arrival is of phase {} of {}, and no thread has seen the end of "
-                            "phase {} (its last arrival was at {})",
-                            barrier.phase, name_of(barrier.address), barrier.phase - 1,
-                            place(barrier.last_arrival)),
+    const auto what = [&] {
+      return fmt::format(
+          "this arrival is of phase {} of {}, and no thread has seen the end of "
+          "phase {} (its last arrival was at {})",
+          barrier.phase, name_of(barrier.address), barrier.phase - 1, place(barrier.last_arrival));
+    };
+    stop_thread("phase nobody waited for", what(),
                 "Is a wait missing before this stage is used again? Or do more threads arrive than "
                 "init() was told?",
                 where);
   }
   if (barrier.pending == 0) {
-    stop_thread(
-        "too many arrivals",
-        fmt::format("all {} arrivals of phase {} of {} are here, the last from {}; it waits "
-                    "for {} bytes that have been announced",
-                    barrier.count, barrier.phase, name_of(barrier.address),
-                    place(barrier.last_arrival), barrier.tx),
-        "Do more threads arrive than init() was told?", where);
+    const auto what = [&] {
+      return fmt::format(
+          "all {} arrivals of phase {} of {} are here, the last from {}; it waits "
+          "for {} bytes that have been announced",
+          barrier.count, barrier.phase, name_of(barrier.address), place(barrier.last_arrival),
+          barrier.tx);
+    };
+    stop_thread("too many arrivals", what(), "Do more threads arrive than init() was told?", where);
   }
   barrier.tx += bytes;
   barrier.announced += bytes;
   if (barrier.tx > Mbarriers::kMostBytes) {
-    stop_thread("too many bytes",
-                fmt::format("{} bytes are announced at {} and not here yet; allowed: {}",
-                            barrier.tx, name_of(barrier.address), Mbarriers::kMostBytes),
-                "Split the tile over several phases or barriers.", where);
+    const auto what = [&] {
+      return fmt::format("{} bytes are announced at {} and not here yet; allowed: {}", barrier.tx,
+                         name_of(barrier.address), Mbarriers::kMostBytes);
+    };
+    stop_thread("too many bytes", what(), "Split the tile over several phases or barriers.", where);
   }
   const AsyncEvent event{.kind = AsyncEvent::Kind::kArrive,
                          .barrier = barrier.number,
@@ -225,10 +234,13 @@ void mbarrier_wait(void* at, unsigned parity, std::source_location where) {
   if (rank >= barrier.seen_by.size()) barrier.seen_by.resize(rank + 1);
   std::uint32_t& seen = barrier.seen_by[rank];
   if (seen == barrier.phase + 1) {
-    stop_thread("waited for an old phase",
-                fmt::format("{} phases of {} have ended, as when this thread waited for it last: "
-                            "parity {} lets it pass at once",
-                            barrier.phase, name_of(barrier.address), parity),
+    const auto what = [&] {
+      return fmt::format(
+          "{} phases of {} have ended, as when this thread waited for it last: "
+          "parity {} lets it pass at once",
+          barrier.phase, name_of(barrier.address), parity);
+    };
+    stop_thread("waited for an old phase", what(),
                 "The parity flips each time the thread has gone once around the stages.", where);
   }
   seen = barrier.phase + 1;

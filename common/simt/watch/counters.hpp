@@ -56,8 +56,8 @@ struct Traffic {
   std::uint64_t matrix_load_requests = 0;
   std::uint64_t matrix_load_wavefronts = 0;
   std::uint64_t matrix_load_wavefronts_ideal = 0;
-  // TMA, where one thread's instruction copies a whole tile. What it loads from within the tensor is
-  // among global_async_bytes and global_async_sectors (but not among the requests, which are
+  // TMA, where one thread's instruction copies a whole tile. What it loads from within the tensor
+  // is among global_async_bytes and global_async_sectors (but not among the requests, which are
   // op_ldgsts); what it stores is apart from stores.
   std::uint64_t tensor_copies = 0;
   std::uint64_t global_async_store_bytes = 0;
