@@ -46,7 +46,7 @@ class Panel {
         y_(top) {}
 
   void warpgroup(int group) {
-    label(group == 0 ? "warp 0" : fmt::format("warp {}", 4 * group));
+    label(fmt::format("warp {}", 4 * group));
     svg_.rect("array", kLeft, y_ + 1, kRight - kLeft, kRow - 2);
     for (const Phases::Event& event : block_.events) {
       if (event.warpgroup != group) continue;
@@ -55,7 +55,7 @@ class Panel {
       const bool named =
           event.kind != Phases::Kind::kProducts && event.kind != Phases::Kind::kStore;
       if (!named || unit_ < 10) continue;
-      svg_.text(event.kind == Phases::Kind::kWait ? "small" : "tiny", x + unit_ / 2 - 0.5,
+      svg_.text(event.kind == Phases::Kind::kWait ? "name" : "name on", x + unit_ / 2 - 0.5,
                 y_ + kRow / 2 + 4, block_.barriers[event.barrier].name(), Anchor::kMiddle);
     }
     y_ += kRow;
@@ -117,7 +117,7 @@ double draw_panel(Svg& svg, const PhasesPanel& panel, double y) {
 
 std::string draw_phases(std::span<const PhasesPanel> panels, const std::string& note,
                         const std::string& command) {
-  Svg svg(std::string(kTensorStyle) + "  .tiny { font-size: 9px; fill: #ffffff; }\n");
+  Svg svg(std::string(kTensorStyle) + "  .name { font-size: 8px; }\n");
   double legend = kLeft;
   for (const Look& look : kLooks) legend = svg.legend(look.style, legend, 24, look.name);
   svg.text("small", kLeft, 44,
