@@ -10,8 +10,6 @@
 #include <cuda.h>
 #else
 #include "common/simt/models/tensor_copy.hpp"
-// Kernels take maps by value. Before GCC 4.6 that was done otherwise, which GCC remarks each time.
-#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 
 namespace attn::device {

@@ -17,7 +17,9 @@ namespace attn::simt {
 
 class AsyncWork;
 
-struct alignas(64) TensorMap {
+/// On a GPU aligned to 64 bytes; here not, since GCC has a remark on each kernel with such a
+/// parameter.
+struct TensorMap {
   TensorLayout layout;
 };
 
