@@ -11,7 +11,7 @@ from . import (DECODING, FULL, LONG, ROOT, SHAPE, TOKEN, Failure, compulsory, he
 SCALING_N = (128, 256, 512)  # the dots of the traffic plot
 HEAD_SIZES = (32, 64, 128)  # one for each kernel that a chapter has compiled for a range of d
 CANDIDATES = "candidates.cu"  # kernels of `attn tune`, which no step launches
-ARCHITECTURES = ("sm_80", "sm_90a")  # as in common/cmake/cuda.cmake
+ARCHITECTURES = ("sm_80", "sm_90a")  # as in common/cmake/cuda.cmake, where a chapter names none
 COUNTERS = (
     "global_load_bytes global_store_bytes global_atomic_bytes global_async_bytes "
     "global_load_requests global_load_sectors global_read_bytes_compulsory "
@@ -206,10 +206,20 @@ def nvcc_version(nvcc):
     return re.search(r"V(\d+\.\d+\.\d+)", run([nvcc, "--version"]).stdout)[1]
 
 
+def architectures_of(source):
+    """Those that a kernel file is compiled for: the chapter's own, where its CMakeLists.txt names
+    any."""
+    build = source.parent / "CMakeLists.txt"
+    named = re.search(r"\bARCHITECTURES((?:\s+\w+-real)+)", build.read_text(encoding="utf-8"))
+    if named is None:
+        return ARCHITECTURES
+    return tuple("sm_" + name.removesuffix("-real") for name in named[1].split())
+
+
 def compile_kernels(nvcc, source):
-    """parse_ptxas of one kernel file for all architectures, with short names."""
+    """parse_ptxas of one kernel file for all its architectures, with short names."""
     generate = [f"-gencode=arch={name.replace('sm', 'compute')},code={name}"
-                for name in ARCHITECTURES]
+                for name in architectures_of(source)]
     with tempfile.TemporaryDirectory() as folder:
         report = run([nvcc, "-fatbin", str(source), "-o", f"{folder}/kernels.fatbin", "-std=c++20",
                       *generate, "-DATTN_USE_CUDA=1", f"-I{ROOT}", "-Xptxas=-v"]).stderr
@@ -304,7 +314,7 @@ def functions_of(nvcc, nvdisasm, source, architecture):
 def disassembled(nvcc, nvdisasm, source):
     """[{kernel, architecture, and what its code holds}] of one kernel file."""
     return [{"kernel": name, "architecture": architecture, **sass.describe(function)}
-            for architecture in ARCHITECTURES
+            for architecture in architectures_of(source)
             for name, function in functions_of(nvcc, nvdisasm, source, architecture)]
 
 
