@@ -17,6 +17,7 @@ import tables_async
 import tables_claims
 import tables_decode
 import tables_heads
+import tables_hopper
 import tables_io
 import tables_limits
 import tables_masks
@@ -36,6 +37,7 @@ for _page in ("README", "backward"):
     PAGES[f"chapters/10_async_pipeline/{_page}.md"] = tables_async
 for _page in ("vision_transformers", "image_and_text", "vision_language_action"):
     PAGES[f"notes/{_page}.md"] = tables_models
+PAGES["chapters/11_hopper/README.md"] = tables_hopper
 PAGES["chapters/13_packed/README.md"] = tables_packed
 PAGES["chapters/14_masks/README.md"] = tables_masks
 PAGES["chapters/15_scores/README.md"] = tables_scores

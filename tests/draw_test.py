@@ -222,6 +222,20 @@ def timelines(cli):
     cli.test("timeline: barriers", barriers)
     cli.test("timeline: who waits", waiting)
 
+    def phases():
+        """Four tiles of keys and a ring of two stages: each full barrier ends two phases."""
+        picture = draw(cli, "11/3", "--what", "phases", "--shape", "N=512,d=128")
+        picture.says("warp 0", "warp 4", "warp 8", "Q0 full", "K0 full", "K1 empty", "V1 full")
+        asked = [node for node in picture.root.iter(SVG + "rect")
+                 if node.get("class") == "copy" and node.get("height") == "6"]
+        assert len(asked) == 1 + 2 * 4, len(asked)
+        ends = [node for node in picture.root.iter(SVG + "line") if node.get("class") == "barrier"]
+        assert len(ends) == 1 + 8 * 2, len(ends)
+        result = cli.run("draw", "10", "--what", "phases", "--out", "x.svg")
+        assert result.returncode == 3 and "no kernel has an mbarrier" in result.stderr, result
+
+    cli.test("phases of mbarriers", phases)
+
 
 def diagram(cli, *arguments):
     """A picture of no run: what is printed, and the file."""
@@ -343,7 +357,7 @@ def refusals(cli):
     refuse("plain C++", 3, ["01"], "plain C++; allowed: a chapter with kernels")
     refuse("no such pass", 3, ["05", "--pass", "backward"], "--pass backward")
     refuse("unknown picture", 2, ["05", "--what", "cake"],
-           "--what cake: allowed: touches, warp, timeline, fragments, swizzle")
+           "--what cake: allowed: touches, warp, timeline, phases, fragments, swizzle")
     refuse("a kernel of no run", 2, ["5", "--what", "fragments"],
            "CHAPTER 5: given with --what fragments; allowed: none")
     refuse("a shape of no run", 2, ["--what", "swizzle", *small],

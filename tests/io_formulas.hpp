@@ -23,7 +23,8 @@ struct Io {
   std::int64_t atomics = 0;  // apart from loads and stores; each reads and writes its element
   std::int64_t load_bytes = 0, store_bytes = 0;
   std::int64_t read_bytes = 0, write_bytes = 0;
-  std::int64_t async_bytes = 0;  // by asynchronous copies, apart from loads
+  std::int64_t async_bytes = 0;        // by asynchronous copies, apart from loads
+  std::int64_t async_store_bytes = 0;  // and apart from stores
 };
 
 inline Io operator+(const Io& a, const Io& b) {
@@ -36,14 +37,16 @@ inline Io operator+(const Io& a, const Io& b) {
           a.store_bytes + b.store_bytes,
           a.read_bytes + b.read_bytes,
           a.write_bytes + b.write_bytes,
-          a.async_bytes + b.async_bytes};
+          a.async_bytes + b.async_bytes,
+          a.async_store_bytes + b.async_store_bytes};
 }
 
 /// The traffic of n that move the same.
 inline Io operator*(std::int64_t n, const Io& io) {
-  return {n * io.loads,       n * io.stores,     n * io.reads,       n * io.writes,
-          n * io.atomics,     n * io.load_bytes, n * io.store_bytes, n * io.read_bytes,
-          n * io.write_bytes, n * io.async_bytes};
+  return {n * io.loads,       n * io.stores,           n * io.reads,
+          n * io.writes,      n * io.atomics,          n * io.load_bytes,
+          n * io.store_bytes, n * io.read_bytes,       n * io.write_bytes,
+          n * io.async_bytes, n * io.async_store_bytes};
 }
 
 /// Of a problem only its sizes, its mask and its extras count.
@@ -71,6 +74,15 @@ Io swizzled_forward(const Problem& problem);
 Io async_forward(const Problem& problem);
 Io async_backward_atomics(const Problem& problem);
 Io async_backward_deterministic(const Problem& problem);
+
+/// Of chapter 11, in io_formulas_hopper.cpp.
+Io warpgroup_forward(const Problem& problem);
+Io tensor_copy_forward(const Problem& problem);
+/// Bytes that the blocks announce to their mbarriers: of whole tiles, with the rows that Q, K and V
+/// do not have.
+std::int64_t announced_bytes(const Problem& problem);
+/// Multiplications and additions of whole tiles.
+std::int64_t warpgroup_flops(const Problem& problem);
 
 /// The formula of a step's pass; null if there is none yet.
 IoFormula find_io_formula(std::string_view chapter, std::string_view step, Pass pass);

@@ -7,7 +7,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +25,7 @@
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
 #include "common/simt/watch/counters.hpp"
+#include "common/simt/watch/observer.hpp"
 #include "common/verify/cases.hpp"
 #include "common/verify/inputs.hpp"
 #include "common/verify/oracle.hpp"
@@ -34,15 +37,16 @@ namespace {
 
 /// What is counted, in bytes.
 struct Moved {
-  std::int64_t loads, stores, reads, writes, atomics, copies;
+  std::int64_t loads, stores, reads, writes, atomics, copies, copied_back;
   bool operator==(const Moved&) const = default;
 };
 
 std::ostream& operator<<(std::ostream& out, const Moved& moved) {
   return out << fmt::format(
              "bytes: {} loaded, {} stored, {} distinct read, {} distinct written, {} by atomics, "
-             "{} by asynchronous copies",
-             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics, moved.copies);
+             "{} by asynchronous copies, {} stored by them",
+             moved.loads, moved.stores, moved.reads, moved.writes, moved.atomics, moved.copies,
+             moved.copied_back);
 }
 
 Moved moved_by(const Io& io) {
@@ -52,7 +56,8 @@ Moved moved_by(const Io& io) {
           kEach * io.reads + io.read_bytes,
           kEach * io.writes + io.write_bytes,
           kEach * io.atomics,
-          io.async_bytes};
+          io.async_bytes,
+          io.async_store_bytes};
 }
 
 Moved moved_by(const simt::Traffic& traffic) {
@@ -62,7 +67,8 @@ Moved moved_by(const simt::Traffic& traffic) {
           bytes(traffic.global_read_bytes_compulsory),
           bytes(traffic.global_write_bytes_compulsory),
           bytes(traffic.global_atomic_bytes),
-          bytes(traffic.global_async_bytes)};
+          bytes(traffic.global_async_bytes),
+          bytes(traffic.global_async_store_bytes)};
 }
 
 constexpr std::uint64_t kSeed = 20260101;
@@ -395,6 +401,80 @@ TEST_CASE("10_async_pipeline: N = 512, one head: what the tensor cores get") {
         INFO(site.file << ":" << site.line << ", " << site.access);
         CHECK(site.wavefronts == site.wavefronts_ideal);
       }
+    }
+  }
+}
+
+/// Of the ring's tiles, how many are under way or in use at a time: one more where a tile is asked
+/// for, one less when all warps that multiply have arrived at an mbarrier without bytes.
+class HeldTiles : public simt::Observer {
+ public:
+  HeldTiles(std::uint32_t tile_bytes, int warps) : tile_bytes_(tile_bytes), warps_(warps) {}
+
+  void begin_block(uint3 /*block*/) override {
+    held_ = 0;
+    arrivals_.clear();
+  }
+  void async_event(int /*warp*/, unsigned lanes, const simt::AsyncEvent& event) override {
+    if (event.kind != simt::AsyncEvent::Kind::kArrive) return;
+    if (event.bytes == tile_bytes_) most_ = std::max(most_, ++held_);
+    if (event.bytes > 0) return;
+    int& arrivals = arrivals_[event.barrier];
+    arrivals += std::popcount(lanes);
+    held_ -= arrivals / warps_;
+    arrivals %= warps_;
+  }
+  int most() const { return most_; }
+
+ private:
+  const std::uint32_t tile_bytes_;
+  const int warps_;
+  std::map<std::uint16_t, int> arrivals_;  // in the phase
+  int held_ = 0, most_ = 0;
+};
+
+TEST_CASE("11_hopper: what the engines do is what the tiles ask for") {
+  const Chapter& chapter = chapters::ch11_hopper();
+  struct Case {
+    std::int64_t Nq, Nk, d;
+    Mask mask;
+  };
+  for (const auto& [Nq, Nk, d, mask] : {Case{512, 512, 64, Mask::kFull},
+                                        {512, 512, 128, Mask::kFull},
+                                        {300, 389, 128, Mask::kCausal},
+                                        {193, 700, 64, Mask::kCausalTopLeft},
+                                        {300, 0, 64, Mask::kFull}}) {
+    const verify::InputSpec spec{.shape = make_shape(1, 2, Nq, Nk, d),
+                                 .mask = mask,
+                                 .scale = default_scale(d),
+                                 .seed = kSeed,
+                                 .element = Element::kBfloat16};
+    const Problem problem = verify::make_problem(spec, Pass::kForward);
+    const std::int64_t Br = d == 64 ? 192 : 128, heads = 2, Tr = (Nq + Br - 1) / Br;
+    const int warps = static_cast<int>(Br / 16);
+    for (const Step& step : chapter.steps) {
+      INFO(step.id << ", Nq=" << Nq << " Nk=" << Nk << " d=" << d << ", " << to_string(mask));
+      HeldTiles tiles(static_cast<std::uint32_t>(2 * 128 * d), warps);
+      simt::options().observer = &tiles;
+      const simt::Traffic t = count(chapter, step, Pass::kForward, problem, 0);
+      simt::options().observer = nullptr;
+      const auto is = [](std::uint64_t counted, std::int64_t expected) {
+        return static_cast<std::int64_t>(counted) == expected;
+      };
+      CHECK(is(t.wgmma_flops, warpgroup_flops(problem)));
+      CHECK(t.mma_instructions == 0);
+      const bool by_engine = step.id != "step1_wgmma";
+      CHECK(is(t.announced_bytes, by_engine ? announced_bytes(problem) : 0));
+      // A box of Q for each warpgroup, and one of O; K and V by whole tiles.
+      const std::int64_t queries = heads * Tr * Br / 64 * 2;
+      const std::int64_t keys = (announced_bytes(problem) - heads * Tr * Br * d * 2) / (256 * d);
+      CHECK(is(t.tensor_copies, by_engine ? queries + keys : 0));
+      CHECK(is(t.global_async_sectors, static_cast<std::int64_t>(t.global_async_bytes) / 32));
+      CHECK(is(t.global_async_store_sectors,
+               static_cast<std::int64_t>(t.global_async_store_bytes) / 32));
+      CHECK(t.global_async_requests == 0);  // which are cp.async's
+      // Two of K and two of V; as many as there are, if there are fewer.
+      CHECK(tiles.most() == (!by_engine || Nk == 0 ? 0 : 4));
     }
   }
 }

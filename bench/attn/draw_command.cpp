@@ -183,9 +183,10 @@ ExitStatus draw(DrawArguments arguments) {
                     arguments.lines.back()));
   }
   const std::string out = arguments.out.empty()
-                              ? (what == simt::draw::What::kTouches ? "touches.svg"
-                                 : what == simt::draw::What::kWarp  ? "warp.svg"
-                                                                    : "timeline.svg")
+                              ? (what == simt::draw::What::kTouches  ? "touches.svg"
+                                 : what == simt::draw::What::kWarp   ? "warp.svg"
+                                 : what == simt::draw::What::kPhases ? "phases.svg"
+                                                                     : "timeline.svg")
                               : arguments.out;
   naming("--out", [&] { io::check_output(out); });
 
@@ -235,6 +236,7 @@ void add_draw_command(CLI::App& app, Action& chosen) {
                       "touches (default): which rows of which array, in order;\n"
                       "warp: which lane asks for which address, in a line of source;\n"
                       "timeline: what the warps of a block do between barriers;\n"
+                      "phases: who asks for tiles, waits and is done, and the mbarriers;\n"
                       "without a CHAPTER, and as text, too:\n"
                       "fragments: which lane holds which element of a tensor core's matrices;\n"
                       "swizzle: which banks ldmatrix reads, with and without a swizzle");

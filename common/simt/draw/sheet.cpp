@@ -39,7 +39,8 @@ What parse_what(std::string_view text, std::string_view also) {
   if (text == "touches") return What::kTouches;
   if (text == "warp") return What::kWarp;
   if (text == "timeline") return What::kTimeline;
-  bad(fmt::format("{}: allowed: touches, warp, timeline{}", text, also));
+  if (text == "phases") return What::kPhases;
+  bad(fmt::format("{}: allowed: touches, warp, timeline, phases{}", text, also));
 }
 
 Sheet::~Sheet() { end(); }
@@ -64,6 +65,10 @@ void Sheet::begin(std::string title, std::string subtitle, std::vector<KnownArra
       run.timeline = std::make_unique<Timeline>();
       options().observer = run.timeline.get();
       break;
+    case What::kPhases:
+      run.phases = std::make_unique<Phases>(std::move(known));
+      options().observer = run.phases.get();
+      break;
   }
   runs_.push_back(std::move(run));
 }
@@ -76,6 +81,8 @@ std::string Sheet::svg(const std::string& note, const std::string& command) cons
       return touches(note, command);
     case What::kWarp:
       return requests(note, command);
+    case What::kPhases:
+      return phases(note, command);
     default:
       return timelines(note, command);
   }
@@ -166,6 +173,20 @@ std::string Sheet::timelines(const std::string& note, const std::string& command
     panels.push_back({title, &block});
   }
   return draw_timelines(panels, note, command);
+}
+
+std::string Sheet::phases(const std::string& note, const std::string& command) const {
+  std::vector<PhasesPanel> panels;
+  for (const Run& run : runs_) {
+    const Phases::Block& block = run.phases->block();
+    const std::string title = run.subtitle.empty() ? run.title : run.title + " " + run.subtitle;
+    if (block.barriers.empty()) {
+      throw Error(ErrorKind::kUnsupported,
+                  fmt::format("{}: nothing to draw, no kernel has an mbarrier", title));
+    }
+    panels.push_back({title, &block});
+  }
+  return draw_phases(panels, note, command);
 }
 
 }  // namespace attn::simt::draw

@@ -9,15 +9,16 @@
 #include <string_view>
 #include <vector>
 
+#include "common/simt/draw/phases.hpp"
 #include "common/simt/draw/requests.hpp"
 #include "common/simt/draw/timeline.hpp"
 #include "common/simt/draw/touches.hpp"
 
 namespace attn::simt::draw {
 
-enum class What { kTouches, kWarp, kTimeline };
+enum class What { kTouches, kWarp, kTimeline, kPhases };
 
-/// "touches", "warp" or "timeline". Throws Error(kBadArgument); `also`: what the message adds to
+/// "touches", "warp", "timeline" or "phases". Throws Error(kBadArgument); `also`: what the message adds to
 /// what is allowed.
 What parse_what(std::string_view text, std::string_view also = {});
 
@@ -50,10 +51,12 @@ class Sheet {
     std::unique_ptr<Touches> touches;         // whichever
     std::unique_ptr<WorstRequests> requests;  // the picture
     std::unique_ptr<Timeline> timeline;       // needs
+    std::unique_ptr<Phases> phases;
   };
   std::string touches(const std::string& note, const std::string& command) const;
   std::string requests(const std::string& note, const std::string& command) const;
   std::string timelines(const std::string& note, const std::string& command) const;
+  std::string phases(const std::string& note, const std::string& command) const;
   std::vector<RequestPanel> panels_of(const Run& run) const;
 
   What what_;

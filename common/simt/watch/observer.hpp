@@ -27,6 +27,8 @@ class Observer {
   /// These lanes of a warp of the block do something to an mbarrier, to the async proxy, or through
   /// TMA. A wait is told when it returns, a copy when it starts.
   virtual void async_event(int /*warp*/, unsigned /*lanes*/, const AsyncEvent& /*event*/) {}
+  /// A warp issues its part of a product of its warpgroup.
+  virtual void wgmma(int /*warp*/) {}
   /// All threads of the block have come to a barrier, and go on.
   virtual void barrier(const std::source_location& /*where*/) {}
 };

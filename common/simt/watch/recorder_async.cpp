@@ -158,6 +158,7 @@ void Recorder::serve_wgmma(std::size_t number, std::uint32_t site) {
   constexpr std::uint64_t kFlopsOfTile = 2 * 16 * 8 * 16;  // of 16 rows and 8 columns
   wgmma_flops_ += kFlopsOfTile * static_cast<std::uint64_t>(product.call.tiles);
   count(kRequest);
+  if (observer_ != nullptr) observer_->wgmma(warp_);
   if (detectors_) detectors_->wgmma(product, site);
 }
 
