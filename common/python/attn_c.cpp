@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cstring>
 #include <exception>
 #include <iterator>
 #include <new>
@@ -32,9 +30,7 @@ std::int32_t status_of(ErrorKind kind) {
 }
 
 std::int32_t fail(attn_c_call& call, std::int32_t status, std::string_view message) {
-  const std::size_t bytes = std::min(message.size(), sizeof call.message - 1);
-  std::memcpy(call.message, message.data(), bytes);
-  call.message[bytes] = 0;
+  python::copy_text(message, call.message);
   return status;
 }
 

@@ -437,13 +437,13 @@ void run_on_device(const Chosen& chosen, const Request& request, std::span<const
   copies.collect();
 }
 
+}  // namespace
+
 void copy_text(std::string_view from, std::span<char> to) {
   const std::size_t bytes = std::min(from.size(), to.size() - 1);
   std::memcpy(to.data(), from.data(), bytes);
   to[bytes] = 0;
 }
-
-}  // namespace
 
 void run(attn_c_call& call) {
   const Request request(call);

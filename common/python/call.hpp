@@ -4,7 +4,9 @@
 // run on them where they are if the step is plain C++, else on copies in the device's memory.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/attention.hpp"
@@ -21,6 +23,9 @@ struct attn_c_trace {
 };
 
 namespace attn::python {
+
+/// Copies text with its 0 at the end, cut off where there is no room for all.
+void copy_text(std::string_view from, std::span<char> to);
 
 /// Runs the pass that `call` asks for and notes in it which step did. Throws attn::Error: then no
 /// array was written.
