@@ -122,32 +122,32 @@ bool nothing_new(const AppendArgs& args) {
   return args.B == 0 || args.Hkv == 0 || args.N_new == 0 || args.d == 0;
 }
 
-/// All four are there, and what is written overlaps nothing. Their bytes fit 64 bits, or they could
-/// not be there.
+/// All four are there, and what is written overlaps nothing.
 void check_arrays(const AppendArgs& args) {
-  struct Array {
-    const char* name;
-    const float* data;
-    std::int64_t rows;
-  };
-  const std::int64_t fresh = args.B * args.Hkv * args.N_new;
-  const std::int64_t kept =
-      args.page_keys > 0 ? args.pages * args.Hkv * args.page_keys : args.B * args.Hkv * args.Nk;
-  const std::array<Array, 4> arrays{{{"new_k", args.new_k, fresh},
-                                     {"new_v", args.new_v, fresh},
-                                     {"k", args.k, kept},
-                                     {"v", args.v, kept}}};
-  for (const Array& array : arrays) {
-    if (array.data == nullptr) refuse(fmt::format("{} = null", array.name));
+  for (const auto& [name, array] : {std::pair<const char*, const float*>("new_k", args.new_k),
+                                    {"new_v", args.new_v},
+                                    {"k", args.k},
+                                    {"v", args.v}}) {
+    if (array == nullptr) refuse(fmt::format("{} = null", name));
   }
-  const auto view = [&](const Array& array) {
-    return View{array.data, static_cast<std::size_t>(array.rows * args.d) * sizeof(float), {}};
+  const bool paged = args.page_keys > 0;
+  const auto view = [&](const float* array, std::int64_t batches, std::int64_t keys) {
+    const std::int64_t floats = batches * args.Hkv * keys * args.d;
+    return View{array, static_cast<std::size_t>(floats) * sizeof(float), {}};
   };
-  for (std::size_t written = 2; written < arrays.size(); ++written) {
+  const auto cache = [&](const float* array) {
+    return view(array, paged ? args.pages : args.B, paged ? args.page_keys : args.Nk);
+  };
+  const std::array<std::pair<const char*, View>, 4> views{
+      {{"new_k", view(args.new_k, args.B, args.N_new)},
+       {"new_v", view(args.new_v, args.B, args.N_new)},
+       {"k", cache(args.k)},
+       {"v", cache(args.v)}}};
+  for (std::size_t written = 2; written < views.size(); ++written) {
     for (std::size_t other = 0; other < written; ++other) {
-      if (!share_bytes(view(arrays[written]), view(arrays[other]))) continue;
+      if (!share_bytes(views[written].second, views[other].second)) continue;
       refuse(fmt::format("{}: it overlaps {}; allowed: a cache apart from all other arrays",
-                         arrays[written].name, arrays[other].name));
+                         views[written].first, views[other].first));
     }
   }
 }

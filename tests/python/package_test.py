@@ -7,6 +7,7 @@
 Results are compared with the formulas evaluated in float64; counts with those of the program attn.
 """
 import array
+import contextlib
 import ctypes
 import itertools
 import json
@@ -482,6 +483,43 @@ def test_bad_caches():
             attn.Cache(**{"k": k, "v": numbers(k.shape)} | change)
     with refused(bad, "block_table[1]: "):
         attn.PagedCache(k, numbers(k.shape), [[], 1])
+
+
+def test_huge_appends():
+    """Sizes beyond what the bytes of an append hold: refused by the library itself."""
+    given = {name: numbers((1, HKV, n, D), 7.0)
+             for name, n in (("k", 4), ("v", 4), ("new_k", 1), ("new_v", 1))}
+    sizes = {"pass_": _library.APPEND, "B": 1, "Hkv": HKV, "N_new": 1, "Nk": 4, "d": D}
+    bad, unsupported = attn.BadArgument, attn.Unsupported
+    for kind, change, expected in (
+        (bad, {"N_new": 2**61}, "new_k = 64 bytes: this call needs"),
+        (bad, {"N_new": -1}, "N_new = -1: allowed: 0 or more"),
+        (bad, {"N_new": 5}, "new_k = 64 bytes: this call needs 320"),
+        (bad, {"Nk": 2**62}, "k = 256 bytes: this call needs"),
+        (bad, {"Nk": 2**62, "k": None}, "v = 256 bytes: this call needs"),
+        (bad, {"Nk": 2**62, "k": None, "v": None}, "k = null"),
+        (bad, {"B": 2**62}, "new_k = 64 bytes: this call needs"),
+        (bad, {"page_keys": 2**40, "pages": 2**40}, "k = 256 bytes: this call needs"),
+        (bad, {"page_keys": 4, "pages": 1}, "block_table has 0 numbers"),
+        (bad, {"pass_": 3}, "pass = 3: allowed: 0 to 2"),
+        (unsupported, {"element": 2}, "element = float16"),
+        (unsupported, {"d_v": 3}, "d_v = 3: d = 8"),
+        (None, {}, ""),
+    ):
+        with _arrays.Arrays() as arrays:
+            call = _library.Call()
+            for name, value in (sizes | given | change).items():
+                if isinstance(value, memoryview):
+                    view = arrays.view(name, value, elements=("float32",))
+                    value = _library.Array(view.address, view.bytes)
+                if value is not None:
+                    setattr(call, name, value)
+            count = arrays.integers("key_count", [0])
+            call.key_count = _library.Array(count.address, count.bytes)
+            given["new_k"][0, 0, 0, 0] = 8.0
+            with refused(kind, expected) if kind else contextlib.nullcontext():
+                _library.run(call)
+            assert given["k"][0, 0, 0, 0] == (7.0 if kind else 8.0), change
 
 
 def test_trace():
