@@ -28,6 +28,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.qkv = nn.Linear(WIDTH, (H + 2 * HKV) * D, bias=False)
+        with torch.no_grad():  # fresh weights make scores near 0, and attention a mean
+            self.qkv.weight.mul_(4)
         self.out = nn.Linear(H * D, WIDTH)
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(),
                                  nn.Linear(4 * WIDTH, WIDTH))
