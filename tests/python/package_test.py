@@ -342,9 +342,9 @@ def test_decode():
     arrays.key_count = list(cache.key_count)
     for b, head in itertools.product(range(2), range(HKV)):
         for key in range(arrays.key_begin[b], arrays.key_begin[b] + arrays.key_count[b]):
-            for array, row in zip((arrays.k, arrays.v), kept(cache, b, head, key), strict=True):
+            for pool, row in zip((arrays.k, arrays.v), kept(cache, b, head, key), strict=True):
                 for c, value in enumerate(row):
-                    array[b, head, key, c] = value
+                    pool[b, head, key, c] = value
     same = attn.decode(q, arrays)
     assert (same.chapter, same.step) == ("17_decode", "cpu")
     assert same.o.tolist() == result.o.tolist() and same.lse.tolist() == result.lse.tolist()
@@ -397,9 +397,9 @@ def test_pages_are_handed_out():
         attn.append(cache, new(1), new(1))
     assert repr((cache.k.tolist(), cache.v.tolist(), cache.block_table, cache.free)) == before
     own = cache.free.pop()
-    for array in (cache.k, cache.v):
+    for pool in (cache.k, cache.v):
         for place in itertools.product(range(HKV), range(4), range(D)):
-            array[(own, *place)] = array[(3, *place)]
+            pool[(own, *place)] = pool[(3, *place)]
     cache.block_table[0] = [2, own]
     q = numbers((1, 2 * HKV, 1, D))
     twice = memoryview(array.array("f", flat(q.tolist()) * 2)).cast("B").cast("f", (2, 4, 1, D))
