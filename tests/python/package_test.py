@@ -443,7 +443,7 @@ def test_bad_caches():
             if paged else (bad, many, "key_count[0] = 1: from key_begin = 3 on there is room"),
         ]
         decodes = [
-            (bad, {"q": numbers((3, 2 * HKV, 1, D))}, "3"),
+            (bad, {"q": numbers((3, 2 * HKV, 1, D))}, "q: shape (3, 4, 1, 8)", "B = 2"),
             (bad, {"q": numbers((2, 2 * HKV, 1, D + 1))}, "k: shape"),
             (bad, {"cache": [cache.k, cache.v]}, "cache: list"),
             (unsupported, {"softcap": 1.0}, "softcap = 1: given"),

@@ -85,7 +85,8 @@ class PagedCache(Cache):
         """Sequence b has ended: those of its pages are free that no other table names."""
         own, self.block_table[b] = self.block_table[b], []
         named = {page for row in self.block_table for page in row}
-        self.free += [page for page in own if 0 <= page < self.k.shape[0] and page not in named]
+        pages = range(self.k.shape[0])
+        self.free += [page for page in dict.fromkeys(own) if page in pages and page not in named]
         self.key_begin[b] = self.key_count[b] = 0
 
     def _where(self):
@@ -135,7 +136,7 @@ def append(cache, new_k, new_v, *, chapter="", step="", trace=None):
     cache._append(
         N_new, lambda where: _call.append(cache.k, cache.v, new_k, new_v, **options, **where)
     )
-    cache.key_count = [count + N_new for count in cache.key_count]
+    cache.key_count = [int(count) + N_new for count in cache.key_count]
 
 
 def decode(q, cache, *, chapter="", step="", causal=True, window=None, **options):
@@ -150,6 +151,9 @@ def decode(q, cache, *, chapter="", step="", causal=True, window=None, **options
     plain loops.
     """
     chapter, step = _whose(cache, chapter, step)
+    B, shape = len(cache.key_count), tuple(getattr(q, "shape", ()))
+    if shape and shape[0] != B:
+        bad(f"q: shape {shape}; allowed: B = {B}, as many sequences as the cache has")
     return _call.forward(
         q,
         cache.k,
