@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
+
+#include "common/overlap.hpp"
 
 namespace attn {
 namespace {
@@ -115,8 +118,43 @@ void check_support(const Chapter& chapter, const AppendArgs& args) {
   if (!why.empty()) unsupported(why);
 }
 
-/// Returns the counts behind it.
-std::vector<std::int64_t> check(const Chapter& chapter, const AppendArgs& args) {
+bool nothing_new(const AppendArgs& args) {
+  return args.B == 0 || args.Hkv == 0 || args.N_new == 0 || args.d == 0;
+}
+
+/// All four are there, and what is written overlaps nothing.
+void check_arrays(const AppendArgs& args) {
+  for (const auto& [name, array] : {std::pair<const char*, const float*>("new_k", args.new_k),
+                                    {"new_v", args.new_v},
+                                    {"k", args.k},
+                                    {"v", args.v}}) {
+    if (array == nullptr) refuse(fmt::format("{} = null", name));
+  }
+  const bool paged = args.page_keys > 0;
+  const auto view = [&](const float* array, std::int64_t batches, std::int64_t keys) {
+    const std::int64_t floats = batches * args.Hkv * keys * args.d;
+    return View{array, static_cast<std::size_t>(floats) * sizeof(float), {}};
+  };
+  const auto cache = [&](const float* array) {
+    return view(array, paged ? args.pages : args.B, paged ? args.page_keys : args.Nk);
+  };
+  const std::array<std::pair<const char*, View>, 4> views{
+      {{"new_k", view(args.new_k, args.B, args.N_new)},
+       {"new_v", view(args.new_v, args.B, args.N_new)},
+       {"k", cache(args.k)},
+       {"v", cache(args.v)}}};
+  for (std::size_t written = 2; written < views.size(); ++written) {
+    for (std::size_t other = 0; other < written; ++other) {
+      if (!share_bytes(views[written].second, views[other].second)) continue;
+      refuse(fmt::format("{}: it overlaps {}; allowed: a cache apart from all other arrays",
+                         views[written].first, views[other].first));
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> check_append(const Chapter& chapter, const AppendArgs& args) {
   for (const auto& [name, size] : {std::pair("B", args.B),
                                    {"Hkv", args.Hkv},
                                    {"N_new", args.N_new},
@@ -132,21 +170,35 @@ std::vector<std::int64_t> check(const Chapter& chapter, const AppendArgs& args) 
   check_numbers("key_count", args.key_count, args.B, one_each);
   std::vector<std::int64_t> counts = check_room(args);
   if (args.page_keys > 0) check_pages(args);
-  if (args.B * args.Hkv * args.N_new * args.d == 0) return counts;
-  for (const auto& [name, array] : {std::pair<const char*, const float*>("new_k", args.new_k),
-                                    {"new_v", args.new_v},
-                                    {"k", args.k},
-                                    {"v", args.v}}) {
-    if (array == nullptr) refuse(fmt::format("{} = null", name));
-  }
+  if (!nothing_new(args)) check_arrays(args);
   return counts;
 }
 
-}  // namespace
-
 std::vector<std::int64_t> append(const Chapter& chapter, const AppendArgs& args) {
-  std::vector<std::int64_t> counts = check(chapter, args);
-  if (args.B * args.Hkv * args.N_new * args.d > 0) chapter.append(args);
+  std::vector<std::int64_t> counts = check_append(chapter, args);
+  if (!nothing_new(args)) chapter.append(args);
+  return counts;
+}
+
+std::vector<std::int64_t> append_on_host(const Chapter& chapter, const AppendArgs& args) {
+  std::vector<std::int64_t> counts = check_append(chapter, args);
+  if (nothing_new(args)) return counts;
+  const std::int64_t page_keys = args.page_keys > 0 ? args.page_keys : args.Nk;  // one page each
+  const std::int64_t columns =
+      args.page_keys > 0 ? Extras{.page_keys = page_keys}.pages_of(args.Nk) : 1;
+  for (std::int64_t b = 0; b < args.B; ++b) {
+    const Range fresh = new_keys(args, static_cast<std::size_t>(b));
+    for (std::int64_t key = fresh.begin; key < fresh.end; ++key) {
+      const auto at = static_cast<std::size_t>(b * columns + key / page_keys);
+      const std::int64_t page = args.page_keys > 0 ? args.block_table.host[at] : b;
+      for (std::int64_t h = 0; h < args.Hkv; ++h) {
+        const std::int64_t from = ((b * args.Hkv + h) * args.N_new + key - fresh.begin) * args.d;
+        const std::int64_t to = ((page * args.Hkv + h) * page_keys + key % page_keys) * args.d;
+        std::copy_n(args.new_k + from, args.d, args.k + to);
+        std::copy_n(args.new_v + from, args.d, args.v + to);
+      }
+    }
+  }
   return counts;
 }
 

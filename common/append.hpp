@@ -26,8 +26,15 @@ struct AppendArgs {
 /// nothing else. Returns the new counts; key_count is as before. Throws Error, in one line and
 /// before anything is written: kUnsupported where the chapter has no cache, or not such a one;
 /// kBadArgument where a size is negative, an array is missing, a number of numbers is wrong, or a
-/// cache has no room left, and of a paged one where a page to be written is not among the pool's,
-/// or also holds other keys of some sequence: what is shared is to be copied first.
+/// cache has no room left, or overlaps another array, and of a paged one where a page to be written
+/// is not among the pool's, or also holds other keys of some sequence: what is shared is to be
+/// copied first.
 std::vector<std::int64_t> append(const Chapter& chapter, const AppendArgs& args);
+
+/// The same as plain C++ loops, on host pointers, whichever of the chapters has the cache.
+std::vector<std::int64_t> append_on_host(const Chapter& chapter, const AppendArgs& args);
+
+/// What both refuse, and what they return; touches no array.
+std::vector<std::int64_t> check_append(const Chapter& chapter, const AppendArgs& args);
 
 }  // namespace attn

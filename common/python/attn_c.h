@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What libattn.so offers to other languages: one call that runs a pass of any chapter's step on
- * arrays in host memory. common/attention.hpp has the shapes and the units, common/extras.hpp what
- * else a problem may have; the names here are theirs. The package attn (attn/_library.py) repeats
- * these structs for ctypes.
+ * What libattn.so offers to other languages: one call that runs a pass of any chapter's step, or
+ * appends to a cache, on arrays in host memory. common/attention.hpp has the shapes and the units,
+ * common/extras.hpp what else a problem may have; the names here are theirs. The package attn
+ * (attn/_library.py) repeats these structs for ctypes.
  */
 #ifndef ATTN_C_H
 #define ATTN_C_H
@@ -15,10 +15,14 @@ extern "C" {
 #endif
 
 /* Grows with every change of a struct below. */
-#define ATTN_C_VERSION 1
+#define ATTN_C_VERSION 2
 #define ATTN_C_UNBOUNDED INT64_MAX
 
-enum { ATTN_C_FORWARD = 0, ATTN_C_BACKWARD = 1 };
+/* ATTN_C_APPEND (common/append.hpp) copies new_k and new_v, N_new keys of every sequence, to where
+ * k and v, a cache without gaps, have room behind the valid ones. Of the rest of a call it looks at
+ * chapter, step, element, B, Hkv, Nk, d, d_v, page_keys, pages, key_begin, key_count, block_table
+ * and trace. The counts are the caller's to raise. */
+enum { ATTN_C_FORWARD = 0, ATTN_C_BACKWARD = 1, ATTN_C_APPEND = 2 };
 enum { ATTN_C_FLOAT32 = 0, ATTN_C_BFLOAT16 = 1, ATTN_C_FLOAT16 = 2 };
 
 /* What attn_c_run() returns. */
@@ -55,6 +59,8 @@ typedef struct {
   int32_t top_left;      /* 0 or 1 */
   int32_t ranges_per_row;
   int64_t sink_keys;
+  int64_t page_keys, pages; /* of a paged cache; 0: none */
+  int64_t N_new;            /* of an append */
   uint64_t dropout_seed;
   float scale, softcap, dropout;
   int32_t reserved; /* 0 */
@@ -63,12 +69,13 @@ typedef struct {
   attn_c_array grad_o, grad_q, grad_k, grad_v; /* of a backward pass; the last three are written */
   int64_t q_strides[3], k_strides[3];          /* batch, head, row, in elements; of gradients too */
   int64_t v_strides[3], o_strides[3];          /* all 0: [B, H, N, d] without gaps */
-  attn_c_array q_offsets, k_offsets;           /* int64, as are the next three */
-  attn_c_array key_begin, key_count, ranges;
+  attn_c_array q_offsets, k_offsets;           /* int64, as are the next four */
+  attn_c_array key_begin, key_count, ranges, block_table;
   attn_c_array mask, bias;              /* bytes; float32 */
   int64_t mask_sizes[4], bias_sizes[4]; /* B, H, Nq, Nk; each 1, or that of the problem */
   attn_c_array alibi, sink_logits;
   attn_c_array grad_lse, grad_bias, grad_sink_logits; /* the last two are written, if given */
+  attn_c_array new_k, new_v;                          /* of an append: [B, Hkv, N_new, d] */
 
   attn_c_trace* trace; /* counts every access of the kernels, or null */
 
@@ -85,7 +92,8 @@ typedef struct {
 } attn_c_launch;
 
 uint32_t attn_c_version(void);
-/* Runs one pass. Never throws. What it refuses has written nothing, and the next call works. */
+/* Runs one pass, or an append. Never throws. What it refuses has written nothing, and the next call
+ * works. */
 int32_t attn_c_run(attn_c_call* call);
 /* A line for each step: chapter, step, "kernel" or "loops", the elements its forward pass takes,
  * those of its backward pass, what it takes beyond one diagonal; with tabs between them and commas

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "chapters/chapters.hpp"
+#include "common/append.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
 
@@ -31,6 +32,7 @@ struct Array {
   const char* name;
   attn_c_array attn_c_call::*member;
   bool written;
+  bool kept = false;          // what is not written stays: a cache
   std::size_t bytes = 0;      // from its first byte to behind the last that is used
   std::size_t row_bytes = 0;  // of rows that may lie apart; 0: all bytes are used
   std::array<std::int64_t, 3> strides = {}, counts = {};  // of such rows; strides in bytes
@@ -44,7 +46,8 @@ struct Chosen {
 /// The request in the contract's terms. `Pointer` says where the step finds an array.
 struct Request {
   attn_c_call& call;
-  Pass pass;
+  bool appends;
+  Pass pass;  // that of the steps that may be named; of an append, forward
   Element element;
   Shape shape;
   Mask mask;
@@ -57,21 +60,33 @@ struct Request {
   ForwardArgsOf<void> forward(const Pointer& at) const;
   template <class Pointer>
   BackwardArgsOf<void> backward(const Pointer& at) const;
+  template <class Pointer>
+  AppendArgs append(const Pointer& at) const;
 };
 
 Request::Request(attn_c_call& from)
     : call(from),
-      pass(from.pass == ATTN_C_FORWARD ? Pass::kForward : Pass::kBackward),
+      appends(from.pass == ATTN_C_APPEND),
+      pass(from.pass == ATTN_C_BACKWARD ? Pass::kBackward : Pass::kForward),
       shape{.B = from.B, .H = from.H, .Hkv = from.Hkv, .Nq = from.Nq, .Nk = from.Nk, .d = from.d},
       mask{.before = from.before, .after = from.after, .top_left = from.top_left != 0} {
-  if (from.pass != ATTN_C_FORWARD && from.pass != ATTN_C_BACKWARD) {
-    bad(fmt::format("pass = {}: allowed: {}, {}", from.pass, int{ATTN_C_FORWARD},
-                    int{ATTN_C_BACKWARD}));
+  if (from.pass < ATTN_C_FORWARD || from.pass > ATTN_C_APPEND) {
+    bad(fmt::format("pass = {}: allowed: {} to {}", from.pass, int{ATTN_C_FORWARD},
+                    int{ATTN_C_APPEND}));
   }
   if (from.element < 0 || from.element >= std::ssize(kAllElements)) {
     bad(fmt::format("element = {}: allowed: 0 to {}", from.element, std::ssize(kAllElements) - 1));
   }
   element = kAllElements[from.element];
+  if (!appends) return;
+  shape.H = from.Hkv;
+  shape.Nq = from.N_new;
+  if (element != Element::kFloat32) {
+    unsupported(fmt::format("element = {}: appended are float32 only", to_string(element)));
+  }
+  if (from.d_v != 0 && from.d_v != from.d) {
+    unsupported(fmt::format("d_v = {}: d = {}; appended are rows of one length", from.d_v, from.d));
+  }
 }
 
 Strides strides_of(const std::int64_t (&strides)[3]) {
@@ -107,6 +122,9 @@ Extras Request::extras(const Pointer& at) const {
           .o = strides_of(c.o_strides),
           .q_offsets = numbers("q_offsets", &attn_c_call::q_offsets),
           .k_offsets = numbers("k_offsets", &attn_c_call::k_offsets),
+          .page_keys = c.page_keys,
+          .pages = c.pages,
+          .block_table = numbers("block_table", &attn_c_call::block_table),
           .key_begin = numbers("key_begin", &attn_c_call::key_begin),
           .key_count = numbers("key_count", &attn_c_call::key_count),
           .sink_keys = c.sink_keys,
@@ -156,6 +174,28 @@ BackwardArgsOf<void> Request::backward(const Pointer& at) const {
           .extras = extras(at)};
 }
 
+template <class Pointer>
+AppendArgs Request::append(const Pointer& at) const {
+  const auto floats = [&](attn_c_array attn_c_call::*member) {
+    return static_cast<float*>(at(member));
+  };
+  const Extras cache = extras(at);
+  return {.B = shape.B,
+          .Hkv = shape.Hkv,
+          .N_new = shape.Nq,
+          .Nk = shape.Nk,
+          .d = shape.d,
+          .new_k = floats(&attn_c_call::new_k),
+          .new_v = floats(&attn_c_call::new_v),
+          .k = floats(&attn_c_call::k),
+          .v = floats(&attn_c_call::v),
+          .key_begin = cache.key_begin,
+          .key_count = cache.key_count,
+          .page_keys = cache.page_keys,
+          .pages = cache.pages,
+          .block_table = cache.block_table};
+}
+
 /// A product, or the largest number if it is beyond it; 0 where a size is negative, which
 /// attn::validate() refuses.
 std::int64_t product(std::initializer_list<std::int64_t> sizes) {
@@ -184,17 +224,19 @@ std::vector<Array> Request::arrays(const Extras& e) const {
   const auto add = [&](const char* name, attn_c_array attn_c_call::*member, std::int64_t bytes,
                        bool written = false) {
     if ((call.*member).data == nullptr) return;  // not wanted, or refused by attn::validate()
-    list.push_back({name, member, written, static_cast<std::size_t>(bytes)});
+    list.push_back({name, member, written, appends && written, static_cast<std::size_t>(bytes)});
   };
   const auto add_rows = [&](const char* name, attn_c_array attn_c_call::*member, bool written,
-                            const Strides& strides, const Integers& offsets, std::int64_t heads,
-                            std::int64_t N, std::int64_t width, std::int64_t each) {
+                            const Strides& strides, const Integers& offsets, std::int64_t B,
+                            std::int64_t heads, std::int64_t N, std::int64_t width,
+                            std::int64_t each) {
     if ((call.*member).data == nullptr) return;
     const std::int64_t rows =
-        offsets.host.empty() ? product({shape.B, heads, N}) : product({heads, offsets.host.back()});
-    Array array{name, member, written, static_cast<std::size_t>(product({rows, width, each}))};
+        offsets.host.empty() ? product({B, heads, N}) : product({heads, offsets.host.back()});
+    Array array{name, member, written, false,
+                static_cast<std::size_t>(product({rows, width, each}))};
     if (strides != Strides{} && array.bytes > 0) {
-      array.counts = {shape.B, heads, N};
+      array.counts = {B, heads, N};
       array.row_bytes = static_cast<std::size_t>(product({width, each}));
       std::int64_t reach = product({width, each});
       const std::array<std::int64_t, 3> apart{strides.batch, strides.head, strides.row};
@@ -207,19 +249,21 @@ std::vector<Array> Request::arrays(const Extras& e) const {
     list.push_back(array);
   };
   const auto add_queries = [&](const char* name, attn_c_array attn_c_call::*member, bool written) {
-    add_rows(name, member, written, e.q, e.q_offsets, shape.H, shape.Nq, shape.d, stored);
+    add_rows(name, member, written, e.q, e.q_offsets, shape.B, shape.H, shape.Nq, shape.d, stored);
   };
   const auto add_outputs = [&](const char* name, attn_c_array attn_c_call::*member, bool written) {
-    add_rows(name, member, written, e.o, e.q_offsets, shape.H, shape.Nq, d_v, stored);
+    add_rows(name, member, written, e.o, e.q_offsets, shape.B, shape.H, shape.Nq, d_v, stored);
   };
+  const std::int64_t batches = e.paged() ? e.pages : shape.B;
+  const std::int64_t keys = e.paged() ? e.page_keys : shape.Nk;
   const auto add_keys = [&](const char* name, attn_c_array attn_c_call::*member, bool written) {
-    add_rows(name, member, written, e.k, e.k_offsets, shape.Hkv, shape.Nk, shape.d, stored);
+    add_rows(name, member, written, e.k, e.k_offsets, batches, shape.Hkv, keys, shape.d, stored);
   };
   const auto add_values = [&](const char* name, attn_c_array attn_c_call::*member, bool written) {
-    add_rows(name, member, written, e.v, e.k_offsets, shape.Hkv, shape.Nk, d_v, stored);
+    add_rows(name, member, written, e.v, e.k_offsets, batches, shape.Hkv, keys, d_v, stored);
   };
   const auto add_lse = [&](const char* name, attn_c_array attn_c_call::*member, bool written) {
-    add_rows(name, member, written, {}, e.q_offsets, shape.H, shape.Nq, 1, kFloat);
+    add_rows(name, member, written, {}, e.q_offsets, shape.B, shape.H, shape.Nq, 1, kFloat);
   };
   const auto add_integers = [&](const char* name, attn_c_array attn_c_call::*member,
                                 const Integers& values) {
@@ -228,6 +272,18 @@ std::vector<Array> Request::arrays(const Extras& e) const {
   const auto pairs = [](const PairShape& sizes, std::int64_t bytes) {
     return product({sizes.B, sizes.H, sizes.Nq, sizes.Nk, bytes});
   };
+  add_integers("key_begin", &attn_c_call::key_begin, e.key_begin);
+  add_integers("key_count", &attn_c_call::key_count, e.key_count);
+  add_integers("block_table", &attn_c_call::block_table, e.block_table);
+  if (appends) {
+    const std::int64_t fresh = product({shape.B, shape.Hkv, shape.Nq, shape.d, kFloat});
+    const std::int64_t cache = product({batches, shape.Hkv, keys, shape.d, kFloat});
+    add("new_k", &attn_c_call::new_k, fresh);
+    add("new_v", &attn_c_call::new_v, fresh);
+    add("k", &attn_c_call::k, cache, true);
+    add("v", &attn_c_call::v, cache, true);
+    return list;
+  }
   add_queries("q", &attn_c_call::q, false);
   add_keys("k", &attn_c_call::k, false);
   add_values("v", &attn_c_call::v, false);
@@ -235,8 +291,6 @@ std::vector<Array> Request::arrays(const Extras& e) const {
   add_lse("lse", &attn_c_call::lse, forward);
   add_integers("q_offsets", &attn_c_call::q_offsets, e.q_offsets);
   add_integers("k_offsets", &attn_c_call::k_offsets, e.k_offsets);
-  add_integers("key_begin", &attn_c_call::key_begin, e.key_begin);
-  add_integers("key_count", &attn_c_call::key_count, e.key_count);
   add_integers("ranges", &attn_c_call::ranges, e.ranges);
   add("mask", &attn_c_call::mask, pairs(e.mask_shape, 1));
   add("bias", &attn_c_call::bias, pairs(e.bias_shape, kFloat));
@@ -279,13 +333,15 @@ Chosen choose(const Request& request, const Extras& extras) {
     if (!text(call.step).empty()) {
       bad(fmt::format("step = {}: given without a chapter; allowed: both, or neither", call.step));
     }
-    // 08's loops are the fastest there are for what every chapter takes; 16's take all there is.
+    // 08's loops are the fastest there are for what every chapter takes; 16's take all there is,
+    // but for pages.
     const Chapter& plain = chapters::ch08_register_tiles();
     const Chapter& all = chapters::ch16_heads();
     const bool enough =
         why_unsupported(request.element, request.shape, request.mask, extras, plain.support)
             .empty();
-    const Chapter& chapter = enough ? plain : all;
+    const Chapter& arrays = request.appends ? chapters::ch17_decode() : enough ? plain : all;
+    const Chapter& chapter = extras.paged() ? chapters::ch18_paged() : arrays;
     return {&chapter, chapter.twin};
   }
   const Chapter& chapter = chapters::find(call.chapter);
@@ -336,7 +392,7 @@ class Copies {
       : memory_(memory), call_(call), arrays_(arrays) {
     for (const Array& array : arrays) {
       const Buffer& copy = buffers_.emplace_back(memory, array.bytes, array.name);
-      if (array.written) {
+      if (array.written && !array.kept) {
         memory.fill_undefined(copy.data(), 0xFF, array.bytes);
       } else {
         memory.write(copy.data(), (call.*array.member).data, array.bytes);
@@ -407,6 +463,11 @@ class Watch {
 
 template <class Pointer>
 void call_step(const Chosen& chosen, const Request& request, Memory& memory, const Pointer& at) {
+  if (request.appends) {
+    const bool on_host = &memory == &host_memory();
+    (on_host ? append_on_host : append)(*chosen.chapter, request.append(at));
+    return;
+  }
   const Buffer workspace(memory, workspace_bytes(*chosen.step, request.pass, request.shape),
                          "workspace");
   memory.fill_undefined(workspace.data(), 0xFF, &memory == &host_memory() ? 0 : workspace.bytes());
@@ -457,7 +518,9 @@ void run(attn_c_call& call) {
   if (!on_host) support.alignment = 1;  // the copies are aligned
   const std::vector<Array> arrays = request.arrays(extras);
   check_bytes(request, arrays);
-  if (request.pass == Pass::kForward) {
+  if (request.appends) {
+    check_append(*chosen.chapter, request.append(in_place));
+  } else if (request.pass == Pass::kForward) {
     validate(request.element, request.forward(in_place), support);
   } else {
     validate(request.element, request.backward(in_place), support);

@@ -7,7 +7,9 @@
 Results are compared with the formulas evaluated in float64; counts with those of the program attn.
 """
 import array
+import contextlib
 import ctypes
+import itertools
 import json
 import math
 import pathlib
@@ -24,6 +26,7 @@ from attn import _arrays, _library  # noqa: E402
 PROGRAM = sys.argv[2] if len(sys.argv) > 2 else None
 TOLERANCE = 2e-5  # float32 with a handful of keys; errors are about 1e-6
 B, H, NQ, NK, D = 1, 2, 5, 7, 8
+HKV = 2  # of a cache, whose queries have twice as many heads
 random.seed(20260101)
 
 
@@ -276,6 +279,245 @@ def test_huge_sizes():
     call = _library.Call()
     call.version, call.bytes = _library.VERSION, ctypes.sizeof(_library.Call) - 8
     assert _library.library().attn_c_run(ctypes.byref(call)) == 2
+
+
+def new_cache(paged, nan=math.nan):
+    """Room for 24 keys of two sequences, of which the first begins at key 3: NaN, nothing valid."""
+    shape = (16, HKV, 4, D) if paged else (2, HKV, 24, D)
+    arrays = numbers(shape, nan), numbers(shape, nan)
+    begin = {"key_begin": [3, 0]}
+    return attn.PagedCache(*arrays, [[], []], **begin) if paged else attn.Cache(*arrays, **begin)
+
+
+def kept(cache, b, head, key):
+    """The K and the V of a key, as the cache has them."""
+    place = (b, head, key)
+    if isinstance(cache, attn.PagedCache):
+        place = (cache.block_table[b][key // 4], head, key % 4)
+    return [[array[(*place, c)] for c in range(D)] for array in (cache.k, cache.v)]
+
+
+def check_growing(paged, writers, readers):
+    """Appends by each of the writers in turn; then the rows of the new tokens by each of the
+    readers: the formulas, and every key where it belongs and nowhere else."""
+    cache = new_cache(paged)
+    known = [[([], []) for _ in range(HKV)] for _ in range(2)]
+    for n, writer in zip((5, 1, 1, 2), writers, strict=True):
+        new_k, new_v = numbers((2, HKV, n, D)), numbers((2, HKV, n, D))
+        attn.append(cache, new_k, new_v, **writer)
+        q = numbers((2, 2 * HKV, n, D))
+        for b, head in itertools.product(range(2), range(HKV)):
+            for rows, fresh in zip(known[b][head], (new_k, new_v), strict=True):
+                rows += fresh.tolist()[b][head]
+            for key, row in enumerate(zip(*known[b][head], strict=True)):
+                assert kept(cache, b, head, cache.key_begin[b] + key) == list(row), (b, head, key)
+        written = 2 * HKV * D * len(known[0][0][0])
+        for pool in (cache.k, cache.v):
+            assert sum(x == x for x in flat(pool.tolist())) == written
+        assert cache.key_count == [len(its[0][0]) for its in known]
+        exact = [
+            attention(q.tolist()[b][h], *known[b][h // 2], 1 / math.sqrt(D),
+                      lambda i, j: j <= i + cache.key_count[0] - n)
+            for b, h in itertools.product(range(2), range(2 * HKV))
+        ]
+        for reader in readers:
+            result = attn.decode(q, cache, **reader)
+            assert_close(heads(result.o), [one[0] for one in exact])
+            assert_close(heads(result.lse), [one[1] for one in exact])
+    return cache, q
+
+
+def test_decode():
+    """A cache that grows, in arrays and in pages, by loops and by every kernel of 17 and 18."""
+    steps = [s for s in attn.steps() if s.chapter in ("17_decode", "18_paged")]
+    assert len({s.chapter for s in steps}) == 2
+    every = [{"chapter": s.chapter, "step": s.step} for s in steps]
+    pages = [one for one in every if one["chapter"] == "18_paged"]
+    plain = {"chapter": "18", "step": "cpu"}
+    check_growing(False, [{}, {"chapter": "17"}, {"chapter": "18"}, plain], [{}, *every])
+    cache, q = check_growing(True, [{"chapter": "18"}, {}, plain, {}], [{}, *pages])
+    result = attn.decode(q, cache)
+    assert (result.chapter, result.step) == ("18_paged", "cpu")
+    arrays = new_cache(False)
+    arrays.key_count = list(cache.key_count)
+    for b, head in itertools.product(range(2), range(HKV)):
+        for key in range(arrays.key_begin[b], arrays.key_begin[b] + arrays.key_count[b]):
+            for pool, row in zip((arrays.k, arrays.v), kept(cache, b, head, key), strict=True):
+                for c, value in enumerate(row):
+                    pool[b, head, key, c] = value
+    same = attn.decode(q, arrays)
+    assert (same.chapter, same.step) == ("17_decode", "cpu")
+    assert same.o.tolist() == result.o.tolist() and same.lse.tolist() == result.lse.tolist()
+    named = attn.decode(q, arrays, step="step2_split")
+    assert (named.chapter, named.step) == ("17_decode", "step2_split")
+    # Masks: all keys, a window, sink keys.
+    for options, sees in (
+        ({"causal": False}, lambda i, j, last: True),
+        ({"window": (2, 0)}, lambda i, j, last: last + i - 2 <= j <= last + i),
+        ({"window": (2, 0), "sink_keys": 1}, lambda i, j, last: j == 0 or
+         last + i - 2 <= j <= last + i),
+    ):
+        result = attn.decode(q, cache, **options)
+        for b, h in itertools.product(range(2), range(2 * HKV)):
+            count, begin = cache.key_count[b], cache.key_begin[b]
+            rows = [kept(cache, b, h // 2, key) for key in range(begin, begin + count)]
+            o, _ = attention(q.tolist()[b][h], *zip(*rows, strict=True), 1 / math.sqrt(D),
+                             lambda i, j: sees(i, j, count - 2))
+            assert_close(result.o.tolist()[b][h], o)
+    # By hand: without a cache of its own.
+    table = [row + [-1] * (4 - len(row)) for row in cache.block_table]
+    by_hand = attn.forward(q, cache.k, cache.v, block_table=table, key_begin=cache.key_begin,
+                           key_count=cache.key_count, causal=True)
+    assert by_hand.chapter == "18_paged"
+    assert by_hand.o.tolist() == attn.decode(q, cache).o.tolist()
+    trace = attn.Trace()
+    attn.append(cache, numbers((2, HKV, 1, D)), numbers((2, HKV, 1, D)), chapter="18", trace=trace)
+    (launch,) = trace.launches
+    assert launch.counts["global_store_bytes"] == 2 * 4 * 2 * HKV * D and not trace.detections
+
+
+def test_pages_are_handed_out():
+    """Pages are taken as they are needed, given back, and shared as long as nobody writes."""
+    cache = new_cache(True)
+    assert cache.free == list(range(16))
+    new = lambda n: numbers((2, HKV, n, D))  # noqa: E731
+    attn.append(cache, new(4), new(4))  # keys 3 .. 6 and 0 .. 3
+    assert cache.block_table == [[0, 1], [2]] and cache.free == list(range(3, 16))
+    attn.append(cache, new(1), new(1))
+    assert cache.block_table == [[0, 1], [2, 3]]
+    cache.release(0)
+    assert cache.block_table == [[], [2, 3]] and sorted(cache.free) == [0, 1, *range(4, 16)]
+    assert (cache.key_begin, cache.key_count) == ([0, 0], [0, 5])
+    empty = attn.decode(numbers((2, 2 * HKV, 1, D)), cache)
+    assert set(flat(empty.o.tolist()[0])) == {0.0} and empty.lse[0, 0, 0] == -math.inf
+    # The first sequence goes on as the second did: full pages are shared, the last one is copied.
+    cache.block_table[0], cache.key_count[0] = [2, 3], 5
+    before = repr((cache.k.tolist(), cache.v.tolist(), cache.block_table, cache.free))
+    with refused(attn.BadArgument, "block_table[0][1] = 3: it is block_table[1][1], too"):
+        attn.append(cache, new(1), new(1))
+    assert repr((cache.k.tolist(), cache.v.tolist(), cache.block_table, cache.free)) == before
+    own = cache.free.pop()
+    for pool in (cache.k, cache.v):
+        for place in itertools.product(range(HKV), range(4), range(D)):
+            pool[(own, *place)] = pool[(3, *place)]
+    cache.block_table[0] = [2, own]
+    q = numbers((1, 2 * HKV, 1, D))
+    twice = memoryview(array.array("f", flat(q.tolist()) * 2)).cast("B").cast("f", (2, 4, 1, D))
+    o = attn.decode(twice, cache).o.tolist()
+    assert o[0] == o[1]
+    attn.append(cache, new(1), new(1))
+    o = attn.decode(twice, cache).o.tolist()
+    assert o[0] != o[1] and cache.key_count == [6, 6]
+    cache.release(0)
+    assert 2 not in cache.free and own in cache.free
+
+
+def picture(cache):
+    """All that a cache holds, NaN too."""
+    parts = vars(cache).values()
+    return repr([x.tolist() if isinstance(x, memoryview) else x for x in parts])
+
+
+def test_bad_caches():
+    """One line, nothing written, no page taken, and the next call works."""
+    bad, unsupported = attn.BadArgument, attn.Unsupported
+    q, one = numbers((2, 2 * HKV, 1, D)), {"new_k": numbers((2, HKV, 1, D))}
+    one["new_v"] = one["new_k"]
+    many = dict.fromkeys(one, numbers((2, HKV, 30, D)))
+    for paged in (False, True):
+        cache = new_cache(paged)
+        attn.append(cache, **one)
+        inside = cache.k.cast("B")[: 4 * 2 * HKV * D].cast("f", (2, HKV, 1, D))
+        appends = [
+            (bad, {"new_k": numbers((2, HKV, 1, D + 1))}, "new_k: shape", "(2, 2, 1, 8)"),
+            (bad, {"new_v": numbers((2, HKV, 2, D))}, "new_v: shape", "(2, 2, 1, 8)"),
+            (bad, {"new_k": numbers((HKV, D))}, "new_k: shape"),
+            (bad, {"new_k": [1.0]}, "new_k: list"),
+            (bad, {"new_k": inside}, "k: it overlaps new_k"),
+            (bad, {"chapter": "99"}, "CHAPTER = 99"),
+            (bad, {"step": "step9"}, "step = step9"),
+            (bad, {"trace": 1}, "trace = 1"),
+            (unsupported, {"chapter": "16"}, "append: 16_heads has no cache"),
+            (unsupported, {"trace": attn.Trace()}, "trace: "),
+            (bad, many, "block_table[1]: 1 pages, and 7 more for 30 new keys", "are free, 6")
+            if paged else (bad, many, "key_count[0] = 1: from key_begin = 3 on there is room"),
+        ]
+        decodes = [
+            (bad, {"q": numbers((3, 2 * HKV, 1, D))}, "q: shape (3, 4, 1, 8)", "B = 2"),
+            (bad, {"q": numbers((2, 2 * HKV, 1, D + 1))}, "k: shape"),
+            (bad, {"cache": [cache.k, cache.v]}, "cache: list"),
+            (unsupported, {"softcap": 1.0}, "softcap = 1: given"),
+            (unsupported, {"chapter": "15"}, "this chapter does not take"),
+        ]
+        if paged:
+            appends.append((unsupported, {"chapter": "17"}, "page_keys = 4: given"))
+            decodes.append((unsupported, {"chapter": "17"}, "page_keys = 4: given"))
+        good, before = attn.decode(q, cache).o.tolist(), picture(cache)
+        for kind, change, *expected in appends:
+            with refused(kind, *expected):
+                attn.append(**{"cache": cache} | one | change)
+            assert picture(cache) == before, expected
+        for kind, change, *expected in decodes:
+            with refused(kind, *expected):
+                attn.decode(**{"q": q, "cache": cache} | change)
+            assert attn.decode(q, cache).o.tolist() == good, expected
+        cache.key_count[0] = 100
+        with refused(bad, "key_count[0] = 100: allowed: 0 to"):
+            attn.decode(q, cache)
+        cache.key_count[0] = 1
+        if paged:
+            cache.block_table[1] = [16]
+            with refused(bad, "block_table[1][0] = 16: allowed: 0 to pages - 1 = 15"):
+                attn.decode(q, cache)
+    k = numbers((2, HKV, 4, D))
+    for change, *expected in (
+        ({"v": numbers((2, HKV, 5, D))}, "v: shape (2, 2, 5, 8)"),
+        ({"k": numbers((HKV, 4, D))}, "k: shape"),
+        ({"v": memoryview(bytes(4 * 2 * HKV * 4 * D)).cast("f", k.shape)}, "v: read-only"),
+        ({"key_count": [0]}, "key_count: 1 of them; allowed: B = 2"),
+        ({"key_begin": [0.5, 0]}, "key_begin: [0.5, 0]; allowed: integers"),
+    ):
+        with refused(bad, *expected):
+            attn.Cache(**{"k": k, "v": numbers(k.shape)} | change)
+    with refused(bad, "block_table[1]: "):
+        attn.PagedCache(k, numbers(k.shape), [[], 1])
+
+
+def test_huge_appends():
+    """Sizes beyond what the bytes of an append hold: refused by the library itself."""
+    given = {name: numbers((1, HKV, n, D), 7.0)
+             for name, n in (("k", 4), ("v", 4), ("new_k", 1), ("new_v", 1))}
+    sizes = {"pass_": _library.APPEND, "B": 1, "Hkv": HKV, "N_new": 1, "Nk": 4, "d": D}
+    bad, unsupported = attn.BadArgument, attn.Unsupported
+    for kind, change, expected in (
+        (bad, {"N_new": 2**61}, "new_k = 64 bytes: this call needs"),
+        (bad, {"N_new": -1}, "N_new = -1: allowed: 0 or more"),
+        (bad, {"N_new": 5}, "new_k = 64 bytes: this call needs 320"),
+        (bad, {"Nk": 2**62}, "k = 256 bytes: this call needs"),
+        (bad, {"Nk": 2**62, "k": None}, "v = 256 bytes: this call needs"),
+        (bad, {"Nk": 2**62, "k": None, "v": None}, "k = null"),
+        (bad, {"B": 2**62}, "new_k = 64 bytes: this call needs"),
+        (bad, {"page_keys": 2**40, "pages": 2**40}, "k = 256 bytes: this call needs"),
+        (bad, {"page_keys": 4, "pages": 1}, "block_table has 0 numbers"),
+        (bad, {"pass_": 3}, "pass = 3: allowed: 0 to 2"),
+        (unsupported, {"element": 2}, "element = float16"),
+        (unsupported, {"d_v": 3}, "d_v = 3: d = 8"),
+        (None, {}, ""),
+    ):
+        with _arrays.Arrays() as arrays:
+            call = _library.Call()
+            for name, value in (sizes | given | change).items():
+                if isinstance(value, memoryview):
+                    view = arrays.view(name, value, elements=("float32",))
+                    value = _library.Array(view.address, view.bytes)
+                if value is not None:
+                    setattr(call, name, value)
+            count = arrays.integers("key_count", [0])
+            call.key_count = _library.Array(count.address, count.bytes)
+            given["new_k"][0, 0, 0, 0] = 8.0
+            with refused(kind, expected) if kind else contextlib.nullcontext():
+                _library.run(call)
+            assert given["k"][0, 0, 0, 0] == (7.0 if kind else 8.0), change
 
 
 def test_trace():

@@ -170,7 +170,7 @@ class _Request:
             bad(f"{name}: strides {view.strides}; allowed: an array without gaps")
         _put(self.call, name, view)
 
-    def inputs(self, q, k, v, q_offsets, k_offsets):
+    def inputs(self, q, k, v, q_offsets, k_offsets, block_table=None):
         """Q, K and V: the sizes of the problem."""
         if (q_offsets is None) != (k_offsets is None):
             bad("q_offsets, k_offsets: one of them is missing; allowed: both, or none")
@@ -182,7 +182,7 @@ class _Request:
             bad(f"v: shape {v.shape}; allowed: that of k, {k.shape}, but for the last axis")
         if k.shape[-1] != q.shape[-1]:
             bad(f"k: shape {k.shape}; allowed: the last axis of q, {q.shape[-1]}")
-        if not self.packed and k.shape[0] != q.shape[0]:
+        if not self.packed and block_table is None and k.shape[0] != q.shape[0]:
             bad(f"k: shape {k.shape}; allowed: the first axis of q, {q.shape[0]}")
         call = self.call
         call.element = _ROWS.index(q.element)
@@ -212,7 +212,23 @@ class _Request:
             call.B, call.H, call.Nq = q.shape[:3]
             call.Hkv, call.Nk = k.shape[1:3]
             self.o_shape = (*q.shape[:3], v.shape[-1])
+        if block_table is not None:
+            self.pages(k.shape, block_table)
         self.q = q
+
+    def pages(self, shape, block_table):
+        """The table of a pool of this shape: Nk is what its pages have room for."""
+        call = self.call
+        if len(shape) != 4 or shape[2] == 0:
+            bad(f"k: shape {shape}; allowed with block_table: [pages, Hkv, page_keys, d]")
+        call.pages, call.Hkv, call.page_keys = shape[:3]
+        table = self.arrays.integers("block_table", block_table)
+        entries = math.prod(table.shape)
+        columns, rest = divmod(entries, call.B) if call.B else (0, entries)
+        if rest:
+            bad(f"block_table: {entries} numbers; allowed: as many for each of B = {call.B}")
+        call.Nk = columns * call.page_keys
+        _put(call, "block_table", table)
 
     def features(
         self,
@@ -286,6 +302,39 @@ class _Request:
         return self.call.ran_chapter.decode(), self.call.ran_step.decode()
 
 
+def append(
+    k,
+    v,
+    new_k,
+    new_v,
+    *,
+    chapter,
+    step,
+    trace,
+    key_begin,
+    key_count,
+    block_table=None,
+):
+    """New keys and values into a cache, or into pools of pages; attn.append() explains it."""
+    with Arrays() as arrays:
+        request = _Request(arrays, _library.APPEND, chapter, step, trace)
+        call = request.call
+        shape = arrays.view("k", k, elements=_FLOAT, written=True).shape
+        new_shape = arrays.view("new_k", new_k, elements=_FLOAT).shape
+        call.B = shape[0] if block_table is None else len(block_table)
+        call.Hkv, call.Nk, call.d = shape[1:]
+        call.N_new = new_shape[2] if len(new_shape) == 4 else 0
+        for name, array in (("new_k", new_k), ("new_v", new_v)):
+            request.numbers(name, array, (call.B, call.Hkv, call.N_new, call.d))
+        for name, array in (("k", k), ("v", v)):
+            request.numbers(name, array, shape, written=True)
+        for name, values in (("key_begin", key_begin), ("key_count", key_count)):
+            _put(call, name, arrays.integers(name, values))
+        if block_table is not None:
+            request.pages(shape, block_table)
+        request.run()
+
+
 def forward(
     q,
     k,
@@ -295,6 +344,7 @@ def forward(
     step="",
     q_offsets=None,
     k_offsets=None,
+    block_table=None,
     o=None,
     lse=None,
     trace=None,
@@ -306,12 +356,13 @@ def forward(
     buffers of float32 (some chapters: bfloat16, float16). They are read where they lie; the
     elements of a row lie side by side, rows as far apart as they like where the chapter takes
     strides. What would need a copy is refused. With q_offsets and k_offsets ([B + 1] integers) the
-    arrays are [heads, total, d], sequences one behind the other.
+    arrays are [heads, total, d], sequences one behind the other. With block_table ([B, n] integers)
+    k and v are pools of pages, [pages, Hkv, page_keys, d], of which a sequence has n.
 
     chapter, step: by id or number ("07", "mine"; "cpu" is a chapter's plain C++ loops; without a
-    step it is the last one). No chapter: the fastest plain loops that take the request, 08's or
-    16's. o, lse: arrays to be written; otherwise new ones of q's kind. trace: an attn.Trace, which
-    counts what the kernels access.
+    step it is the last one). No chapter: the fastest plain loops that take the request, 08's,
+    16's, or of pages 18's. o, lse: arrays to be written; otherwise new ones of q's kind. trace: an
+    attn.Trace, which counts what the kernels access.
 
     features, all as in notes/semantics.md, "Beyond one diagonal":
       scale        a finite number; 1/sqrt(d)
@@ -328,7 +379,7 @@ def forward(
     """
     with Arrays() as arrays:
         request = _Request(arrays, _library.FORWARD, chapter, step, trace)
-        request.inputs(q, k, v, q_offsets, k_offsets)
+        request.inputs(q, k, v, q_offsets, k_offsets, block_table)
         request.features(**features)
         if o is None:
             o = empty(q, request.o_shape, request.q.element)

@@ -8,9 +8,9 @@ import platform
 
 from ._errors import BadArgument, DeviceFailure, Error, Unsupported
 
-VERSION = 1  # ATTN_C_VERSION
+VERSION = 2  # ATTN_C_VERSION
 UNBOUNDED = 2**63 - 1
-FORWARD, BACKWARD = 0, 1
+FORWARD, BACKWARD, APPEND = 0, 1, 2
 ELEMENTS = ("float32", "bfloat16", "float16")
 ERRORS = {2: BadArgument, 3: Unsupported, 4: DeviceFailure}
 
@@ -34,15 +34,17 @@ class Call(ctypes.Structure):
         *_fields(ctypes.c_int32, "pass_ element"),
         *_fields(ctypes.c_int64, "B H Hkv Nq Nk d d_v before after"),
         *_fields(ctypes.c_int32, "top_left ranges_per_row"),
-        ("sink_keys", ctypes.c_int64),
+        *_fields(ctypes.c_int64, "sink_keys page_keys pages N_new"),
         ("dropout_seed", ctypes.c_uint64),
         *_fields(ctypes.c_float, "scale softcap dropout"),
         ("reserved", ctypes.c_int32),
         *_fields(Array, "q k v o lse grad_o grad_q grad_k grad_v"),
         *_fields(ctypes.c_int64 * 3, "q_strides k_strides v_strides o_strides"),
-        *_fields(Array, "q_offsets k_offsets key_begin key_count ranges mask bias"),
+        *_fields(Array, "q_offsets k_offsets key_begin key_count ranges block_table"),
+        *_fields(Array, "mask bias"),
         *_fields(ctypes.c_int64 * 4, "mask_sizes bias_sizes"),
         *_fields(Array, "alibi sink_logits grad_lse grad_bias grad_sink_logits"),
+        *_fields(Array, "new_k new_v"),
         ("trace", ctypes.c_void_p),
         ("ran_chapter", ctypes.c_char * 32),
         ("ran_step", ctypes.c_char * 64),
