@@ -370,6 +370,10 @@ TEST_CASE("17_decode: append refuses what it cannot do in one line, before it wr
   CHECK(with([](auto& a) { a.key_count.device = nullptr; }) == "key_count = null on the device");
   CHECK(with([](auto& a) { a.new_k = nullptr; }) == "new_k = null");
   CHECK(with([](auto& a) { a.v = nullptr; }) == "v = null");
+  CHECK(with([](auto& a) { a.new_v = a.k; }) ==
+        "k: it overlaps new_v; allowed: a cache apart from all other arrays");
+  CHECK(with([](auto& a) { a.v = a.k; }) ==
+        "v: it overlaps k; allowed: a cache apart from all other arrays");
   const std::vector<std::int64_t> negative{-1, 0}, far{10, 0};
   CHECK(with([&](auto& a) { a.key_count.host = negative; }) ==
         "key_count[0] = -1: from key_begin = 1 on there is room for 9 keys, with 1 new ones");
