@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "chapters/17_decode/decode.hpp"
@@ -405,31 +406,33 @@ TEST_CASE("10_async_pipeline: N = 512, one head: what the tensor cores get") {
   }
 }
 
-/// Of the ring's tiles, how many are under way or in use at a time: one more where a tile is asked
-/// for, one less when all warps that multiply have arrived at an mbarrier without bytes.
+/// Of the ring's tiles, how many are under way or in use at a time: one more where one is asked for,
+/// one less when all warps that multiply have arrived in one phase of an mbarrier.
 class HeldTiles : public simt::Observer {
  public:
-  HeldTiles(std::uint32_t tile_bytes, int warps) : tile_bytes_(tile_bytes), warps_(warps) {}
+  /// first: bytes in front of the ring in the block's shared memory.
+  HeldTiles(std::int64_t first, int warps) : first_(first), warps_(warps) {}
 
   void begin_block(uint3 /*block*/) override {
     held_ = 0;
     arrivals_.clear();
   }
   void async_event(int /*warp*/, unsigned lanes, const simt::AsyncEvent& event) override {
-    if (event.kind != simt::AsyncEvent::Kind::kArrive) return;
-    if (event.bytes == tile_bytes_) most_ = std::max(most_, ++held_);
-    if (event.bytes > 0) return;
-    int& arrivals = arrivals_[event.barrier];
+    using Kind = simt::AsyncEvent::Kind;
+    if (event.kind == Kind::kLoad && 16 * std::int64_t{event.pieces->front().chunk} >= first_) {
+      most_ = std::max(most_, ++held_);
+    }
+    if (event.kind != Kind::kArrive || event.bytes > 0) return;
+    int& arrivals = arrivals_[{event.barrier, event.phase}];
     arrivals += std::popcount(lanes);
-    held_ -= arrivals / warps_;
-    arrivals %= warps_;
+    if (arrivals == warps_) --held_;
   }
   int most() const { return most_; }
 
  private:
-  const std::uint32_t tile_bytes_;
+  const std::int64_t first_;
   const int warps_;
-  std::map<std::uint16_t, int> arrivals_;  // in the phase
+  std::map<std::pair<std::uint16_t, std::uint32_t>, int> arrivals_;  // by barrier and phase
   int held_ = 0, most_ = 0;
 };
 
@@ -454,7 +457,7 @@ TEST_CASE("11_hopper: what the engines do is what the tiles ask for") {
     const int warps = static_cast<int>(Br / 16);
     for (const Step& step : chapter.steps) {
       INFO(step.id << ", Nq=" << Nq << " Nk=" << Nk << " d=" << d << ", " << to_string(mask));
-      HeldTiles tiles(static_cast<std::uint32_t>(2 * 128 * d), warps);
+      HeldTiles tiles(2 * Br * d, warps);
       simt::options().observer = &tiles;
       const simt::Traffic t = count(chapter, step, Pass::kForward, problem, 0);
       simt::options().observer = nullptr;

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdint>
 #include <map>
+#include <utility>
 
 #include "chapters/11_hopper/hopper.hpp"
 #include "common/device/cuda.cuh"
@@ -21,11 +22,13 @@ void third_stage_forward(const ForwardArgsOf<T>& args);  // third_stage.cu
 
 namespace {
 
-/// Tiles of K and V: one more where bytes are announced for one, and where all warps that multiply
-/// have arrived at an mbarrier, or the block has come together, they are free again.
+/// How many tiles of K and V are under way or in use at a time: one more where one is asked for, one
+/// less when all warps that multiply have arrived in one phase of an mbarrier, and none when the
+/// block has come together.
 class HeldTiles : public simt::Observer {
  public:
-  HeldTiles(std::uint32_t tile_bytes, int warps) : tile_bytes_(tile_bytes), warps_(warps) {}
+  /// first: bytes in front of the ring in the block's shared memory.
+  HeldTiles(std::int64_t first, int warps) : first_(first), warps_(warps) {}
 
   void begin_block(uint3 /*block*/) override {
     held_ = 0;
@@ -33,20 +36,21 @@ class HeldTiles : public simt::Observer {
   }
   void barrier(const std::source_location& /*where*/) override { held_ = 0; }
   void async_event(int /*warp*/, unsigned lanes, const simt::AsyncEvent& event) override {
-    if (event.kind != simt::AsyncEvent::Kind::kArrive) return;
-    if (event.bytes == tile_bytes_) most_ = std::max(most_, ++held_);
-    if (event.bytes > 0) return;
-    int& arrivals = arrivals_[event.barrier];
+    using Kind = simt::AsyncEvent::Kind;
+    if (event.kind == Kind::kLoad && 16 * std::int64_t{event.pieces->front().chunk} >= first_) {
+      most_ = std::max(most_, ++held_);
+    }
+    if (event.kind != Kind::kArrive || event.bytes > 0) return;
+    int& arrivals = arrivals_[{event.barrier, event.phase}];
     arrivals += std::popcount(lanes);
-    held_ -= arrivals / warps_;
-    arrivals %= warps_;
+    if (arrivals == warps_) --held_;
   }
   int most() const { return most_; }
 
  private:
-  const std::uint32_t tile_bytes_;
+  const std::int64_t first_;
   const int warps_;
-  std::map<std::uint16_t, int> arrivals_;  // in the phase
+  std::map<std::pair<std::uint16_t, std::uint32_t>, int> arrivals_;  // by barrier and phase
   int held_ = 0, most_ = 0;
 };
 
@@ -58,8 +62,8 @@ void counted_forward(const ForwardArgsOf<T>& args) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;
   const std::int64_t tiles = (visible_keys(Nq - 1, diagonal(args.mask, Nq, Nk), Nk) + 127) / 128;
   if (args.shape.heads() > kCountedHeads || tiles == 0) return third_stage_forward(args);
-  HeldTiles held(static_cast<std::uint32_t>(128 * d * static_cast<int>(sizeof(T))),
-                 d == 64 ? 12 : 8);
+  const int consumers = d == 64 ? 3 : 2;
+  HeldTiles held(64 * consumers * d * static_cast<std::int64_t>(sizeof(T)), 4 * consumers);
   simt::options().tracer = true;
   simt::options().observer = &held;
   third_stage_forward(args);
