@@ -43,9 +43,9 @@ bool is_right(const Shape& shape, const Mask& mask, Element element,
   return verdict.passed;
 }
 
-/// Four or five tiles of Q: rounds forwards and backwards, and one that only one block has. One tile
-/// of keys for each, and NaN in those that no row sees; none, one or two; and as many as make the
-/// ring go round within a tile of Q.
+/// Four or five tiles of Q: rounds forwards and backwards, and one that only one block has. One
+/// tile of keys for each, and NaN in those that no row sees; none, one or two; and as many as make
+/// the ring go round within a tile of Q.
 bool all_right() {
   simt::options().detectors = true;
   return is_right(make_shape(5, 1, 60, 100, 64), Mask::kCausalTopLeft, Element::kBfloat16,

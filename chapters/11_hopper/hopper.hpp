@@ -32,7 +32,8 @@ struct Tiles {
 /// d of 64 or 128. Device pointers; T: bfloat16 or float16.
 template <class T>
 void forward_wgmma(const ForwardArgsOf<T>& args);
-/// The same with tiles that the copy engine (TMA) brings, two of K and two of V under way or in use.
+/// The same with tiles that the copy engine (TMA) brings: two of K and two of V are under way or in
+/// use.
 template <class T>
 void forward_tma(const ForwardArgsOf<T>& args);
 /// The same with a warp that does nothing but ask for tiles.

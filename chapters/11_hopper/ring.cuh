@@ -77,8 +77,8 @@ device::TensorMap map_of(const T* array, std::int64_t rows, std::int64_t all_row
        .swizzle = Swizzle::k128});
 }
 
-/// Keys that no row sees are not in the maps and become zeros: P is 0 there, and 0 times NaN is NaN.
-/// Where there are none, nobody asks for a tile, and any map will do.
+/// Keys that no row sees are not in the maps and become zeros: P is 0 there, and 0 times NaN is
+/// NaN. Where no key is seen, nobody asks for a tile, and any map will do.
 template <class Tiles, class T>
 Maps maps_of(const ForwardArgsOf<T>& args, std::int64_t diagonal) {
   const auto [B, H, Hkv, Nq, Nk, d] = args.shape;

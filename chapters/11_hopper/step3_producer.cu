@@ -80,8 +80,8 @@ __device__ __forceinline__ void consume(Shared<T, Tiles>& s, const Maps& maps,
   device::store_row_values(args.lse + rows.head * Nq + i, Nq - i, lse);
 }
 
-/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared memory:
-/// a Shared.
+/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared
+/// memory: a Shared.
 template <class T, class Tiles>
 __global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
     forward_kernel(const __grid_constant__ ForwardArgsOf<T> args, const __grid_constant__ Maps maps,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Step 5: step 4 with P V of a tile under the softmax of the next, within a warpgroup: whoever is at
-// its softmax has products under way, too. S comes first in a turn, and is waited for alone. O is
+// Step 5: step 4 with P V of a tile under the softmax of the next, within a warpgroup: at its
+// softmax it has products under way, too. S comes first in a turn, and is waited for alone. O is
 // rescaled when P V is done.
 // Producer, one thread:
 //   1. ask for Q_i
@@ -117,8 +117,8 @@ __device__ __forceinline__ void consume(Shared<T, Tiles>& s, const Maps& maps,
   device::store_row_values(args.lse + rows.head * Nq + i, Nq - i, lse);
 }
 
-/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared memory:
-/// a Shared.
+/// Grid: B*H times the Q tiles of a head; block: Tiles::kThreadsWithProducer; dynamic shared
+/// memory: a Shared.
 template <class T, class Tiles>
 __global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
     forward_kernel(const __grid_constant__ ForwardArgsOf<T> args, const __grid_constant__ Maps maps,
