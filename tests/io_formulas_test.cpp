@@ -406,8 +406,8 @@ TEST_CASE("10_async_pipeline: N = 512, one head: what the tensor cores get") {
   }
 }
 
-/// Of the ring's tiles, how many are under way or in use at a time: one more where one is asked for,
-/// one less when all warps that multiply have arrived in one phase of an mbarrier.
+/// Of the ring's tiles, how many are under way or in use at a time: one more where one is asked
+/// for, one less when all warps that multiply have arrived in one phase of an mbarrier.
 class HeldTiles : public simt::Observer {
  public:
   /// first: bytes in front of the ring in the block's shared memory.

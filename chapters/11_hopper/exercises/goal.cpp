@@ -22,9 +22,9 @@ void third_stage_forward(const ForwardArgsOf<T>& args);  // third_stage.cu
 
 namespace {
 
-/// How many tiles of K and V are under way or in use at a time: one more where one is asked for, one
-/// less when all warps that multiply have arrived in one phase of an mbarrier, and none when the
-/// block has come together.
+/// How many tiles of K and V are under way or in use at a time: one more where one is asked for,
+/// one less when all warps that multiply have arrived in one phase of an mbarrier, and none when
+/// the block has come together.
 class HeldTiles : public simt::Observer {
  public:
   /// first: bytes in front of the ring in the block's shared memory.

@@ -85,22 +85,34 @@ void Touches::request(int /*warp*/, const Request& request) {
                              : request.access == Access::kStore ? kStored
                                                                 : kAtomic;
   for (unsigned rest = request.lanes; rest != 0; rest &= rest - 1) {
-    std::int64_t column = ticks_++ / ticks_per_column_;
-    if (column == kColumns) {
-      halve();
-      column /= 2;
-    }
-    const std::uintptr_t address = request.addresses[std::countr_zero(rest)];
-    Array* const array = array_of(address);
-    if (array == nullptr) continue;
-    const std::size_t offset = address - array->begin;
-    const auto cell_of = [array](std::size_t byte) {
-      return std::min(static_cast<std::int64_t>(byte / array->row_bytes) / array->rows_per_cell(),
-                      array->cells() - 1);
-    };
-    for (auto cell = cell_of(offset); cell <= cell_of(offset + request.bytes - 1); ++cell) {
-      array->touched[static_cast<std::size_t>(column * kCells + cell)] |= touch;
-    }
+    add(request.addresses[std::countr_zero(rest)], request.bytes, touch);
+  }
+}
+
+/// TMA moves a box as pieces of 16 bytes, as many lanes with cp.async would.
+void Touches::async_event(int /*warp*/, unsigned /*lanes*/, const AsyncEvent& event) {
+  if (event.pieces == nullptr) return;
+  const Touch touch = event.kind == AsyncEvent::Kind::kStore ? kStored : kCopied;
+  for (const AsyncPiece& piece : *event.pieces) {
+    if (piece.valid > 0) add(piece.global, piece.valid, touch);
+  }
+}
+
+void Touches::add(std::uintptr_t address, std::size_t bytes, std::uint8_t touch) {
+  std::int64_t column = ticks_++ / ticks_per_column_;
+  if (column == kColumns) {
+    halve();
+    column /= 2;
+  }
+  Array* const array = array_of(address);
+  if (array == nullptr) return;
+  const std::size_t offset = address - array->begin;
+  const auto cell_of = [array](std::size_t byte) {
+    return std::min(static_cast<std::int64_t>(byte / array->row_bytes) / array->rows_per_cell(),
+                    array->cells() - 1);
+  };
+  for (auto cell = cell_of(offset); cell <= cell_of(offset + bytes - 1); ++cell) {
+    array->touched[static_cast<std::size_t>(column * kCells + cell)] |= touch;
   }
 }
 

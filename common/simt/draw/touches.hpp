@@ -65,11 +65,13 @@ class Touches : public Observer {
   void begin_launch(const std::string& kernel, dim3 grid, dim3 block) override;
   void begin_block(uint3 block) override;
   void request(int warp, const Request& request) override;
+  void async_event(int warp, unsigned lanes, const AsyncEvent& event) override;
 
   /// Makes columns at least so wide: `ticks` is another recording's ticks_per_column().
   void widen(std::int64_t ticks);
 
-  /// Loads, stores and atomics of global memory, each lane's on its own, so far. Time is this.
+  /// Loads, stores and atomics of global memory so far, each lane's on its own, and 16 bytes of a
+  /// copy by TMA as a lane's. Time is this.
   std::int64_t ticks() const { return ticks_; }
   std::int64_t ticks_per_column() const { return ticks_per_column_; }
   /// In the order to draw them.
@@ -80,6 +82,7 @@ class Touches : public Observer {
   const std::vector<Launch>& launches() const { return launches_; }
 
  private:
+  void add(std::uintptr_t address, std::size_t bytes, std::uint8_t touch);
   Array* array_of(std::uintptr_t address);
   void halve();
 
