@@ -6,7 +6,7 @@
 #   tests/run.sh --full    the whole case table for every chapter's default step and twin, a quarter
 #                          for steps on the way there; all mutants; every program by nvcc (where
 #                          there is nvcc), then the tests again under AddressSanitizer and
-#                          UndefinedBehaviorSanitizer
+#                          UndefinedBehaviorSanitizer, of a chapter's steps the last
 # nvcc compiles every kernel: for sm_80 and sm_90a where there is a GPU, elsewhere for sm_80, with
 # --full for sm_90a.
 # The summary at the end says what was left out. Exit status 0 only if everything passed.

@@ -210,19 +210,16 @@ function(attn_add_chapter id)
       attn_maybe_in_all(${ch}_demo_cuda)
     endif()
     if(ARG_EXERCISE MATCHES "\\.cu$")
-      # nvcc must accept the exercises too: compiled, never linked here.
+      # nvcc must accept the exercises too: compiled, never linked here. The solution has all that
+      # the exercise has.
       add_library(${ch}_exercise_cuda OBJECT)
       attn_for_one_architecture(${ch}_exercise_cuda)
       if(ARG_ARCHITECTURES)
         set_target_properties(${ch}_exercise_cuda PROPERTIES
           CUDA_ARCHITECTURES "${ARG_ARCHITECTURES}")
       endif()
-      if(ARG_ARCHITECTURES)
-        set_target_properties(${ch}_exercise_cuda PROPERTIES
-          CUDA_ARCHITECTURES "${ARG_ARCHITECTURES}")
-      endif()
       foreach(file IN LISTS ARG_EXERCISE ARG_WRITE)
-        target_sources(${ch}_exercise_cuda PRIVATE exercises/${file} exercises/solution/${file})
+        target_sources(${ch}_exercise_cuda PRIVATE exercises/solution/${file})
       endforeach()
       target_link_libraries(${ch}_exercise_cuda PRIVATE attn_device_cuda)
       attn_maybe_in_all(${ch}_exercise_cuda)
