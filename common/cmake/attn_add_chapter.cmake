@@ -214,10 +214,6 @@ function(attn_add_chapter id)
         set_target_properties(${ch}_exercise_cuda PROPERTIES
           CUDA_ARCHITECTURES "${ARG_ARCHITECTURES}")
       endif()
-      if(ARG_ARCHITECTURES)
-        set_target_properties(${ch}_exercise_cuda PROPERTIES
-          CUDA_ARCHITECTURES "${ARG_ARCHITECTURES}")
-      endif()
       foreach(file IN LISTS ARG_EXERCISE ARG_WRITE)
         target_sources(${ch}_exercise_cuda PRIVATE exercises/${file} exercises/solution/${file})
       endforeach()
