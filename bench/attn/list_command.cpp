@@ -85,6 +85,7 @@ ExitStatus list(const JsonOptions& json) {
          {"default_backward_step", id_or_null(Pass::kBackward)},
          {"forward_of", chapter->forward_of},
          {"max_d", chapter->support.max_d},
+         {"only_d", chapter->support.only_d},
          {"features", features(chapter->support)},
          {"appends", chapter->append != nullptr},
          {"candidates", chapter->candidates == nullptr ? 0 : chapter->candidates().size()},

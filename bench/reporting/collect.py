@@ -21,8 +21,8 @@ COUNTERS = (
 RARE_COUNTERS = (
     "global_async_requests global_async_sectors shared_async_wavefronts "
     "shared_async_wavefronts_ideal matrix_load_bytes matrix_load_requests matrix_load_wavefronts "
-    "matrix_load_wavefronts_ideal mma_instructions tensor_copies global_async_store_bytes "
-    "global_async_store_sectors mbarrier_waits announced_bytes").split()
+    "matrix_load_wavefronts_ideal mma_instructions wgmma_instructions wgmma_flops tensor_copies "
+    "global_async_store_bytes global_async_store_sectors mbarrier_waits announced_bytes").split()
 
 
 def shape_text(shape):
@@ -230,11 +230,18 @@ def compile_kernels(nvcc, source):
     return [{**kernel, "kernel": names[kernel["kernel"]]} for kernel in kernels]
 
 
+def head_sizes(attn):
+    """{chapter: those of HEAD_SIZES that it takes}"""
+    return {chapter["id"]: [d for d in HEAD_SIZES if d in (chapter["only_d"] or HEAD_SIZES)]
+            for chapter in json.loads(run([attn, "list", "--json"]).stdout)["chapters"]}
+
+
 def launches(attn):
     """{(chapter, step, pass): {d: what `attn trace` says of its launches}}, for all HEAD_SIZES."""
+    sizes = head_sizes(attn)
     return {(chapter, step, name): {
         d: trace(attn, chapter, step, name, {"B": 1, "H": 1, "Nq": 8, "Nk": 8, "d": d})["launches"]
-        for d in HEAD_SIZES} for chapter, step, name in passes(attn)[0]}
+        for d in sizes[chapter]} for chapter, step, name in passes(attn)[0]}
 
 
 def launched_shared_bytes(launched):

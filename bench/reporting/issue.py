@@ -147,19 +147,28 @@ def tensor_turn(kernel):
     return min(turns, key=lambda turn: turn["instructions"] / turn["tensor"], default=None)
 
 
+def wgmma_turn(kernel):
+    """The same where warpgroups multiply: the loop over tiles has all their products, and may lie
+    in one over tiles of Q."""
+    loops = [loop for loop in kernel["loops"] if loop.get("tensor") and loop.get("warpgroup")]
+    return min(loops, key=lambda loop: loop["instructions"] / loop["tensor"], default=None)
+
+
 def tensor_issue_seconds(step, times, multiprocessors, sass):
     """Of a pass as trace.json has it, all its products so many times; None where sass.json lacks a
     kernel of it or knows no code for the device. Kernels without products are left out."""
     device = forms.devices()[step["device"]]
     architecture, instructions = ARCHITECTURE.get(step["device"]), 0.0
     for launch in step["launches"]:
-        if not launch.get("mma_instructions"):
+        products = launch.get("mma_instructions") or launch.get("wgmma_instructions")
+        if not products:
             continue
         kernel = kernel_of(sass, step["chapter"], step["step"], launch["kernel"], architecture)
-        turn = tensor_turn(kernel) if kernel else None
+        turn_of = wgmma_turn if launch.get("wgmma_instructions") else tensor_turn
+        turn = turn_of(kernel) if kernel else None
         if turn is None:
             return None
-        instructions += launch["mma_instructions"] * turn["instructions"] / turn["tensor"]
+        instructions += products * turn["instructions"] / turn["tensor"]
     return times * instructions / (SCHEDULERS * multiprocessors) / device["clocks_per_second"]
 
 

@@ -20,7 +20,7 @@ SHAPES = ({**FULL, "N": SHAPE["Nq"], "d": SHAPE["d"]}, LONG)
 
 def issue_seconds(step, shape, multiprocessors, sass):
     sizes = {"B": shape["B"], "H": shape["H"], "Nq": shape["N"], "Nk": shape["N"], "d": shape["d"]}
-    if step["total"].get("mma_instructions"):
+    if step["total"].get("mma_instructions") or step["total"].get("wgmma_instructions"):
         times = heads_of(shape) * (shape["N"] / SHAPE["Nq"]) ** 2
         found = tensor_issue_seconds(step, times, multiprocessors, sass)
     else:
