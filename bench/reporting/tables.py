@@ -77,6 +77,7 @@ def trace_cells(counts, heads):
             ratio(counts["global_load_sectors"], counts["global_load_requests"]),
             wavefronts(counts),
             grouped(products) if products else "",
+            grouped(counts["wgmma_instructions"]) if counts.get("wgmma_instructions") else "",
             ratio(shared_wavefronts(counts, ("shared_load", "matrix_load")), products),
             grouped(counts["special_functions"]) if counts["special_functions"] else "",
             f"{seconds_text(counts['bound_seconds'] / heads)}, {counts['bound_limit']}"]
@@ -156,7 +157,8 @@ def traced(data, steps, rows):
     device, heads = steps[0]["device"], heads_of_bound(steps[0]["chapter"])
     titles = ["step", "kernel", "requested, KiB:", "compulsory, KiB:", "sectors per load request:",
               "shared wavefronts / ideal:", "products of fragments (mma):",
-              "wavefronts of shared loads, per mma:", "special functions:",
+              "instructions of products (wgmma):", "wavefronts of shared loads, per mma:",
+              "special functions:",
               f"bound on {'a full' if heads > 1 else 'an'} {device}, set by:", "workspace, KiB:"]
     counted = steps[0].get("shape", data["trace"]["shape"])
     shape = {name: counted[name] for name in TOKEN if name in counted}
@@ -193,8 +195,10 @@ def ptxas_table(data, chapter):
     for kernel in of_chapter(data["ptxas"]["kernels"], chapter):
         kernels.setdefault((kernel["file"], kernel["kernel"]), []).append(kernel)
     files = {}
+    used = [name for name in ARCHITECTURES
+            if any(kernel["architecture"] == name for its in kernels.values() for kernel in its)]
     for (file, name), variants in kernels.items():
-        variants.sort(key=lambda kernel: ARCHITECTURES.index(kernel["architecture"]))
+        variants.sort(key=lambda kernel: used.index(kernel["architecture"]))
         row = (f"`{name}`",
                *(str(kernel["registers"]) for kernel in variants),
                both(variants, lambda kernel: grouped(kernel["static_shared_bytes"])),
@@ -204,7 +208,7 @@ def ptxas_table(data, chapter):
         files.setdefault(row, []).append(file.removesuffix(".cu"))
     alone = len({file for file, _ in kernels}) == 1
     rows = [[row[0], "" if alone else ", ".join(names), *row[1:]] for row, names in files.items()]
-    titles = ["kernel", "file", *(f"registers, {name}:" for name in ARCHITECTURES),
+    titles = ["kernel", "file", *(f"registers, {name}:" for name in used),
               "static shared memory, bytes:", "dynamic, bytes:", "spills, bytes:", "stack, bytes:"]
     return f"{markdown(titles, rows)}\n\n<sub>Compiled by nvcc {data['ptxas']['nvcc']}.</sub>"
 
