@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Taught in chapter 17, its last step as plain C++: a core takes a run of the cache of one K/V head,
-// and a dot product for each of its keys and each row. Memory is read once, from the first key to
-// the last; a tile of keys stays in the L1 cache for all rows. Where a key lies is up to the twin.
+// Taught in chapter 17, its last step as plain C++: a core takes a run of the cache of one K/V
+// head, and a dot product for each of its keys and each row. Memory is read once, from first key to
+// last; a tile of keys stays in the L1 cache for all rows. Where a key lies is up to the twin.
 #pragma once
 
 #include <thread>
@@ -154,8 +154,8 @@ inline Range in_tile(const Range& keys, std::int64_t j0) {
   return {std::max<std::int64_t>(keys.begin - j0, 0), std::min<std::int64_t>(keys.end - j0, kBc)};
 }
 
-/// One run for the rows from R0 on of a K/V head of all batches. tile_at(kv_head, valid keys, width)
-/// is a function that makes the At of a tile from its first key.
+/// One run for the rows from R0 on of a K/V head of all batches. tile_at(kv_head, valid keys,
+/// width) is a function that makes the At of a tile from its first key.
 template <int kD, class TileAt, class W>
 void forward_run(const ForwardArgs& args, const Request& request, const Partials& partials,
                  std::int64_t kv_head, std::int64_t R0, int split, const TileAt& tile_at, W width) {

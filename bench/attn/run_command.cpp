@@ -117,8 +117,8 @@ struct Choice {
   const Step* step;
 };
 
-/// named: the step that --step asks for, or null. Its forward, the chapter's, or a borrowed one; for
-/// a twin a twin's.
+/// named: the step that --step asks for, or null. Its forward, the chapter's, or a borrowed one;
+/// for a twin a twin's.
 Choice choose_forward(const Chapter& chapter, const Step* named) {
   if (named != nullptr && named->forward != nullptr) return {&chapter, named};
   const Chapter& lender = chapter.forward_of.empty() ? chapter : chapters::find(chapter.forward_of);

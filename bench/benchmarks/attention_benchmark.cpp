@@ -101,8 +101,8 @@ void require_right(const std::string& errors, const std::string& what) {
   throw Error(ErrorKind::kDeviceFailure, "wrong, so not timed");
 }
 
-/// O and LSE for a backward pass: by the forward pass of the chapter, or of the one that it borrows;
-/// for a twin by a twin's, where there is one; checked.
+/// O and LSE for a backward pass: by the forward pass of the chapter, or of the one that it
+/// borrows; for a twin by a twin's, where there is one; checked.
 Outputs forward_for(const Case& one) {
   const Chapter* chapter = one.chapter;
   for (const Chapter* other : implementations()) {

@@ -16,8 +16,8 @@
 # ATTN_ALL_TESTS they have all.
 #
 # A patched header (.cuh, .hpp) takes the original's place on the include path of the program, under
-# the same name, and the kernel files that include it, themselves or by another header of the chapter
-# or of common/device, are compiled again: all of them, or that of the step asked for. With
+# the same name, and the kernel files that include it, themselves or by another header of the
+# chapter or of common/device, are compiled again: all of them, or that of the step asked for. With
 # "Step: cpu" it is the twin.
 find_program(ATTN_PATCH patch)
 set(ATTN_EXPECT_EXIT ${PROJECT_SOURCE_DIR}/tests/expect_exit.cmake)

@@ -18,8 +18,8 @@ namespace attn::simt::draw {
 
 enum class What { kTouches, kWarp, kTimeline, kPhases };
 
-/// "touches", "warp", "timeline" or "phases". Throws Error(kBadArgument); `also`: what the message adds to
-/// what is allowed.
+/// "touches", "warp", "timeline" or "phases". Throws Error(kBadArgument); `also`: what the message
+/// adds to what is allowed.
 What parse_what(std::string_view text, std::string_view also = {});
 
 /// What the options are called, for messages.
