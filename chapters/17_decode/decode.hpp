@@ -16,7 +16,7 @@ void forward_split(const ForwardArgs& args);
 void forward_group(const ForwardArgs& args);
 /// The same with runs of those tiles only of which a row sees a key.
 void forward_cache(const ForwardArgs& args);
-/// The last with this many runs, 1 to kMaxSplits (common/device/splits.hpp), whatever suits the GPU.
+/// The last with this many runs, 1 to kMaxSplits (splits.hpp), in place of as many as suit the GPU.
 /// The workspace has partial_bytes(shape, splits). Throws Error(kBadArgument).
 void forward_with_splits(const ForwardArgs& args, int splits);
 /// The same algorithm as plain C++ loops, on host pointers.
