@@ -43,7 +43,8 @@ function(attn_add_cpu_kernel target kernel)  # ARGN: options for this file alone
     DEPENDS ${path} ${script} COMMENT "Wrapping ${name}.cu for g++" VERBATIM)
   # Half of what a chapter's kernel takes to compile is CUDA's names: compiled once, for all.
   set(header "")
-  if(TARGET attn_kernel_header AND path MATCHES "/chapters/[^/]+/" AND NOT "${ARGN}" MATCHES "-O")
+  if(TARGET attn_kernel_header AND path MATCHES "/chapters/[^/]+/"
+      AND "-O1" IN_LIST ATTN_KERNEL_OPTIONS)
     add_dependencies(${target} attn_kernel_header)
     get_target_property(folder attn_kernel_header BINARY_DIR)
     set(header -include ${folder}/CMakeFiles/attn_kernel_header.dir/cmake_pch.hxx)

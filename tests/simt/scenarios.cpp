@@ -16,6 +16,7 @@
 #include "common/run/buffers.hpp"
 #include "common/run/run.hpp"
 #include "common/simt/machine/options.hpp"
+#include "common/verify/cases.hpp"
 #include "common/verify/check.hpp"
 #include "common/verify/inputs.hpp"
 #include "tests/simt/tracer_kernels.hpp"
@@ -103,13 +104,16 @@ void add_test_kernels(Runner& runner) {
       [&] { run_dynamic_shared_bytes(40, 1000, static_cast<unsigned char*>(z.data())); });
 }
 
-void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pass,
-              const Shape& shape, Mask mask, int offset, const Features& features = {}) {
+/// Of that shape, with the next larger d that the chapter takes.
+void add_step(Runner& runner, const Chapter& chapter, const Step& step, Pass pass, Shape shape,
+              Mask mask, int offset, const Features& features = {}) {
+  const Element element = verify::elements_of(step, pass).front();
+  shape.d = verify::supported_d(chapter.support, element, shape.d);
   const Problem problem = verify::make_problem({.shape = shape,
                                                 .mask = mask,
                                                 .scale = default_scale(shape.d),
                                                 .seed = 20260101,
-                                                .element = verify::elements_of(step, pass).front(),
+                                                .element = element,
                                                 .features = features},
                                                pass);
   const Sizes sizes = sizes_of(problem.shape, problem.extras.on_host());
