@@ -136,20 +136,21 @@ def formats(cli):
 
     def keys():
         for chapter in chapters(cli):
+            d = (chapter["only_d"] or [8])[0]
             for step in chapter["steps"]:
                 for pass_name in ("forward", "backward"):
                     if step["runs_on"] == "host" or not step[pass_name]:
                         continue
                     result = trace(cli, chapter["id"], "--step", step["id"], "--pass", pass_name,
-                                   "--shape", "B=2,H=3,Nq=37,Nk=50,d=8")
-                    one_result(result, chapter, step, pass_name)
+                                   "--shape", f"B=2,H=3,Nq=37,Nk=50,d={d}")
+                    one_result(result, chapter, step, pass_name, d)
 
-    def one_result(result, chapter, step, pass_name):
+    def one_result(result, chapter, step, pass_name, d):
         assert list(result)[:10] == ["chapter", "step", "pass", "shape", "causal", "launches",
                                     "total", "workspace_bytes", "detections", "bound"], list(result)
         assert result["chapter"] == chapter["id"] and result["step"] == step["id"]
         assert result["pass"] == pass_name and result["causal"] is False
-        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": 8, "dv": 8}
+        assert result["shape"] == {"B": 2, "H": 3, "Hkv": 3, "Nq": 37, "Nk": 50, "d": d, "dv": d}
         assert result["detections"] == [] and result["damage"] == []
         assert result["launches"], "no launches"
         for launch in result["launches"]:

@@ -135,7 +135,8 @@ void check_stops(const Expected& expected, const std::function<void()>& run) {
 }
 
 /// One of the reports is one of these, whether the launch went on or not.
-void check_reports(const std::vector<Expected>& expected, const std::function<void()>& run) {
+[[maybe_unused]] void check_reports(const std::vector<Expected>& expected,
+                                    const std::function<void()>& run) {
   message_of(run);
   const std::vector<Detection> detections = device_memory().take_detections();
   CAPTURE(expected.front().kind, all_of(detections));

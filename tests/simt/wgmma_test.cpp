@@ -187,7 +187,7 @@ TEST_CASE_METHOD(EveryOrder, "misuse of wgmma that only the detectors see", "[si
 #endif
 
 /// Runs it; what it has written.
-std::vector<float> run_tma(Tma variant) {
+[[maybe_unused]] std::vector<float> run_tma(Tma variant) {
   const Operands operands;
   DeviceArray<std::uint16_t> q(operands.q.bits(Element::kBfloat16));
   DeviceArray<std::uint16_t> k(operands.k.bits(Element::kBfloat16));
