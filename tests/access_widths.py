@@ -29,6 +29,8 @@ ACCESS = re.compile(r"\b(ld|st)((?:\.\w+(?:::\w+)*)+)\s")
 # Written as PTX: a row of a matrix has 16 bytes, and a copy says how many it has.
 MATRIX_LOAD = re.compile(r"\bldmatrix\.")
 ASYNC_COPY = re.compile(r"\bcp\.async\.c[ag]\.\S+ \[[^\]]+\], \[[^\]]+\], (\d+)")
+# A tensor copy moves chunks of 16 bytes.
+TENSOR_COPY = re.compile(r"\bcp\.async\.bulk\.tensor\.\dd\.(shared|global)")
 # Neither global nor shared memory: parameters, constants, a thread's own stack.
 NOT_TRACED = {"param", "const", "local"}
 
@@ -67,6 +69,9 @@ def ptx_widths(ptx):
             widths[kernel].add(("matrix load", 16))
         if kernel and (copy := ASYNC_COPY.search(line)):
             widths[kernel].add(("async copy", int(copy.group(1))))
+        if kernel and (copy := TENSOR_COPY.search(line)):
+            into = "load" if copy.group(1) == "shared" else "store"
+            widths[kernel].add((f"tensor {into}", 16))
         access = ACCESS.search(line)
         if kernel and access:
             found = ptx_access(*access.groups())
