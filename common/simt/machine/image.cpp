@@ -16,6 +16,8 @@
 #include <set>
 #include <sstream>
 
+#include "common/simt/machine/addr2line.hpp"
+
 // The linker marks the ends of a section so, if the program has it.
 extern "C" {
 extern const char __start_attn_constant[] __attribute__((weak, visibility("hidden")));
@@ -89,19 +91,13 @@ bool has_instructions(const std::string& file) {
                      [&file](const char* part) { return file.find(part) != std::string::npos; });
 }
 
-/// Runs addr2line on one address of this program. Of the functions inlined there it takes the
+/// What addr2line says of one address of this program. Of the functions inlined there it takes the
 /// innermost that is no instruction.
 SourceLine ask_addr2line(std::uintptr_t address) {
+  static const Image image = find_image();
+  static Addr2line& tool = *new Addr2line(image.file);  // reports at the program's end ask, too
   SourceLine answer;
-  const Image image = find_image();
-  const std::string command =
-      fmt::format("addr2line -C -f -i -e '{}' {:#x} 2>/dev/null", image.file, address - image.base);
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return answer;
-  std::string text;
-  std::array<char, 1024> buffer{};
-  while (fgets(buffer.data(), buffer.size(), pipe) != nullptr) text += buffer.data();
-  pclose(pipe);
+  const std::string text = tool.ask(address - image.base);
   // Two lines for each: function, file:line.
   std::istringstream lines(text);
   std::string function;
