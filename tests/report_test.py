@@ -333,6 +333,13 @@ def tables_of_tensor_cores():
         {"depth": 2, "innermost": True, "copies": 1, "instructions": 25, "tensor": 16,
          "inside": 0}]})
     assert rolled == {"instructions": 600, "tensor": 128}, rolled
+    turn = issue.wgmma_turn({"loops": [
+        {"instructions": 400, "tensor": 16, "warpgroup": 40},  # of all that multiply, the leanest
+        {"instructions": 100, "tensor": 16, "warpgroup": 40},
+        {"instructions": 10, "tensor": 16, "warpgroup": 0},    # mma: another kind of product
+        {"instructions": 5, "tensor": 0, "warpgroup": 3}]})    # waits only: the producer's
+    assert turn["instructions"] == 100, turn
+    assert issue.wgmma_turn({"loops": []}) is None
     step = data["trace"]["steps"][-1]
     got = predict.entry(step, LONG, data["sass"])["from"]["issue_seconds"]
     # 64 heads of 64 times the scores, 10 instructions for each product, four schedulers
