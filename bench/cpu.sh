@@ -46,6 +46,10 @@ say "what the cores can do at most, and one new token"
   --benchmark_out="$parts/chapters100.json" --benchmark_context=commit="$commit" \
   2>"$parts/log" | grep -E '_median|ERROR' ||
   { cat "$parts/log" >&2; exit 1; }
+if [[ $has_pytorch == yes ]]; then
+  "$python" "$root/bench/peers/pytorch_token.py" --threads "$cores" --out "$parts/pytorch100.json" \
+    --context commit="$commit" | tail -n +4
+fi
 
 mapfile -t shapes < <("$build/attn_benchmarks" --list_shapes)
 part=100  # three digits: the parts sort as they ran

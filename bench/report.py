@@ -23,7 +23,7 @@ bench/results/figures. A table stands in a README between two comments, and the 
     <!-- table: times 03_tiled -->     CPU times of chapter 01 and the twins up to this chapter
     <!-- table: times -->              CPU times of all twins and PyTorch, d = 64 and 128;
                                        `times backward` likewise
-    <!-- table: decode times -->       a CPU's time for one new token, beside a copy
+    <!-- table: decode times -->       a CPU's times for new tokens, beside a copy and PyTorch
     <!-- table: peers 08_... -->       a chapter's twin beside PyTorch, as ratios, size by size
     <!-- table: ladder -->             all kernels, one line per step; `ladder backward` likewise
     <!-- table: built -->              the forward pass that each chapter ends with, by its counts

@@ -72,8 +72,8 @@ class MergeTest(unittest.TestCase):
 
 class PytorchTest(unittest.TestCase):
     def test_entries(self):
-        entries = pytorch.aggregates("x", (1, 1, 10, 4, True), "backward", [0.001, 0.002, 0.006],
-                                     7, 12)
+        work = pytorch.flops((1, 1, 10, 4, True), "backward")
+        entries = pytorch.aggregates("x", [0.001, 0.002, 0.006], 7, {"FLOP/s": work}, 12)
         by_kind = {entry["aggregate_name"]: entry for entry in entries}
         self.assertEqual(by_kind["median"]["real_time"], 2.0)
         self.assertAlmostEqual(by_kind["mean"]["real_time"], 3.0)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// One new token of Llama 3 8B by chapter 17's twin, with more and more keys in the cache. Beside a
-// copy by all cores (cpu_copy.cpp): what limits it should be memory.
+// One new token of Llama 3 8B by chapter 17's twin, or four that see the same keys, with more and
+// more keys in the cache. Beside a copy by all cores (cpu_copy.cpp): what limits it should be memory.
+// PyTorch at the same sizes: bench/peers/pytorch_token.py.
 #include "chapters/chapters.hpp"
 
 #if ATTN_HAS_DEVICE
@@ -21,7 +22,7 @@ constexpr std::uint64_t kSeed = 20260101;
 void token(benchmark::State& state) {
   const Chapter& chapter = chapters::ch17_decode();
   const Step& twin = *chapter.twin;
-  const Shape shape{.B = 1, .H = 32, .Hkv = 8, .Nq = 1, .Nk = state.range(0), .d = 128};
+  const Shape shape{.B = 1, .H = 32, .Hkv = 8, .Nq = state.range(0), .Nk = state.range(1), .d = 128};
   const attn::Problem problem = verify::make_problem({.shape = shape,
                                                       .scale = default_scale(shape.d),
                                                       .seed = kSeed,
@@ -46,9 +47,8 @@ void token(benchmark::State& state) {
 
 BENCHMARK(token)
     ->Name("17_decode/cpu/decode")
-    ->ArgName("Nk")
-    ->Arg(4096)
-    ->Arg(32768)
+    ->ArgNames({"Nq", "Nk"})
+    ->ArgsProduct({{1, 4}, {4096, 32768}})
     ->Unit(benchmark::kMillisecond)
     ->UseManualTime();
 

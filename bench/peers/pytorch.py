@@ -298,8 +298,9 @@ def extra_memory(torch, call):
     return max(0, torch.cuda.max_memory_allocated() - before - returned)
 
 
-def aggregates(name, shape, run_pass, seconds, calls, workspace):
-    """The entries of one benchmark, as Google Benchmark writes them."""
+def aggregates(name, seconds, calls, rates, workspace=None):
+    """The entries of one benchmark, as Google Benchmark writes them. `rates`: {what: so much of it
+    in a call}"""
     mean = statistics.fmean(seconds)
     spread = statistics.stdev(seconds)
     entries = []
@@ -311,7 +312,7 @@ def aggregates(name, shape, run_pass, seconds, calls, workspace):
                  "iterations": calls, "real_time": value if kind == "cv" else value * 1e3,
                  "time_unit": "ms"}
         if kind in ("mean", "median"):
-            entry["FLOP/s"] = flops(shape, run_pass) / value
+            entry |= {what: of_a_call / value for what, of_a_call in rates.items()}
             if workspace is not None:
                 entry["workspace_bytes"] = workspace
         entries.append(entry)
@@ -384,13 +385,19 @@ def print_row(cells):
     print(" ".join([first, *others]).rstrip(), flush=True)
 
 
-def run(options):
-    extra = {}
-    for text in options.context:
+def named(context):
+    """{NAME: TEXT} of --context"""
+    found = {}
+    for text in context:
         key, equals, value = text.partition("=")
         if not equals:
             raise Failure(f"--context {text}: allowed: NAME=TEXT")
-        extra[key] = value
+        found[key] = value
+    return found
+
+
+def run(options):
+    extra = named(options.context)
     given = [parse_shape(text) for text in options.shape]
     torch = import_torch()
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
@@ -427,13 +434,30 @@ def run(options):
                     print_row([size, run_pass, short, f"  {reason}"])
                     continue
                 median = statistics.median(seconds)
-                entries += aggregates(name, shape, run_pass, seconds, calls, workspace)
+                entries += aggregates(name, seconds, calls, {"FLOP/s": work}, workspace)
                 print_row([size, run_pass, short, f"{median * 1e3:.3f} ms",
                            f"{100 * statistics.stdev(seconds) / median:.1f} %",
                            f"{work / median / 1e9:,.1f} GFLOP/s", f"{error:.1e}"])
         if options.out:
             write_results(options.out, {"context": context, "benchmarks": entries})
     return int(wrong)
+
+
+def add_common(parser):
+    """The options of every program that times PyTorch."""
+    parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's own number by default")
+    parser.add_argument("--out", help="the JSON file to write")
+    parser.add_argument("--context", action="append", default=[], metavar="NAME=TEXT",
+                        help="goes into the JSON's context; may be repeated")
+
+
+def one_line(program, options):
+    """The program's exit status; 2, and one line, where it cannot run."""
+    try:
+        return program(options)
+    except Failure as failure:
+        print(f"{pathlib.Path(sys.argv[0]).name}: {failure}", file=sys.stderr)
+        return 2
 
 
 def main():
@@ -446,18 +470,10 @@ def main():
                         help="default: both, on a CPU the backward pass of small sizes only")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"),
                         help="auto: a GPU where PyTorch sees one")
-    parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's own number by default")
     parser.add_argument("--time-limit", type=float,
                         help="seconds; what has not begun, or would need longer, is left out")
-    parser.add_argument("--out", help="the JSON file to write")
-    parser.add_argument("--context", action="append", default=[], metavar="NAME=TEXT",
-                        help="goes into the JSON's context; may be repeated")
-    options = parser.parse_args()
-    try:
-        return run(options)
-    except Failure as failure:
-        print(f"pytorch.py: {failure}", file=sys.stderr)
-        return 2
+    add_common(parser)
+    return one_line(run, parser.parse_args())
 
 
 STARTED = time.monotonic()

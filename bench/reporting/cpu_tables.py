@@ -127,25 +127,39 @@ def peers_table(data, chapter, language):
                              "; ".join(means)))
 
 
+TOKEN_TWIN = "17_decode/cpu"
+TOKEN_PEERS = (("pytorch/gqa_fp32", "enable_gqa"), ("pytorch/rows_fp32", "rows"))
+
+
 def tokens_table(data):
-    """What one new token takes chapter 17's twin, beside a copy."""
+    """What new tokens take chapter 17's twin, beside a copy and PyTorch."""
     run = cpu_run(data)
     found, copied = times.tokens(run), times.copied(run)
+    found = {size: entries for size, entries in sorted(found.items()) if TOKEN_TWIN in entries}
     if not found or not copied:
         return (f"Not measured yet by the run of {run['context']['chapters']['commit']} on a CPU; "
                 "`bench/cpu.sh` does.")
     rows = []
-    for keys, entry in sorted(found.items()):
-        seconds = entry["real_time"] * times.UNITS[entry["time_unit"]] / 1e3
-        rate = entry["bytes/s"]
-        rows.append([grouped(keys), bytes_text(rate * seconds), seconds_text(seconds),
-                     f"{rate / 1e9:.3g}", f"{rate / copied:.0%}"])
+    for (tokens, keys), entries in found.items():
+        twin = entries[TOKEN_TWIN]
+        seconds = twin["real_time"] * times.UNITS[twin["time_unit"]] / 1e3
+        rate = twin["bytes/s"]
+        rows.append([grouped(tokens), grouped(keys), bytes_text(rate * seconds),
+                     seconds_text(seconds), f"{rate / 1e9:.3g}", f"{rate / copied:.0%}",
+                     *(ratio(rate, entries[name]["bytes/s"]) if name in entries else ""
+                       for name, _ in TOKEN_PEERS)])
     context = run["context"]["chapters"]
-    titles = ["keys:", "K and V:", "time:", "GB/s:", "of a copy:"]
-    return (f"{markdown(titles, rows)}\n\n<sub>One new token of Llama 3 8B, one layer, float32, by "
+    titles = ["new tokens:", "keys:", "K and V:", "time:", "GB/s:", "of a copy:",
+              *(f"PyTorch, {title}, takes:" for _, title in TOKEN_PEERS)]
+    peer = ""
+    if any(its for row in rows for its in row[-len(TOKEN_PEERS):]):
+        peer = (" PyTorch's flash attention for CPUs, in the same run, takes so many times as long: "
+                "asked with `enable_gqa=True`, and with a group's heads as rows of one.")
+    return (f"{markdown(titles, rows)}\n\n<sub>New tokens of Llama 3 8B, one layer, float32, by "
             f"plain C++ on {context['device']} ({context['compiler']}); medians of one run, commit "
             f"{context['commit']}. A copy of 128 MiB by all cores reads and writes "
-            f"{copied / 1e9:.3g} GB/s. Real times of this computer: they predict no GPU's.</sub>")
+            f"{copied / 1e9:.3g} GB/s.{peer} Real times of this computer: they predict no GPU's."
+            "</sub>")
 
 
 def times_table(data, chapter, language):

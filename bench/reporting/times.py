@@ -74,11 +74,11 @@ def copied(run):
 
 
 def tokens(run):
-    """{keys: the medians of one new token with so many in the cache}"""
+    """{(new tokens, keys): {implementation: its median at decoding}}"""
     found = {}
     for name, entry in run["results"].items():
-        if keys := re.match(r"17_decode/cpu/decode/Nk:(\d+)", name):
-            found[int(keys[1])] = entry
+        if its := re.match(r"([^/]+/[^/]+)/decode/Nq:(\d+)/Nk:(\d+)", name):
+            found.setdefault((int(its[2]), int(its[3])), {})[its[1]] = entry
     return found
 
 
