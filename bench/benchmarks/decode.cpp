@@ -22,7 +22,8 @@ constexpr std::uint64_t kSeed = 20260101;
 void token(benchmark::State& state) {
   const Chapter& chapter = chapters::ch17_decode();
   const Step& twin = *chapter.twin;
-  const Shape shape{.B = 1, .H = 32, .Hkv = 8, .Nq = state.range(0), .Nk = state.range(1), .d = 128};
+  const Shape shape{
+      .B = 1, .H = 32, .Hkv = 8, .Nq = state.range(0), .Nk = state.range(1), .d = 128};
   const attn::Problem problem = verify::make_problem({.shape = shape,
                                                       .scale = default_scale(shape.d),
                                                       .seed = kSeed,
