@@ -3,12 +3,12 @@
 #
 # Times plain C++ on this computer's CPU: chapter 01 and all twins, and, where PyTorch can be
 # imported, its scaled_dot_product_attention, size by size, so that what is compared ran one after
-# the other. Then the newest twin and PyTorch alone, at more sizes. First what the cores can do, and
-# one new token with a long cache beside a copy.
+# the other. Then chapter 08's twin, the fastest, and PyTorch alone, at more sizes. First what the
+# cores can do, and one new token with a long cache beside a copy.
 #   bench/cpu.sh [FOLDER]
 # writes chapters.json and pytorch.json to FOLDER; bench/results/<this CPU>/<date> by default. Set
-# PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes about ten
-# minutes; wants a computer that does nothing else.
+# PYTHON to the Python that has PyTorch, BUILD to a build folder other than build. Takes half an
+# hour; wants a computer that does nothing else.
 set -euo pipefail
 case ${1:-} in
   -h | --help) sed -n '/^# Times/,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit ;;

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The tables of chapters/11_hopper/README.md."""
 
+import json
+import pathlib
+
 from formulas import devices, table
 
 CONSUMERS = {64: 3, 128: 2}  # warpgroups that multiply, by d
@@ -8,6 +11,17 @@ ROWS, KEYS = 64, 128         # of a warpgroup; of a tile
 BYTES = 2                    # of an element
 SPECIAL = 16                 # exponentials per clock and multiprocessor
 WAVEFRONT = 128              # bytes of shared memory per clock
+SCHEDULERS = 4               # of a multiprocessor; each starts an instruction in a clock
+SASS = pathlib.Path(__file__).resolve().parent.parent / "bench" / "results" / "sass.json"
+
+
+def instructions(d):
+    """Of a warp for one tile of keys without a mask: the loop of step 5, as ptxas has made it."""
+    kernel = next(its for its in json.loads(SASS.read_text(encoding="utf-8"))["kernels"]
+                  if (its["chapter"], its["file"]) == ("11_hopper", "step5_overlap.cu")
+                  and its["kernel"] == f"forward_kernel<bfloat16, Tiles<{d}> >")
+    loops = [loop for loop in kernel["loops"] if loop.get("tensor") and loop.get("warpgroup")]
+    return min(loop["instructions"] for loop in loops)
 
 
 def products(d):
@@ -30,11 +44,12 @@ def clocks_of_turn_table():
         exponentials = consumers * ROWS * KEYS / SPECIAL
         rows.append([str(d), f"{consumers * ROWS} × {KEYS}", str(consumers * wgmma),
                      f"{multiplied:,.0f}", f"{exponentials:,.0f}",
+                     f"{4 * consumers * instructions(d) / SCHEDULERS:,.0f}",
                      f"{consumers * read / WAVEFRONT:,.0f}",
                      f"{2 * KEYS * d * BYTES / h200['l2_bytes_per_clock']:,.0f}",
                      f"{100 * multiplied / (multiplied + exponentials):.0f} %"])
     return table(["d:", "tile", "wgmma:", "tensor cores, clocks:", "exponentials:",
-                  "factors out of shared memory:", "K and V out of L2:",
+                  "instructions:", "factors out of shared memory:", "K and V out of L2:",
                   "of the peak, if products and exponentials take turns:"], rows)
 
 

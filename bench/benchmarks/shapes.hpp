@@ -24,7 +24,7 @@ Problem parse_problem(std::string_view text);
 /// What is timed unless --shape asks for something else: few heads for a CPU, many for a GPU.
 std::span<const Problem> default_problems(bool on_gpu);
 
-/// Further sizes for a CPU, at which the newest twin alone meets PyTorch: all of B*H = 1 and 12,
+/// Further sizes for a CPU, at which the fastest twin alone meets PyTorch: all of B*H = 1 and 12,
 /// d = 64 and 128, full and causal, from 197 tokens to 16,384.
 std::span<const Problem> peer_problems();
 

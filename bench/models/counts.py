@@ -35,6 +35,11 @@ def mlp_flops(block, Nq):
     return 2 * Nq * block.D * block.mlp * (3 if block.gated else 2)
 
 
+def weight_bytes(block):
+    """Of projections and MLP, 2 bytes each (bfloat16)."""
+    return projection_flops(block, 1) + mlp_flops(block, 1)  # a multiply-add, 2 FLOPs, for each
+
+
 def attention_flops(block, pairs):
     """Q K^T and P V, of all heads; `pairs`: visible (query, key)."""
     return 4 * pairs * block.d * block.H
@@ -49,6 +54,15 @@ def attention_share(block, Nq, pairs):
 def at_most(share, gain=float("inf")):
     """Amdahl: how many times as fast the whole is if this share of its time takes 1/gain of it."""
     return 1 / (1 - share + share / gain)
+
+
+# NVIDIA's data sheet of the H200 SXM: bfloat16 by tensor cores, dense; memory.
+H200_FLOPS, H200_BYTES = 989e12, 4.8e12  # per second
+
+
+def at_least(flops, size):
+    """(seconds on an H200, what sets them): by FLOPs or by bytes of memory, whichever is more."""
+    return max((flops / H200_FLOPS, "FLOPs"), (size / H200_BYTES, "weights"))
 
 
 # ---- Masks of images and text ------------------------------------------------------------------

@@ -5,7 +5,7 @@
     bench/models/image_text.py [--no-times] [--out image_text.json]
 
 Windows in an image as Qwen2.5-VL has them, four ways to ask for them; LLaVA's four images and a
-text under three masks; the same mask in "layers", right and wrong; tokens that are merged. Random
+text under four masks; the same mask in "layers", right and wrong; tokens that are merged. Random
 Q, K and V: times do not depend on them, and what a mask does to a trained model cannot be told from
 here. Needs torch and the package attn. Exit status 2 without them.
 """
@@ -94,7 +94,8 @@ def masks_of(torch, sequence):
     text = image < 0
     either = text[:, None] | text[None, :]
     return {"full": None, "windowed": either | (window[:, None] == window[None, :]),
-            "own_image": either | (image[:, None] == image[None, :])}
+            "own_image": either | (image[:, None] == image[None, :]),
+            "causal": torch.ones(len(image), len(image), dtype=torch.bool).tril()}
 
 
 def compare_masks(out, torch, attn):

@@ -13,7 +13,7 @@ import counts
 import report
 import shown
 
-PREFIX, ACTIONS, STEPS, LAYERS = 3 * 256 + 19 + 1, 50, 10, 18
+PREFIX, ACTIONS, STEPS, LAYERS = 3 * 256 + 19 + 1, 50, 10, shown.PI0_LAYERS
 TABLES = {"solver": shown.solver, "solver_times": shown.solver_times,
           "solver_traffic": shown.solver_traffic}
 
@@ -86,7 +86,7 @@ def main():
     count_flops(out)
     run_solver(out, torch, attn)
     count_traffic(out, torch, attn)
-    out.show("solver", "FLOPs of one layer: the prefix by Gemma 2B, the steps by the expert.")
+    out.show("solver", "The prefix by Gemma 2B, the steps by the expert; one observation.")
     out.show("solver_times", "Attention alone.")
     out.show("solver_traffic", "One step in one layer, counted on the CPU machine.")
     out.finish(torch)

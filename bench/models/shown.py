@@ -4,8 +4,9 @@ makes titles and rows of a table's records. A title that ends in a colon stands 
 that is None was not measured. Python's standard library is all it needs."""
 import counts
 
+PI0_LAYERS = 18
 MASKS = {"full": "everything sees everything", "windowed": "own window, and all text",
-         "own_image": "own image, and all text", "causal": "causal"}
+         "own_image": "own image, and all text", "causal": "causal: what is before it"}
 
 
 def seconds(value):
@@ -48,7 +49,8 @@ def vit_share(records):
         rows.append([its["pixels"], f"{its['tokens']:,}", percent(share),
                      f"{counts.at_most(share):.2f}", f"{counts.at_most(share, 2):.2f}"])
     return ["pixels:", "tokens:", "attention's part of a block's FLOPs:",
-            "at most, if attention took no time:", "if it took half:"], rows
+            "times as fast, if time went as FLOPs and attention took none:",
+            "and if attention took half:"], rows
 
 
 def vit_times(records):
@@ -61,7 +63,7 @@ def vit_times(records):
                      ratio(its["math"], its["ours"]), f"{counts.at_most(share):.2f}"])
     return ["pixels:", "tokens:", "math:", "torch's flash:", "ours:",
             "of ours, 12 attentions alone:", "ours / torch's flash:", "math / ours:",
-            "at most, by FLOPs:"], rows
+            "math / ours, if time went as FLOPs and ours took none:"], rows
 
 
 def vit_memory(records):
@@ -82,7 +84,8 @@ def vit_traffic(records):
 
 
 def mha(records):
-    rows = [[its["layer"], its["mode"], error(its["output"]), error(its["gradient"])]
+    rows = [[its["layer"], its["mode"], error(its["output"]),
+             "–" if its["gradient"] is None else error(its["gradient"])]
             for its in records]
     return ["layer", "mode", "output:", "largest of the gradients:"], rows
 
@@ -118,9 +121,11 @@ def text_masks(records):
         share = counts.attention_share(counts.LLAMA_7B, counts.LLAVA.tokens, pairs["full"])
         gain = pairs["full"] / seen
         rows.append([MASKS[its["mask"]], f"{seen:,}", f"{gain:.2f}",
+                     f"{pairs['causal'] / seen:.2f}",
                      f"{counts.at_most(share, gain):.3f}", seconds(its["torch"]),
                      seconds(its["ours"]), error(its["error"]), percent(its["from_full"])])
-    return ["an image token sees", "pairs:", "gain in pairs:", "in the block, at most:",
+    return ["an image token sees", "pairs:", "gain in pairs:", "beside causal:",
+            "in the block, at most:",
             "torch, by a mask:", "ours:", "error against float64:",
             "distance from the answer without a mask:"], rows
 
@@ -137,19 +142,22 @@ def merging(records):
 
 
 def solver(records):
-    """A step of the action expert, layer by layer alike, and the prefix before it."""
+    """Steps of the action expert, and the prefix before them; layers are alike."""
     rows = []
     for its in records:
         block = counts.PI0_EXPERT if its["expert"] else counts.PI0_PREFIX
         Nq, pairs = its["queries"], its["pairs"]
         attention = counts.attention_flops(block, pairs)
         rest = counts.projection_flops(block, Nq) + counts.mlp_flops(block, Nq)
+        share, weights = attention / (attention + rest), counts.weight_bytes(block)
+        least, limit = counts.at_least(attention + rest, weights)
         rows.append([its["what"], f"{Nq:,}", f"{its['keys']:,}",
-                     three(its["times"] * (attention + rest) / 1e9),
-                     percent(attention / (attention + rest)),
-                     f"{counts.at_most(attention / (attention + rest)):.2f}"])
+                     three(its["times"] * (attention + rest) / 1e9), percent(share),
+                     f"{counts.at_most(share):.2f}", size(its["times"] * weights),
+                     seconds(its["times"] * PI0_LAYERS * least), limit])
     return ["what", "queries:", "keys:", "GFLOP in a layer:", "of it attention:",
-            "at most, if attention took no time:"], rows
+            "if time went as FLOPs, and attention took none:", "weights read, bfloat16:",
+            f"{PI0_LAYERS} layers take an H200 at least:", "set by"], rows
 
 
 def solver_times(records):

@@ -37,8 +37,11 @@ def is_cpu(run):
 
 
 def on_cpu(found):
-    """The first run on a CPU; None if there is none."""
-    return next((run for run in found.values() if is_cpu(run)), None)
+    """The latest run on a CPU; None if there is none."""
+    def began(run):
+        return max(context.get("date", "") for context in run["context"].values())
+
+    return max(filter(is_cpu, found.values()), key=began, default=None)
 
 
 def on_gpu(found, name):

@@ -17,7 +17,7 @@ struct Tiles {
   static constexpr int kConsumers = D == 64 ? 3 : 2;
   static constexpr int kBr = kRows * kConsumers;
   static constexpr int kBc = 128;
-  static constexpr int kStages = 2;  // tiles of K, and of V, that shared memory has room for
+  static constexpr int kStages = 2;  // places for tiles of K, and for those of V
   static constexpr int kPanel = 64;
   static constexpr int kThreads = 128 * kConsumers;
   // From step 3 on there is one warpgroup more. A block has 64 Ki registers, which the launch deals
@@ -36,7 +36,7 @@ void forward_wgmma(const ForwardArgsOf<T>& args);
 /// use.
 template <class T>
 void forward_tma(const ForwardArgsOf<T>& args);
-/// The same with a warp that does nothing but ask for tiles.
+/// The same with a thread that does nothing but ask for tiles, in a warpgroup of its own.
 template <class T>
 void forward_producer(const ForwardArgsOf<T>& args);
 /// The same with warpgroups that take turns: one multiplies, another is at its softmax.

@@ -42,7 +42,7 @@ __device__ __forceinline__ void init_barriers(Shared<T, Tiles>& s) {
 
 /// Which stage of a ring comes next, and the parity of its round.
 template <class Tiles>
-struct Turn {
+struct Place {
   int stage = 0;
   unsigned parity = 0;
 
@@ -140,6 +140,7 @@ __device__ __forceinline__ void store_output(T* sO, const device::TensorMap& map
     device::tma_commit();
     device::tma_wait_read<0>();
   }
+  __syncwarp();  // wait until the warp's first thread is back
 }
 
 }  // namespace attn::hopper

@@ -40,10 +40,10 @@ __global__ void __launch_bounds__(Tiles::kThreads, 1)
 
   float acc_o[kD / 8][4] = {};
   device::FragmentRows softmax;
-  Turn<Tiles> turn;
+  Place<Tiles> place;
   s.q_full.wait(0);
   const auto visit_tile = [&]<bool kMasked>(int j) {
-    const auto [stage, parity] = turn;
+    const auto [stage, parity] = place;
     float acc_s[kBc / 8][4];
     s.k_full[stage].wait(parity);
     device::wgmma_fence(acc_s);
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(Tiles::kThreads, 1)
       load_tile<Tiles>(s.v[stage], maps.v, s.v_full[stage], j + Tiles::kStages, rows.head);
     }
     __syncwarp();  // wait until the warp's first thread is back
-    turn.next();
+    place.next();
   };
   int j = 0;
   for (; j < rows.whole; ++j) visit_tile.template operator()<false>(j);

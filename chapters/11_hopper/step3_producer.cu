@@ -25,14 +25,14 @@ namespace {
 template <class T, class Tiles>
 __device__ __forceinline__ void produce(Shared<T, Tiles>& s, const Maps& maps, const Rows& rows) {
   load_queries(s, maps, rows);
-  Turn<Tiles> turn;
+  Place<Tiles> place;
   for (int j = 0; j < rows.end; ++j) {
-    const auto [stage, parity] = turn;
+    const auto [stage, parity] = place;
     s.k_empty[stage].wait(parity ^ 1);  // in the first round there is nothing to wait for
     load_tile<Tiles>(s.k[stage], maps.k, s.k_full[stage], j, rows.head);
     s.v_empty[stage].wait(parity ^ 1);
     load_tile<Tiles>(s.v[stage], maps.v, s.v_full[stage], j, rows.head);
-    turn.next();
+    place.next();
   }
 }
 
@@ -46,10 +46,10 @@ __device__ __forceinline__ void consume(Shared<T, Tiles>& s, const Maps& maps,
   const std::int64_t i = rows.first + static_cast<int>(threadIdx.x) % 128 / 32 * 16;  // the warp's
   float acc_o[kD / 8][4] = {};
   device::FragmentRows softmax;
-  Turn<Tiles> turn;
+  Place<Tiles> place;
   s.q_full.wait(0);
   const auto visit_tile = [&]<bool kMasked>(int j) {
-    const auto [stage, parity] = turn;
+    const auto [stage, parity] = place;
     float acc_s[kBc / 8][4];
     s.k_full[stage].wait(parity);
     device::wgmma_fence(acc_s);
@@ -68,7 +68,7 @@ __device__ __forceinline__ void consume(Shared<T, Tiles>& s, const Maps& maps,
     issue_values<T, Tiles>(acc_o, p, s.v[stage]);
     device::wgmma_wait<0>(acc_o);
     release(s.v_empty[stage]);
-    turn.next();
+    place.next();
   };
   int j = 0;
   for (; j < rows.whole; ++j) visit_tile.template operator()<false>(j);

@@ -31,14 +31,14 @@ inline constexpr int kTurns = 1 + Tiles::kConsumers;
 template <class T, class Tiles>
 __device__ __forceinline__ void produce(Shared<T, Tiles>& s, const Maps& maps, const Rows& rows) {
   load_queries(s, maps, rows);
-  Turn<Tiles> turn;
+  Place<Tiles> place;
   for (int j = 0; j < rows.end; ++j) {
-    const auto [stage, parity] = turn;
+    const auto [stage, parity] = place;
     s.k_empty[stage].wait(parity ^ 1);  // in the first round there is nothing to wait for
     load_tile<Tiles>(s.k[stage], maps.k, s.k_full[stage], j, rows.head);
     s.v_empty[stage].wait(parity ^ 1);
     load_tile<Tiles>(s.v[stage], maps.v, s.v_full[stage], j, rows.head);
-    turn.next();
+    place.next();
   }
 }
 
@@ -55,7 +55,7 @@ __device__ __forceinline__ void consume(Shared<T, Tiles>& s, const Maps& maps,
   float acc_o[kD / 8][4] = {}, acc_s[kBc / 8][4];
   unsigned p[kBc / 16][4];
   device::FragmentRows softmax;
-  Turn<Tiles> k, v;
+  Place<Tiles> k, v;
   const auto start_scores = [&] {
     device::wgmma_fence(acc_s);
     issue_scores<T, Tiles>(acc_s, s.q[consumer], s.k[k.stage]);

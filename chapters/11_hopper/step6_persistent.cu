@@ -63,8 +63,8 @@ inline constexpr int kTurns = 1 + Tiles::kConsumers;
 /// One thread asks for Q_i and for all tiles of K and V. K_0 is on its way before O has left.
 template <class T, class Tiles>
 __device__ __forceinline__ void produce(SharedOfMany<T, Tiles>& s, const Maps& maps,
-                                        const Rows& rows, unsigned q_parity, Turn<Tiles>& k,
-                                        Turn<Tiles>& v) {
+                                        const Rows& rows, unsigned q_parity, Place<Tiles>& k,
+                                        Place<Tiles>& v) {
   const auto load_keys = [&](int j) {
     s.k_empty[k.stage].wait(k.parity ^ 1);  // in the first round there is nothing to wait for
     load_tile<Tiles>(s.k[k.stage], maps.k, s.k_full[k.stage], j, rows.head);
@@ -86,7 +86,7 @@ template <class T, class Tiles>
 __device__ __forceinline__ void consume(SharedOfMany<T, Tiles>& s, const Maps& maps,
                                         const ForwardArgsOf<T>& args, std::int64_t diagonal,
                                         int consumer, const Rows& rows, unsigned q_parity,
-                                        Turn<Tiles>& k, Turn<Tiles>& v) {
+                                        Place<Tiles>& k, Place<Tiles>& v) {
   constexpr int kD = Tiles::kD, kBc = Tiles::kBc;
   const std::int64_t Nq = args.shape.Nq, Nk = args.shape.Nk;
   const std::int64_t i = rows.first + static_cast<int>(threadIdx.x) % 128 / 32 * 16;  // the warp's
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(Tiles::kThreadsWithProducer, 1)
     init_barriers(s);
   }
   __syncthreads();  // wait until the barriers are initialised
-  Turn<Tiles> k, v;
+  Place<Tiles> k, v;
   unsigned q_parity = 0;
   if (consumer < 0) {
     device::setmaxnreg_dec<Tiles::kProducerRegisters>();
