@@ -3,7 +3,7 @@
 import itertools
 import statistics
 
-from . import Failure, times
+from . import DECODING, Failure, times
 from .text import PASSES, bytes_text, grouped, markdown, ratio, seconds_text
 
 
@@ -52,7 +52,8 @@ def milliseconds_text(took):
 
 
 def all_times_table(data, which, language):
-    """What one pass of chapter 01, of all twins that have it, and of PyTorch takes on a CPU."""
+    """What one pass of chapter 01, of all twins that have it, and of PyTorch takes on a CPU. Without
+    the twins for few queries: tokens_table() has those."""
     run = cpu_run(data)
     (first, title), caption = ALL_TIMES[language]
     peak = times.peak(run)
@@ -67,7 +68,8 @@ def all_times_table(data, which, language):
 
     cells = CELLS_OF_TIMES[which]
     took = {name: [times.milliseconds(run, name, which, N=N, d=d) for d, N in cells]
-            for name in times.implementations(run, which)}
+            for name in times.implementations(run, which)
+            if name.split("/")[0] not in DECODING}
     fastest = [min((its for its in column if its is not None), default=None)
                for column in zip(*took.values(), strict=True)]
     rows = [[name.replace("/", " "),
