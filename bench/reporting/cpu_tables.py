@@ -155,13 +155,11 @@ def tokens_table(data):
               *(f"PyTorch, {title}, takes:" for _, title in TOKEN_PEERS)]
     peer = ""
     if any(its for row in rows for its in row[-len(TOKEN_PEERS):]):
-        peer = (" PyTorch's flash attention for CPUs, in the same run, takes so many times as long: "
-                "asked with `enable_gqa=True`, and with a group's heads as rows of one.")
-    return (f"{markdown(titles, rows)}\n\n<sub>New tokens of Llama 3 8B, one layer, float32, by "
-            f"plain C++ on {context['device']} ({context['compiler']}); medians of one run, commit "
-            f"{context['commit']}. A copy of 128 MiB by all cores reads and writes "
-            f"{copied / 1e9:.3g} GB/s.{peer} Real times of this computer: they predict no GPU's."
-            "</sub>")
+        peer = (" PyTorch's flash attention for CPUs takes so many times as long, asked with "
+                "`enable_gqa`, and with a group's heads as rows of one.")
+    return (f"{markdown(titles, rows)}\n\n<sub>Llama 3 8B, one layer, float32; plain C++ on "
+            f"{context['device']} ({context['compiler']}), medians of one run, commit "
+            f"{context['commit']}. A copy reads and writes {copied / 1e9:.3g} GB/s.{peer}</sub>")
 
 
 def times_table(data, chapter, language):
