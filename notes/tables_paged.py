@@ -66,7 +66,7 @@ def paged_sizes_table():
                      percent((page - 1) / 2 / TEXT)])
     return table(["keys of a page:", "of a head, side by side, KiB:", "K and V of all heads, KiB:",
                   "entries of the table:", "their bytes:", "lost keys, on average:",
-                  "of 1,000:"], rows)
+                  "of 1,000, on average:"], rows)
 
 
 def paged_prefix_table():

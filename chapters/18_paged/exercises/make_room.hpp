@@ -21,9 +21,9 @@ struct Copy {
 
 /// Makes `tables` ready for N_new (1 or more) keys more of every sequence, which attn::append then
 /// writes behind its count[b]: each sequence gets a page for each key that it will have, and no
-/// page that is written is in the table of another. New pages are taken from `free`. `count` stays
-/// as it is. Returns which pages are to be copied before, all of them at once. Written by the
-/// reader.
+/// page that is written is in the table of another. New pages are taken from `free`, and none is
+/// put there. `count` stays as it is. Returns which pages are to be copied before, all of them at
+/// once. Written by the reader.
 std::vector<Copy> make_room(Tables& tables, std::int64_t N_new);
 
 }  // namespace attn::decoding::paged
