@@ -50,7 +50,7 @@ def clocks_of_turn_table():
                      f"{100 * multiplied / (multiplied + exponentials):.0f} %"])
     return table(["d:", "tile", "wgmma:", "tensor cores, clocks:", "exponentials:",
                   "instructions:", "factors out of shared memory:", "K and V out of L2:",
-                  "of the peak, if products and exponentials take turns:"], rows)
+                  "of the peak, if exponentials come after products:"], rows)
 
 
 def registers_table():

@@ -43,8 +43,9 @@ const Batch kBatches[] = {
     {4, {9, 9, 0, 3}, {0, 0, 2, 3}, 11}};     // many pages, and a sequence without any
 
 std::string to_string(const Batch& batch) {
-  return fmt::format("{} new keys behind {}, which begin as sequences {} do, {} to a page", batch.N_new,
-                     fmt::join(batch.count, ", "), fmt::join(batch.of, ", "), batch.page_keys);
+  return fmt::format("{} new keys behind {}, which begin as sequences {} do, {} to a page",
+                     batch.N_new, fmt::join(batch.count, ", "), fmt::join(batch.of, ", "),
+                     batch.page_keys);
 }
 
 std::int64_t pages_of(const Batch& batch, std::int64_t keys) {
