@@ -13,7 +13,17 @@
 # The target "all" and ctest have those that tests/write_it/sample.txt names; with ATTN_ALL_TESTS
 # they have all. chNN_write_slips builds all of a chapter's.
 #
-# What a lesson quotes below "<!-- printed by: slip_... -->" is compared, too.
+# What a page quotes below "<!-- printed by: slip_... -->", or "chNN_write_untouched", is compared,
+# too: the page that has the kernel file's name (puzzles.md), where there is one, or the lesson.
+function(attn_find_write_page result id kernel)
+  get_filename_component(name ${kernel} NAME_WE)
+  set(page ${PROJECT_SOURCE_DIR}/chapters/${id}/${name}.md)
+  if(NOT EXISTS ${page})
+    set(page ${PROJECT_SOURCE_DIR}/chapters/${id}/README.md)
+  endif()
+  set(${result} ${page} PARENT_SCOPE)
+endfunction()
+
 function(attn_add_text_test name program status says label page)
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DPROGRAM=${program}" -DSTATUS=${status}
     "-DSAYS=${says}" -DNAME=${name} "-DPAGE=${page}"
@@ -28,7 +38,8 @@ function(attn_add_write_slip id patch sample)
   get_filename_component(name ${patch} NAME_WE)
   set(target slip_${id}_${name})
   get_target_property(path ${ch}_write ATTN_WRITE_SOLUTION)
-  set(slipped ${CMAKE_CURRENT_BINARY_DIR}/${target}/write_it.cu)
+  get_filename_component(file ${path} NAME)
+  set(slipped ${CMAKE_CURRENT_BINARY_DIR}/${target}/${file})
   file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/${target})
   add_custom_command(OUTPUT ${slipped}
     COMMAND ${ATTN_PATCH} --silent --fuzz=0 --reject-file=- -o ${slipped}
@@ -60,8 +71,8 @@ function(attn_add_write_slip id patch sample)
     set(status 1)
   endif()
   list(JOIN texts "|" says)
-  attn_add_text_test(${target} $<TARGET_FILE:${target}> ${status} "${says}" ${ch}
-    ${PROJECT_SOURCE_DIR}/chapters/${id}/README.md)
+  attn_find_write_page(page ${id} ${path})
+  attn_add_text_test(${target} $<TARGET_FILE:${target}> ${status} "${says}" ${ch} ${page})
   file(STRINGS ${patch} hints REGEX "^Hint: ")
   if(hints)
     list(TRANSFORM hints REPLACE "^Hint: " "")
@@ -77,14 +88,23 @@ function(attn_add_write_tests id)
     return()
   endif()
   add_custom_target(${ch}_write_its ALL DEPENDS ${ch}_write ${ch}_write_solution)
+  get_target_property(path ${ch}_write ATTN_WRITE_SOLUTION)
+  attn_find_write_page(page ${id} ${path})
   attn_add_text_test(${ch}_write_untouched $<TARGET_FILE:${ch}_write> 1
-    "WRONG|${ch}_write: 0 of" exercises_${number} "")
+    "WRONG|${ch}_write: 0 of" exercises_${number} ${page})
   set(medal "medal: gold")
   if(ATTN_SANITIZE)  # untraced kernels count nothing, and no count is too high
     set(medal "Right in all")
   endif()
-  attn_add_text_test(${ch}_write_solved $<TARGET_FILE:${ch}_write_solution> 0
-    "of a thin part of the case table, --full runs the whole|${medal}" exercises_${number} "")
+  set(says "of a thin part of the case table, --full runs the whole|${medal}")
+  get_filename_component(name ${path} NAME_WE)
+  file(STRINGS ${PROJECT_SOURCE_DIR}/chapters/${id}/exercises/${name}_check.cpp battery
+    REGEX "check_battery")
+  if(NOT battery)  # kernels that are no attention: no table, no medal
+    set(says "stages reached")
+  endif()
+  attn_add_text_test(${ch}_write_solved $<TARGET_FILE:${ch}_write_solution> 0 "${says}"
+    exercises_${number} "")
   attn_add_text_test(${ch}_write_full "$<TARGET_FILE:${ch}_write_solution>;1;--full" 0 "right"
     exercises_${number} "")
   if(ATTN_ALL_TESTS AND number STREQUAL "03")  # the quickest; --full is the same in all
