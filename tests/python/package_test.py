@@ -12,6 +12,7 @@ import ctypes
 import itertools
 import json
 import math
+import os
 import pathlib
 import random
 import subprocess
@@ -24,6 +25,7 @@ attn = import_attn(sys.argv[1])
 from attn import _arrays, _library  # noqa: E402
 
 PROGRAM = sys.argv[2] if len(sys.argv) > 2 else None
+UNTRACED = "ATTN_UNTRACED" in os.environ  # a library with sanitizers: it counts nothing
 TOLERANCE = 2e-5  # float32 with a handful of keys; errors are about 1e-6
 B, H, NQ, NK, D = 1, 2, 5, 7, 8
 HKV = 2  # of a cache, whose queries have twice as many heads
@@ -372,8 +374,9 @@ def test_decode():
     assert by_hand.o.tolist() == attn.decode(q, cache).o.tolist()
     trace = attn.Trace()
     attn.append(cache, numbers((2, HKV, 1, D)), numbers((2, HKV, 1, D)), chapter="18", trace=trace)
-    (launch,) = trace.launches
-    assert launch.counts["global_store_bytes"] == 2 * 4 * 2 * HKV * D and not trace.detections
+    if not UNTRACED:
+        (launch,) = trace.launches
+        assert launch.counts["global_store_bytes"] == 2 * 4 * 2 * HKV * D and not trace.detections
 
 
 def test_pages_are_handed_out():
@@ -522,6 +525,8 @@ def test_huge_appends():
 
 def test_trace():
     """The counts of a traced call are those of `attn trace`; the loops have none."""
+    if UNTRACED:
+        return
     q, k, v = (numbers((1, 1, 70, 40)) for _ in range(3))
     traced = attn.trace(q, k, v, chapter="07")
     assert not traced.detections
