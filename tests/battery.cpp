@@ -50,8 +50,7 @@ void print(const verify::CheckReport& report) {
 void require_right(const Chapter& chapter, const Step& step, Pass pass) {
   verify::CheckOptions options = verify::options_from_environment();
   options.extent = verify::extent_of_step(chapter, step, pass, options.extent);
-  // Its grid is like that of the chapter's other steps; a twin has none.
-  options.crowded = &step == default_step(chapter, pass);
+  options.crowded = !is_twin(chapter, step);  // which has no grid
   const verify::CheckReport report = verify::check(chapter, step, pass, options);
   print(report);
   INFO(fmt::format("{} {} {}: {} cases run", chapter.id, step.id, to_string(pass), report.cases));

@@ -100,6 +100,10 @@ class DeviceMemory final : public Memory {
 
 #ifndef ATTN_USE_CUDA
   void watch(bool on) override { simt::options().detectors = on; }
+  bool run_only_ends(std::int64_t blocks) override {
+    simt::options().end_blocks = blocks;
+    return true;
+  }
   std::vector<Detection> take_detections() override { return simt::take_detections(); }
   void set_contents(void* allocation, std::size_t begin, std::size_t bytes,
                     std::size_t element) override {

@@ -36,7 +36,9 @@ struct CheckOptions {
   std::uint64_t seed = 20260101;
   std::optional<Element> element = {};  // none: all that the step takes, in turn
   std::optional<Mask> mask = {};        // in every case; none: all that the chapter takes
-  bool crowded = true;  // with the case of 70,000 heads, minutes where each block has a large tile
+  // With the case of 70,000 heads. The CPU machine runs the blocks at either end of its grids only,
+  // with Extent::kFull all: minutes where each block has a large tile.
+  bool crowded = true;
   std::function<void(int done, int total)> progress;
 };
 

@@ -225,6 +225,10 @@ const std::vector<float>& array_of(const Outputs& outputs, const std::string& na
   return outputs.grad_v;
 }
 
+std::vector<float>& array_of(Outputs& outputs, const std::string& name) {
+  return const_cast<std::vector<float>&>(array_of(std::as_const(outputs), name));
+}
+
 Verdict judge(const Truth& truth, const Outputs& outputs) {
   Verdict verdict;
   for (const Expected& expected : truth.arrays) {

@@ -44,5 +44,6 @@ std::string misconduct(const Outputs& outputs);
 
 /// The array of `outputs` called "o", "lse", "dq", "dk", "dv", "dbias" or "dsink".
 const std::vector<float>& array_of(const Outputs& outputs, const std::string& name);
+std::vector<float>& array_of(Outputs& outputs, const std::string& name);
 
 }  // namespace attn::verify

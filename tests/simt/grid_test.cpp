@@ -45,6 +45,22 @@ TEST_CASE_METHOD(EveryMode, "grids may be large in every dimension the device al
   }
 }
 
+TEST_CASE_METHOD(EveryMode, "of a grid only the blocks at either end run, if asked", "[simt]") {
+  for (const unsigned blocks : {1u, 3u, 4u, 5u, 10u}) {
+    CAPTURE(blocks);
+    DeviceArray<unsigned> words(blocks * kIdentityWords, 0xDEADu);
+    simt::options().end_blocks = 2;
+    run_identity({blocks, 1, 1}, {1, 1, 1}, words.data());
+    simt::options().end_blocks = 0;
+    const std::vector<unsigned> got = words.read();
+    for (unsigned block = 0; block < blocks; ++block) {
+      const bool at_an_end = block < 2 || block + 2 >= blocks;
+      CHECK((got[block * kIdentityWords + 3] == block) == at_an_end);
+      CHECK((got[block * kIdentityWords] == 0xDEADu) == !at_an_end);
+    }
+  }
+}
+
 TEST_CASE_METHOD(EveryMode, "warps are 32 threads in a row, x fastest, in a block of any shape",
                  "[simt]") {
   for (const Extent block : {Extent{32, 1, 1}, Extent{64, 2, 1}, Extent{8, 4, 3}, Extent{5, 3, 4},

@@ -71,6 +71,12 @@ std::uint64_t reorder(std::uint64_t i, std::uint64_t n) {
                                     n);
 }
 
+/// How many of a grid's blocks run.
+std::uint64_t blocks_that_run(std::uint64_t in_grid) {
+  const auto ends = 2 * static_cast<std::uint64_t>(options().end_blocks);
+  return ends == 0 ? in_grid : std::min(in_grid, ends);
+}
+
 unsigned worker_count(std::uint64_t blocks) {
   unsigned workers = options().workers;
   if (workers == 0) {
@@ -93,8 +99,10 @@ std::int64_t allowed_steps() {
 std::atomic<std::uint64_t> next_block{0};
 std::atomic<std::uint64_t> block_count{0};
 
-/// Blocks 0..blocks-1, each taken by whichever worker is free; the first error stops all.
-void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
+/// So many of a grid's blocks, half of them at either end, each taken by whichever worker is free;
+/// the first error stops all.
+void run_blocks(const GridRun& grid, std::uint64_t in_grid, unsigned workers) {
+  const std::uint64_t blocks = blocks_that_run(in_grid);
   next_block = 0;
   block_count = blocks;
   std::atomic<bool> failed{false};
@@ -105,7 +113,9 @@ void run_blocks(const GridRun& grid, std::uint64_t blocks, unsigned workers) {
       const std::uint64_t number = next_block.fetch_add(1, std::memory_order_relaxed);
       if (number >= blocks) return;
       try {
-        Worker::mine().run_block(grid, block_index_of(reorder(number, blocks), grid.config.grid));
+        std::uint64_t block = reorder(number, blocks);
+        if (block >= (blocks + 1) / 2) block += in_grid - blocks;
+        Worker::mine().run_block(grid, block_index_of(block, grid.config.grid));
       } catch (...) {
         const std::lock_guard lock(mutex);
         if (!error) error = std::current_exception();

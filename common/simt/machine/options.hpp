@@ -54,7 +54,10 @@ struct Options {
   /// means ATTN_SIMT_STEPS where that is set, otherwise kSteps, or expected_steps if that is more.
   std::int64_t steps = 0;
   std::int64_t expected_steps = 0;  // plenty for the problem at hand
-  Observer* observer = nullptr;     // is told of every access (watch/observer.hpp)
+  /// So many blocks at either end of a grid run, and those between them do not; 0: all run. For
+  /// grids of which only the size is of interest.
+  std::int64_t end_blocks = 0;
+  Observer* observer = nullptr;  // is told of every access (watch/observer.hpp)
 };
 
 /// Watched, a core takes some 30 to 60 million steps a second; unwatched, ten times as many.
