@@ -83,8 +83,8 @@ class Memory {
   /// launches to come. The CPU machine stops a block that takes more, as one that never ends.
   virtual void expect_steps(double /*steps*/) {}
 
-  /// From here on a launch runs only so many blocks at either end of its grid; 0: all of them again.
-  /// False where that cannot be, as on a GPU, and all run.
+  /// From here on a launch runs only so many blocks at either end of its grid; 0: all of them
+  /// again. False where that cannot be, as on a GPU, and all run.
   virtual bool run_only_ends(std::int64_t /*blocks*/) { return false; }
 
   /// Bytes allocated now through this interface or, on a device, by anyone.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // One new token of Llama 3 8B by chapter 17's twin, or four that see the same keys, with more and
-// more keys in the cache. Beside a copy by all cores (cpu_copy.cpp): what limits it should be memory.
-// PyTorch at the same sizes: bench/peers/pytorch_token.py.
+// more keys in the cache. Beside a copy by all cores (cpu_copy.cpp): what limits one token should
+// be memory. PyTorch at the same sizes: bench/peers/pytorch_token.py.
 #include "chapters/chapters.hpp"
 
 #if ATTN_HAS_DEVICE

@@ -52,8 +52,8 @@ def milliseconds_text(took):
 
 
 def all_times_table(data, which, language):
-    """What one pass of chapter 01, of all twins that have it, and of PyTorch takes on a CPU. Without
-    the twins for few queries: tokens_table() has those."""
+    """What one pass of chapter 01, of all twins that have it, and of PyTorch takes on a CPU.
+    Without the twins for few queries: tokens_table() has those."""
     run = cpu_run(data)
     (first, title), caption = ALL_TIMES[language]
     peak = times.peak(run)
