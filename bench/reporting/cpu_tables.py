@@ -89,10 +89,11 @@ PEERS = {
     "en": (["pass", "heads", "d", "mask", "N = {:,}:"],
            "<sub>PyTorch's time divided by that of {}, plain C++: above 1 the plain C++ is faster. "
            "PyTorch's flash attention for CPUs, on {} ({}), medians; both times of a "
-           "ratio are of one run, commit {}. Geometric means: {}.</sub>", "{}, d = {}: {:.2f}"),
+           "ratio are of one machine and day, commit {}. Geometric means: {}.</sub>",
+           "{}, d = {}: {:.2f}"),
     "zh": (["传播", "头数", "d", "掩码", "N = {:,}:"],
            "<sub>PyTorch 的耗时除以普通 C++ 的 {} 的耗时：大于 1 表示普通 C++ 更快。PyTorch 的 CPU flash attention，"
-           "运行于 {}（{}），中位数；每个比值的两个时间出自同一次运行，提交 {}。几何平均：{}。</sub>",
+           "运行于 {}（{}），中位数；每个比值的两个时间出自同一台机器、同一天，提交 {}。几何平均：{}。</sub>",
            "{}，d = {}：{:.2f}"),
 }
 SIZES_OF_PEERS = (197, 512, 2048, 4096, 16384)
@@ -150,7 +151,7 @@ def tokens_table(data):
                      seconds_text(seconds), f"{rate / 1e9:.3g}", f"{rate / copied:.0%}",
                      *(ratio(rate, entries[name]["bytes/s"]) if name in entries else ""
                        for name, _ in TOKEN_PEERS)])
-    context = run["context"]["chapters"]
+    context = run["context"][twin["file"]]
     titles = ["new tokens:", "keys:", "K and V:", "time:", "GB/s:", "of a copy:",
               *(f"PyTorch, {title}, takes:" for _, title in TOKEN_PEERS)]
     peer = ""

@@ -13,14 +13,14 @@ COPY = "cpu/copy"  # from memory and to it (bench/benchmarks/cpu_copy.cpp)
 
 
 def read_run(folder):
-    """{"device", "context", "results": {benchmark name: its medians}} of one run."""
+    """{"device", "context", "results": {benchmark name: its medians, and its file}} of one run."""
     found = {"device": folder.parent.name, "context": {}, "results": {}}
     for path in sorted(folder.glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         found["context"][path.stem] = data["context"]
         for entry in data["benchmarks"]:
             if entry.get("aggregate_name") == "median" and not entry.get("error_occurred"):
-                found["results"][entry["run_name"]] = entry
+                found["results"][entry["run_name"]] = entry | {"file": path.stem}
     return found
 
 
